@@ -1,0 +1,333 @@
+"""Levels, holds, allocations and the ledger of movements."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    Uuid,
+    and_,
+    column,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+    values,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.columns import TIME
+from db.ids import new_id
+from db.reads import Reads
+from db.tables import orders, source, stock_allocation, stock_hold, stock_level, stock_movement
+from domain.stock import (
+    Allocated,
+    Count,
+    CountDrops,
+    Counters,
+    Held,
+    HoldUnits,
+    Move,
+    Sale,
+    Shortage,
+    StockLevel,
+    StockMovementKind,
+)
+
+level, hold, allocation, movement = stock_level.c, stock_hold.c, stock_allocation.c, stock_movement.c
+AVAILABLE = level.on_hand - level.held - level.allocated - level.buffer
+COUNTERS = tuple(level[field.name] for field in fields(Counters))  # in the order in which Counters takes them
+KIND = StockMovementKind
+
+
+def _counters(rows: Iterable[Row[Any]]) -> list[Counters]:
+    return [Counters(**row._mapping) for row in rows]
+
+
+class SqlStock:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def lock(self, listing_ids: Iterable[UUID]) -> dict[UUID, Counters]:
+        # In id order, so that no two transactions wait for each other. Nothing is decided by what is read here
+        # that an UPDATE below does not decide again.
+        found = await self._connection.execute(
+            select(*COUNTERS).where(level.listing_id.in_(set(listing_ids))).order_by(level.listing_id).with_for_update()
+        )
+        return {row.listing_id: row for row in _counters(found)}
+
+    async def move(self, moves: Sequence[Move]) -> list[StockLevel]:
+        """Of levels already locked. One new version a listing, however many moves it has."""
+        if not moves:
+            return []
+        sums: dict[UUID, list[int]] = {}
+        for one in moves:
+            total = sums.setdefault(one.listing_id, [0, 0, 0])
+            for index, delta in enumerate((one.on_hand, one.held, one.allocated)):
+                total[index] += delta
+        by = values(
+            column("listing_id", Uuid), column("on_hand", Integer), column("held", Integer), column("allocated", Integer), name="by"
+        ).data([(listing_id, *total) for listing_id, total in sums.items()])
+        done = await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id == by.c.listing_id)
+            .values(
+                on_hand=level.on_hand + by.c.on_hand,
+                held=level.held + by.c.held,
+                allocated=level.allocated + by.c.allocated,
+                version=level.version + 1,
+                as_of=func.clock_timestamp(),
+            )
+            .returning(*COUNTERS)
+        )
+        return await self._write(moves, _counters(done))
+
+    async def _write(self, moves: Sequence[Move], changed: Sequence[Counters]) -> list[StockLevel]:
+        """The ledger's lines of what has just changed."""
+        merchants = {now.listing_id: now.merchant_id for now in changed}
+        await self._connection.execute(
+            insert(stock_movement),
+            [
+                {
+                    "id": new_id(),
+                    "listing_id": one.listing_id,
+                    "merchant_id": merchants[one.listing_id],
+                    "kind": one.kind,
+                    "cause": one.cause,
+                    "on_hand_delta": one.on_hand,
+                    "held_delta": one.held,
+                    "allocated_delta": one.allocated,
+                    "order_id": one.order_id,
+                    "source_id": one.source_id,
+                    "source_at": one.source_at,
+                }
+                for one in moves
+            ],
+        )
+        return [now.level for now in changed]
+
+    # ------------------------------------------------------------ holds
+
+    async def hold_units(self, command: HoldUnits) -> Held:
+        locked = await self.lock(command.units)
+        uncounted = {id for id, now in locked.items() if not now.tracked and not now.off}
+        asked = {id: units for id, units in command.units.items() if id in locked and id not in uncounted}
+        if not asked:
+            return Held((), frozenset(command.units) - uncounted)
+        by = values(column("listing_id", Uuid), column("units", Integer), name="asked").data(list(asked.items()))
+        done = await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id == by.c.listing_id, by.c.units <= AVAILABLE, ~level.off)
+            .values(held=level.held + by.c.units, version=level.version + 1, as_of=func.clock_timestamp())
+            .returning(*COUNTERS)
+        )
+        changed = _counters(done)
+        taken = {now.listing_id: asked[now.listing_id] for now in changed}
+        if taken:
+            await self._write(
+                [Move(id, KIND.HELD, f"quote:{command.quote_id}", held=units) for id, units in taken.items()], changed
+            )
+            await self._connection.execute(
+                insert(stock_hold),
+                [
+                    {"quote_id": command.quote_id, "listing_id": id, "units": units, "expires_at": command.expires_at}
+                    for id, units in taken.items()
+                ],
+            )
+        return Held([now.level for now in changed], frozenset(command.units) - taken.keys() - uncounted)
+
+    async def held_by(self, quote_id: UUID) -> dict[UUID, int]:
+        found = await self._connection.execute(select(hold.listing_id, hold.units).where(hold.quote_id == quote_id))
+        return {row.listing_id: row.units for row in found}
+
+    async def release_quote(self, quote_id: UUID) -> list[StockLevel]:
+        return await self._release(await self.held_by(quote_id), hold.quote_id == quote_id)
+
+    async def release_expired(self, listing_ids: Iterable[UUID]) -> list[StockLevel]:
+        ids = set(listing_ids)
+        return await self._release(ids, and_(hold.listing_id.in_(ids), hold.expires_at <= func.clock_timestamp()))
+
+    async def expired(self, limit: int) -> list[UUID]:
+        """Listings that have a hold past its time, oldest first."""
+        found = await self._connection.execute(
+            select(hold.listing_id).where(hold.expires_at <= func.clock_timestamp()).order_by(hold.expires_at).limit(limit)
+        )
+        return sorted({row.listing_id for row in found})
+
+    async def _release(self, listing_ids: Iterable[UUID], which: ColumnElement[bool]) -> list[StockLevel]:
+        await self.lock(listing_ids)  # levels before holds, always
+        gone = await self._connection.execute(delete(stock_hold).where(which).returning(hold.quote_id, hold.listing_id, hold.units))
+        return await self.move([Move(row.listing_id, KIND.RELEASED, f"quote:{row.quote_id}", held=-row.units) for row in gone])
+
+    async def shortages(self, command: HoldUnits, listing_ids: Iterable[UUID]) -> list[Shortage]:
+        left = {id: now.available for id, now in (await self.lock(listing_ids)).items()}
+        return [Shortage(id, command.units[id], left.get(id, 0)) for id in sorted(listing_ids)]
+
+    # ------------------------------------------------------------ allocations
+
+    async def allocate(self, quote_id: UUID, orders: Mapping[UUID, UUID]) -> Allocated:
+        await self.lock(await self.held_by(quote_id))
+        gone = (
+            await self._connection.execute(
+                delete(stock_hold)
+                .where(hold.quote_id == quote_id, hold.expires_at > func.clock_timestamp())
+                .returning(hold.listing_id, hold.units)
+            )
+        ).all()
+        if not gone:
+            return Allocated((), {})
+        await self._connection.execute(
+            insert(stock_allocation),
+            [{"order_id": orders[row.listing_id], "listing_id": row.listing_id, "units": row.units} for row in gone],
+        )
+        changed = await self.move(
+            [
+                Move(
+                    row.listing_id,
+                    KIND.ALLOCATED,
+                    f"order:{(order_id := orders[row.listing_id])}",
+                    held=-row.units,
+                    allocated=row.units,
+                    order_id=order_id,
+                )
+                for row in gone
+            ]
+        )
+        return Allocated(changed, {row.listing_id: row.units for row in gone})
+
+    async def _take_allocations(self, order_id: UUID) -> tuple[dict[UUID, Counters], dict[UUID, int]]:
+        ids = (await self._connection.execute(select(allocation.listing_id).where(allocation.order_id == order_id))).scalars().all()
+        locked = await self.lock(ids)
+        gone = await self._connection.execute(
+            delete(stock_allocation).where(allocation.order_id == order_id).returning(allocation.listing_id, allocation.units)
+        )
+        return locked, {row.listing_id: row.units for row in gone}
+
+    async def deallocate(self, order_id: UUID) -> list[StockLevel]:
+        _, units = await self._take_allocations(order_id)
+        return await self.move(
+            [Move(id, KIND.DEALLOCATED, f"order:{order_id}", allocated=-taken, order_id=order_id) for id, taken in units.items()]
+        )
+
+    async def sell(self, order_id: UUID) -> tuple[list[StockLevel], list[Sale]]:
+        locked, units = await self._take_allocations(order_id)
+        sales = [Sale(id, taken, max(0, taken - locked[id].on_hand)) for id, taken in units.items()]
+        changed = await self.move(
+            [
+                Move(
+                    sale.listing_id,
+                    KIND.SOLD,
+                    f"order:{order_id}",
+                    on_hand=-(sale.units - sale.missing),
+                    allocated=-sale.units,
+                    order_id=order_id,
+                )
+                for sale in sales
+            ]
+        )
+        return changed, sales
+
+    # ------------------------------------------------------------ what others tell
+
+    async def count_due(self, counts: Sequence[Count]) -> dict[UUID, int]:
+        due = {count.listing_id: count.units for count in counts}
+        for drops, group in _by_drops(counts).items():
+            for listing_id, units in await self._unknown_to(drops, group):
+                due[listing_id] += units
+        return {listing_id: max(0, units) for listing_id, units in due.items()}
+
+    async def _unknown_to(self, drops: CountDrops, counts: Sequence[Count]) -> list[tuple[UUID, int]]:
+        """Signed units by which on_hand differs from each count: what happened that the count cannot know.
+
+        An order leaves a source's own count at `dropped`. One that it knows of and we have not yet sold is still on
+        our shelf; one that we sold and it does not know of is not. Of a source that never learns of our orders,
+        all sales since it was connected are unknown.
+        """
+        dropped = {CountDrops.AT_ACCEPT: orders.c.accepted_at, CountDrops.AT_PICKUP: orders.c.picked_up_at, CountDrops.NEVER: None}[
+            drops
+        ]
+        said = (
+            values(column("listing_id", Uuid), column("at", TIME), column("source_id", Uuid), name="said")
+            .data([(count.listing_id, count.at, count.source_id) for count in counts])
+            .alias("said")
+        )
+        unknown = true() if dropped is None else or_(dropped.is_(None), dropped > said.c.at)
+        since = select(source.c.created_at).where(source.c.id == said.c.source_id).scalar_subquery()
+        recent = movement.at > since if dropped is None else true()
+        sold = (
+            select(said.c.listing_id, movement.on_hand_delta.label("units"))
+            .select_from(
+                said.join(stock_movement, movement.listing_id == said.c.listing_id).outerjoin(
+                    orders, orders.c.id == movement.order_id
+                )
+            )
+            .where(movement.kind == KIND.SOLD, unknown, recent)
+        )
+        told = (
+            select(said.c.listing_id, movement.on_hand_delta)
+            .select_from(
+                said.join(stock_movement, and_(movement.source_id == said.c.source_id, movement.listing_id == said.c.listing_id))
+            )
+            .where(movement.source_at > said.c.at, movement.kind != KIND.COUNTED)
+        )
+        parts = [sold, told]
+        if dropped is not None:
+            parts.append(
+                select(said.c.listing_id, allocation.units)
+                .select_from(
+                    said.join(stock_allocation, allocation.listing_id == said.c.listing_id).join(
+                        orders, orders.c.id == allocation.order_id
+                    )
+                )
+                .where(dropped <= said.c.at)
+            )
+        every = parts[0].union_all(*parts[1:]).subquery()
+        rows = await self._connection.execute(select(every.c.listing_id, func.sum(every.c.units)).group_by(every.c.listing_id))
+        return [(row[0], int(row[1])) for row in rows]
+
+    async def counted(self, counts: Sequence[Count]) -> None:
+        by = values(column("listing_id", Uuid), column("at", TIME), column("said_by", Text), name="by").data(
+            [(count.listing_id, count.at, count.said_by) for count in counts]
+        )
+        await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id == by.c.listing_id)
+            .values(tracked=True, counted_at=func.greatest(level.counted_at, by.c.at), source=by.c.said_by)
+        )
+
+    async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> list[StockLevel]:
+        done = await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id.in_(set(listing_ids)), or_(level.off != off, level.back_at.is_distinct_from(back_at)))
+            .values(off=off, back_at=back_at, version=level.version + 1, as_of=func.clock_timestamp())
+            .returning(*COUNTERS)
+        )
+        return [now.level for now in _counters(done)]
+
+    async def due_back(self, limit: int) -> list[UUID]:
+        """Listings whose time to return has come."""
+        found = await self._connection.execute(
+            select(level.listing_id).where(level.off, level.back_at <= func.clock_timestamp()).order_by(level.back_at).limit(limit)
+        )
+        return list(found.scalars())
+
+
+def _by_drops(counts: Sequence[Count]) -> dict[CountDrops, list[Count]]:
+    groups: dict[CountDrops, list[Count]] = {}
+    for count in counts:
+        groups.setdefault(count.drops, []).append(count)
+    return groups
+
+
+async def levels(reads: Reads, listing_ids: Sequence[UUID]) -> list[StockLevel]:
+    """In no order. Public: what a customer may take never depends on who asks."""
+    return [now.level for now in _counters(await reads.rows(select(*COUNTERS).where(level.listing_id.in_(listing_ids))))]

@@ -1,0 +1,395 @@
+# ruff: noqa: E501  (a table reads as a list of columns)
+# fmt: off
+"""Every table. UUIDv7 keys made in Python, money in minor units, `version` where written concurrently.
+
+`merchant_id` stands on everything a merchant owns. Statements live in the noun's own file.
+"""
+
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ForeignKeyConstraint, Index, MetaData, Table, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+
+from db.columns import (
+    KEY,
+    count,
+    created,
+    currency,
+    document,
+    flag,
+    key,
+    minor,
+    not_negative,
+    text,
+    time,
+    version,
+    word,
+)
+from domain.catalog import Diet, ProductKind, Unit
+from domain.delivery import DeliveryStatus, OfferStatus
+from domain.events import Topic
+from domain.identity import App, MerchantRole
+from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
+from domain.merchants import StoreStatus
+from domain.orders import Fulfilment, OrderStatus
+from domain.payments import PaymentMethod, PaymentStatus
+from domain.places import PostalAddress
+from domain.pricing import Charge
+from domain.quotes import QuotePart
+from domain.stock import CountDrops, StockMovementKind
+
+metadata = MetaData(naming_convention={
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s", "fk": "fk_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s",
+})
+
+
+def _table(name: str, *parts: sa.schema.SchemaItem) -> Table:
+    return Table(name, metadata, *parts)
+
+
+# ---------------------------------------------------------------- identity
+
+user_account = _table(
+    "user_account",
+    key(primary=True), text("name"), text("phone", null=True, unique=True), text("email", null=True, unique=True),
+    text("password_hash", null=True), flag("is_support"), time("phone_proved_at"), time("banned_at"), created(),
+)
+session = _table(
+    "session",
+    key(primary=True), key("user_id", of="user_account"), word("app", App), created(), time("expires_at", null=False),
+    time("revoked_at"), text("revoked_because", null=True),
+    Index(None, "user_id"),
+)
+refresh_token = _table(
+    "refresh_token",
+    Column("hash", sa.LargeBinary, primary_key=True), key("session_id", of="session"), created(), time("used_at"),
+    Index(None, "session_id"),
+)
+otp = _table(
+    "otp",
+    text("phone", primary_key=True), Column("code_hash", sa.LargeBinary, nullable=False), time("expires_at", null=False),
+    count("tries_left"), created(),
+)
+address = _table(
+    "address",
+    key(primary=True), key("customer_id", of="user_account"), document("body", PostalAddress), created(), time("archived_at"),
+    Index(None, "customer_id"),
+)
+
+# ---------------------------------------------------------------- merchants
+
+merchant = _table("merchant", key(primary=True), text("name"), text("slug", unique=True), created())
+merchant_member = _table(
+    "merchant_member",
+    key("merchant_id", of="merchant", primary=True), key("user_id", of="user_account", primary=True), word("role", MerchantRole),
+    Index(None, "user_id"),
+)
+# The stores of a CLERK. An OWNER or a MANAGER has all of the merchant's.
+member_store = _table(
+    "member_store",
+    key("merchant_id", primary=True), key("user_id", primary=True), key("store_id", of="store", primary=True),
+    ForeignKeyConstraint(["merchant_id", "user_id"], ["merchant_member.merchant_id", "merchant_member.user_id"]),
+    Index(None, "user_id"),
+)
+store = _table(
+    "store",
+    key(primary=True), key("merchant_id", of="merchant"), text("slug", unique=True), text("name"), text("city"),
+    Column("lat", sa.Float, nullable=False), Column("lng", sa.Float, nullable=False), text("time_zone", server_default="Asia/Kolkata"),
+    word("status", StoreStatus, server_default="OPEN"), time("status_until"), text("status_reason", null=True),
+    count("prep_minutes", 20), count("radius_m", 5000), minor("delivery_minor", 0), minor("packaging_minor", 0), minor("minimum_minor", 0),
+    currency(), flag("counts_hidden"), flag("self_delivery"), flag("cash_allowed", True), version(), created(), time("archived_at"),
+    Column("search", TSVECTOR, sa.Computed("to_tsvector('simple', name || ' ' || city)", persisted=True)),
+    Index(None, "merchant_id"), Index(None, "lat", "lng"), Index(None, "name", "id"), Index(None, "search", postgresql_using="gin"),
+    *not_negative("delivery_minor", "packaging_minor", "minimum_minor"),
+)
+# Minutes from the local day's midnight. `closes` past 1440 runs into the next day. weekday: Monday is 0.
+store_hours = _table(
+    "store_hours",
+    key("store_id", of="store", primary=True), Column("weekday", sa.SmallInteger, primary_key=True),
+    Column("opens", sa.SmallInteger, primary_key=True), Column("closes", sa.SmallInteger, nullable=False),
+    sa.CheckConstraint("0 <= opens AND opens < closes AND closes <= opens + 1440 AND opens < 1440", "span"),
+)
+# A date that is not as its weekday: with `opens` null it is closed all day.
+store_hours_exception = _table(
+    "store_hours_exception",
+    key(primary=True), key("store_id", of="store"), Column("day", sa.Date, nullable=False),
+    Column("opens", sa.SmallInteger), Column("closes", sa.SmallInteger),
+    Index(None, "store_id", "day"),
+)
+
+# ---------------------------------------------------------------- catalog
+
+category = _table(
+    "category",
+    key(primary=True), key("parent_id", of="category", null=True), text("name"), Column("path", ARRAY(sa.Text), nullable=False, unique=True),
+    Index(None, "parent_id"),
+)
+product = _table(
+    "product",
+    key(primary=True), key("merchant_id", of="merchant"), word("kind", ProductKind, server_default="GOOD"), text("name"),
+    text("description", null=True), text("brand", null=True), key("category_id", of="category", null=True), word("diet", Diet, null=True),
+    Column("images", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    Column("attributes", JSONB, nullable=False, server_default="{}"), version(), created(),
+    Column("search", TSVECTOR, sa.Computed(
+        "setweight(to_tsvector('simple', name), 'A') || setweight(to_tsvector('simple', coalesce(brand, '')), 'B')"
+        " || setweight(to_tsvector('simple', coalesce(description, '')), 'D')", persisted=True)),
+    Index(None, "merchant_id", "id"), Index(None, "search", postgresql_using="gin"), Index(None, "category_id"),
+)
+variant = _table(
+    "variant",
+    key(primary=True), key("merchant_id", of="merchant"), key("product_id", of="product"), text("name", server_default=""), text("sku"),
+    text("barcode", null=True), word("unit", Unit, server_default="PIECE"), count("rank"),
+    UniqueConstraint("merchant_id", "sku"), Index(None, "product_id"), Index(None, "barcode"),
+)
+# `name` is the product's, kept beside the price so that one index gives a store's page in order.
+listing = _table(
+    "listing",
+    key(primary=True), key("merchant_id", of="merchant"), key("store_id", of="store"), key("product_id", of="product"),
+    key("variant_id", of="variant"), text("name"), minor("price_minor"), minor("mrp_minor", null=True), minor("packaging_minor", 0),
+    currency(), flag("active", True), count("max_per_order", None, null=True), version(), created(), time("updated_at", null=False),
+    UniqueConstraint("store_id", "variant_id"), Index(None, "merchant_id", "id"), Index(None, "variant_id"),
+    Index(None, "store_id", "product_id"),
+    Index("ix_listing_page", "store_id", "id", postgresql_where=sa.text("active")),
+    Index("ix_listing_by_name", "store_id", "name", "id", postgresql_where=sa.text("active")),
+    Index("ix_listing_by_price", "store_id", "price_minor", "id", postgresql_where=sa.text("active")),
+    sa.CheckConstraint("mrp_minor IS NULL OR price_minor <= mrp_minor", "price_within_mrp"),
+    *not_negative("price_minor", "packaging_minor"),
+)
+# A choice as one store offers it: POS menus are pushed a store at a time.
+modifier_group = _table(
+    "modifier_group",
+    key(primary=True), key("merchant_id", of="merchant"), key("store_id", of="store"), text("name"), text("external_id"),
+    UniqueConstraint("store_id", "external_id"),
+)
+modifier = _table(
+    "modifier",
+    key(primary=True), key("merchant_id", of="merchant"), key("store_id", of="store"), key("group_id", of="modifier_group"), text("name"),
+    text("external_id"), minor("price_minor", 0), currency(), flag("active", True), flag("off"), time("back_at"), count("rank"),
+    UniqueConstraint("group_id", "external_id"), Index(None, "store_id", "external_id"), *not_negative("price_minor"),
+)
+# How a listing offers a group: how many may be chosen belongs to the pair, not to the group.
+listing_modifier_group = _table(
+    "listing_modifier_group",
+    key(primary=True), key("listing_id", of="listing"), key("group_id", of="modifier_group"), count("min"), count("max"), count("rank"),
+    UniqueConstraint("listing_id", "group_id"), Index(None, "group_id"), sa.CheckConstraint("0 <= min AND min <= max", "min_within_max"),
+)
+
+# ---------------------------------------------------------------- stock
+
+stock_level = _table(
+    "stock_level",
+    key("listing_id", of="listing", primary=True), key("store_id", of="store"), key("merchant_id", of="merchant"),
+    flag("tracked"), flag("off"), time("back_at"), *(count(name) for name in ("on_hand", "held", "allocated", "buffer")), count("low_at", 5),
+    flag("counts_hidden"), flag("stale"), version(), Column("as_of", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    time("counted_at"), text("source", server_default="none"),
+    Index(None, "merchant_id", "store_id"), Index(None, "store_id"),
+    Index("ix_stock_level_back_at", "back_at", postgresql_where=sa.text("off AND back_at IS NOT NULL")),
+    Index("ix_stock_level_at_risk", "listing_id", postgresql_where=sa.text("on_hand < allocated + held")),
+    *not_negative("on_hand", "held", "allocated", "buffer"),
+)
+# The row is the right to the units: whoever deletes it moves the counter.
+stock_hold = _table(
+    "stock_hold",
+    key("quote_id", of="quote", primary=True), key("listing_id", of="listing", primary=True), count("units", None), time("expires_at", null=False),
+    Index(None, "listing_id"), Index(None, "expires_at"), sa.CheckConstraint("units > 0", "units_positive"),
+)
+stock_allocation = _table(
+    "stock_allocation",
+    key("order_id", of="orders", primary=True), key("listing_id", of="listing", primary=True), count("units", None), created(),
+    Index(None, "listing_id"), sa.CheckConstraint("units > 0", "units_positive"),
+)
+# Append-only. Every counter equals the sum of its movements.
+stock_movement = _table(
+    "stock_movement",
+    key(primary=True), key("listing_id", of="listing"), key("merchant_id", of="merchant"), word("kind", StockMovementKind),
+    *(count(name) for name in ("on_hand_delta", "held_delta", "allocated_delta")), text("cause"),
+    Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    key("order_id", null=True), key("source_id", null=True), time("source_at"),
+    Index(None, "listing_id", "id"),
+    Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind = 'SOLD'")),
+    Index("ix_stock_movement_source", "source_id", "listing_id", "source_at", postgresql_where=sa.text("source_id IS NOT NULL")),
+)
+
+# ---------------------------------------------------------------- cart and quote
+
+cart = _table("cart", key(primary=True), key("customer_id", of="user_account", unique=True), version(0), created())
+cart_line = _table(
+    "cart_line",
+    key(primary=True), key("cart_id", of="cart"), key("listing_id", of="listing"), count("quantity", None),
+    Column("modifier_ids", ARRAY(KEY), nullable=False, server_default="{}"), text("note", null=True),
+    UniqueConstraint("cart_id", "listing_id", "modifier_ids", "note", postgresql_nulls_not_distinct=True),
+    sa.CheckConstraint("quantity > 0", "quantity_positive"),
+)
+quote = _table(
+    "quote",
+    key(primary=True), key("customer_id", of="user_account"), document("parts", tuple[QuotePart, ...]), document("charges", tuple[Charge, ...]),
+    minor("total_minor"), currency(), word("fulfilment", Fulfilment), document("address", PostalAddress, null=True),
+    document("held", dict[UUID, int]), created(), time("expires_at", null=False), time("ended_at"), key("purchase_id", null=True),
+    # A customer has one live quote: placed, replaced and released ones have ended.
+    Index("uq_quote_live", "customer_id", unique=True, postgresql_where=sa.text("ended_at IS NULL")),
+)
+
+# ---------------------------------------------------------------- purchase, payment, order
+
+purchase = _table(
+    "purchase",
+    key(primary=True), text("number", unique=True), key("quote_id", of="quote", unique=True), key("customer_id", of="user_account"),
+    minor("total_minor"), currency(), version(), created(),
+    Index(None, "customer_id", "id"),
+)
+payment = _table(
+    "payment",
+    key(primary=True), key("purchase_id", of="purchase", unique=True), word("method", PaymentMethod), word("status", PaymentStatus),
+    minor("amount_minor"), minor("refunded_minor", 0), currency(), text("gateway", null=True), text("gateway_ref", null=True),
+    text("client_secret", null=True, unique=True), time("pay_by"), version(), created(),
+    UniqueConstraint("gateway", "gateway_ref"),
+    Index("ix_payment_pay_by", "pay_by", postgresql_where=sa.text("status = 'PENDING'")),
+    sa.CheckConstraint("refunded_minor <= amount_minor", "refunded_within_amount"), *not_negative("amount_minor", "refunded_minor"),
+)
+# What the gateway has still to give back, and has given back.
+refund = _table(
+    "refund",
+    key(primary=True), key("payment_id", of="payment"), key("order_id", of="orders", null=True), minor("amount_minor"), currency(),
+    text("reason"), text("gateway_ref", null=True), created(), time("done_at"), count("attempts"), time("next_at"),
+    UniqueConstraint("payment_id", "order_id", "reason", postgresql_nulls_not_distinct=True),
+    Index("ix_refund_due", "next_at", postgresql_where=sa.text("done_at IS NULL")),
+)
+orders = _table(
+    "orders",
+    key(primary=True), text("number", unique=True), key("purchase_id", of="purchase"), key("merchant_id", of="merchant"),
+    key("store_id", of="store"), key("customer_id", of="user_account"), word("status", OrderStatus), version(),
+    word("fulfilment", Fulfilment), minor("total_minor"), minor("refunded_minor", 0), currency(), document("charges", tuple[Charge, ...]),
+    text("customer_name"), document("address", PostalAddress, null=True), text("handover_code"), count("prep_minutes", 0), flag("at_risk"),
+    created(), time("placed_at"), time("accept_by"), time("accepted_at"), time("promised_at"), time("picked_up_at"), time("ended_at"),
+    Index(None, "store_id", "status", "id"), Index(None, "merchant_id", "id"), Index(None, "customer_id", "id"), Index(None, "purchase_id"),
+    Index("ix_orders_accept_by", "accept_by", postgresql_where=sa.text("status = 'PLACED'")),
+    sa.CheckConstraint("refunded_minor <= total_minor", "refunded_within_total"), *not_negative("total_minor", "refunded_minor"),
+)
+order_line = _table(
+    "order_line",
+    key(primary=True), key("order_id", of="orders"), key("listing_id", of="listing"), key("variant_id", of="variant"), text("name"), text("sku"),
+    count("quantity", None), minor("unit_price_minor"), minor("total_minor"), currency(), Column("modifiers", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    text("note", null=True), count("rank"),
+    Index(None, "order_id", "rank"),
+)
+# Inserted before the work, in its transaction: the second of two equal calls waits here for the first.
+idempotency = _table(
+    "idempotency",
+    key("actor_id", primary=True), text("operation", primary_key=True), text("key", primary_key=True),
+    Column("request_hash", sa.LargeBinary, nullable=False), key("result_id"), created(),
+)
+
+# ---------------------------------------------------------------- delivery
+
+rider = _table(
+    "rider",
+    key(of="user_account", primary=True), flag("on_duty"), version(), time("duty_since"), created(),
+    Index("ix_rider_on_duty", "id", postgresql_where=sa.text("on_duty")),
+)
+delivery = _table(
+    "delivery",
+    key(primary=True), key("order_id", of="orders", unique=True), key("merchant_id", of="merchant"), key("store_id", of="store"),
+    key("rider_id", of="rider", null=True), word("status", DeliveryStatus), version(), minor("cash_minor", 0), currency(),
+    minor("pay_minor", 0), count("distance_m", 0), count("code_tries_left", 5), created(), time("search_until"), time("escalated_at"),
+    time("assigned_at"), time("eta_at"), time("ended_at"), document("track", list[tuple[float, float, int]], default="[]"),
+    Index(None, "rider_id", "id"), Index("ix_delivery_searching", "created_at", postgresql_where=sa.text("status = 'SEARCHING'")),
+)
+offer = _table(
+    "offer",
+    key(primary=True), key("rider_id", of="rider"), word("status", OfferStatus), version(), minor("pay_minor"), currency(), count("distance_m"),
+    created(), time("expires_at", null=False), time("ended_at"), text("reason", null=True),
+    Index(None, "rider_id", "id"), Index("ix_offer_open", "expires_at", postgresql_where=sa.text("status = 'OPEN'")),
+)
+offer_delivery = _table(
+    "offer_delivery",
+    key("offer_id", of="offer", primary=True), key("delivery_id", of="delivery", primary=True), flag("open", True),
+    # Exclusive: a delivery is in one open offer at a time.
+    Index("uq_offer_delivery_open", "delivery_id", unique=True, postgresql_where=sa.text("open")),
+    Index(None, "delivery_id"),
+)
+# The slow copy of Redis's latest positions, for when Redis is away: at most one write in ten seconds a rider.
+rider_position = _table(
+    "rider_position",
+    key("rider_id", of="rider", primary=True), Column("lat", sa.Float, nullable=False), Column("lng", sa.Float, nullable=False),
+    Column("heading", sa.SmallInteger), time("at", null=False), text("device_id"), Column("seq", sa.BigInteger, nullable=False),
+)
+
+# ---------------------------------------------------------------- intake
+
+source = _table(
+    "source",
+    key(primary=True), key("merchant_id", of="merchant"), text("provider"), word("family", Family), flag("enabled", True),
+    word("count_drops", CountDrops, server_default="AT_PICKUP"), Column("ip_allow", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    time("last_seen_at"), count("received"), count("failed"), created(),
+    Index(None, "merchant_id"), Index(None, "provider"),
+)
+# Several live at once. `kind` token: the URL's segment, by its hash. `kind` signing: sealed, since verifying needs it.
+source_secret = _table(
+    "source_secret",
+    key(primary=True), key("source_id", of="source"), text("kind"), Column("hash", sa.LargeBinary, nullable=False, unique=True),
+    Column("sealed", sa.LargeBinary, nullable=True), created(), time("not_after"),
+    Index(None, "source_id"),
+)
+mapping = _table(
+    "mapping",
+    key("source_id", of="source", primary=True), word("kind", EntityKind, primary_key=True), text("external_id", primary_key=True),
+    key("merchant_id", of="merchant"), key("id"), created(),
+    Index(None, "source_id", "kind", "id"),
+)
+payload = _table(
+    "payload",
+    key(primary=True), key("source_id", of="source", null=True), key("merchant_id", null=True), text("provider"), word("family", Family),
+    text("door"), Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    Column("headers", JSONB, nullable=False), Column("body", sa.LargeBinary, nullable=False), count("size"), Column("sha256", sa.LargeBinary, nullable=False),
+    word("state", PayloadState), text("dedupe_key", null=True), text("correlation_id"), text("remote", null=True), flag("translated", True),
+    Index("uq_payload_dedupe", "source_id", "dedupe_key", unique=True, postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')")),
+    Index(None, "source_id", "door", "id"), Index(None, "merchant_id", "id"),
+    Index("ix_payload_untranslated", "id", postgresql_where=sa.text("NOT translated")),
+)
+instruction = _table(
+    "instruction",
+    key(primary=True), key("payload_id", of="payload"), key("source_id", of="source", null=True), key("merchant_id", null=True),
+    count("ordinal"), text("command"), text("entity"), Column("body", JSONB, nullable=False), word("state", InstructionState),
+    count("attempts"), time("next_at", null=False), text("waits_for", null=True), created(), time("done_at"),
+    # In order for each entity: the one that is WAITING or PARKED and came first.
+    Index("ix_instruction_queue", "next_at", "id", postgresql_where=sa.text("state = 'WAITING'")),
+    Index("ix_instruction_entity", "source_id", "entity", "id", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')")),
+    Index("ix_instruction_parked", "source_id", "waits_for", postgresql_where=sa.text("state = 'PARKED'")),
+    Index(None, "payload_id", "ordinal"),
+)
+# The newest version and time each source has told of one field of one entity: older news loses here.
+told = _table(
+    "told",
+    key("source_id", of="source", primary=True), text("field", primary_key=True), key("entity_id", primary=True),
+    Column("source_version", sa.BigInteger), time("at", null=False),
+)
+failure = _table(
+    "failure",
+    key(primary=True), word("kind", FailureKind), word("state", FailureState), text("message"), key("payload_id", of="payload"),
+    key("instruction_id", of="instruction", null=True), key("merchant_id", null=True), key("source_id", null=True), text("provider"),
+    Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), count("replays"), text("note", null=True), version(),
+    Index(None, "merchant_id", "id"), Index(None, "provider", "id"), Index(None, "instruction_id"), Index(None, "payload_id"),
+)
+
+# ---------------------------------------------------------------- log and audit
+
+# The outbox. `id` is the order of writing inside a stream, `pos` the order of the whole log, stamped by the relay.
+event = _table(
+    "event",
+    Column("id", sa.BigInteger, sa.Identity(), primary_key=True), Column("pos", sa.BigInteger, unique=True), word("topic", Topic), text("kind"), text("stream"),
+    key("entity_id"), count("seq", None), Column("body", JSONB, nullable=False), Column("concerns", ARRAY(KEY), nullable=False),
+    Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), text("caused_by", server_default=""),
+    text("correlation_id", server_default=""),
+    UniqueConstraint("stream", "entity_id", "seq"),
+    Index("ix_event_unstamped", "id", postgresql_where=sa.text("pos IS NULL")),
+)
+# One row: which history `pos` counts. Another epoch means another database, and every cursor starts afresh.
+log_epoch = _table("log_epoch", Column("epoch", sa.Text, primary_key=True))
+audit = _table(
+    "audit",
+    key(primary=True), Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), text("actor"),
+    text("action"), key("subject"), key("merchant_id", null=True), text("detail"),
+    Index(None, "subject", "id"), Index(None, "merchant_id", "id"),
+)

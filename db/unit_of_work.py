@@ -1,0 +1,44 @@
+"""The transaction of a command."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db.events import SqlEventLog
+from db.ids import new_id
+from db.stock import SqlStock
+from domain.events import EventLog
+from domain.stock import StockStore
+from domain.unit_of_work import UnitOfWork
+
+
+@dataclass
+class SqlUnitOfWork:
+    connection: AsyncConnection
+    stock: StockStore
+    events: EventLog
+
+    def new_id(self) -> UUID:
+        return new_id()
+
+    async def now(self) -> datetime:
+        moment: datetime = (await self.connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return moment
+
+
+@asynccontextmanager
+async def unit_of_work(engine: AsyncEngine, committed: Callable[[], None] = lambda: None) -> AsyncIterator[UnitOfWork]:
+    """One transaction. Leaving commits; any exception, cancellation included, rolls back.
+
+    `committed` is called after a commit that appended events: it wakes the relay and must not wait.
+    """
+    async with engine.begin() as connection:
+        events = SqlEventLog(connection)
+        yield SqlUnitOfWork(connection, SqlStock(connection), events)
+    if events.added:
+        committed()

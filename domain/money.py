@@ -1,0 +1,68 @@
+"""Money is integers of the minor unit with a currency. Rounded here and nowhere else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+LIMIT_MINOR = 10**12  # ten thousand million rupees: above it somebody has sent a wrong unit
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    minor: int
+    currency: str
+
+    @property
+    def amount(self) -> Decimal:
+        """In the major unit, exact: 24900 paise are 249.00."""
+        return Decimal(self.minor).scaleb(-2)
+
+    def __add__(self, other: "Money") -> "Money":
+        self._same(other)
+        return Money(self.minor + other.minor, self.currency)
+
+    def __sub__(self, other: "Money") -> "Money":
+        self._same(other)
+        return Money(self.minor - other.minor, self.currency)
+
+    def __mul__(self, count: int) -> "Money":
+        return Money(self.minor * count, self.currency)
+
+    def _same(self, other: "Money") -> None:
+        if self.currency != other.currency:
+            raise ValueError(f"{self.currency} and {other.currency} do not add up")
+
+
+def minor_units(amount: Decimal | str | int) -> int:
+    """Exact: `"249.5"` is 24950. ValueError for what is negative, too large, no number, or finer than the minor unit."""
+    try:
+        minor = Decimal(amount).scaleb(2)
+        whole = int(minor)
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise ValueError(f"{str(amount)[:40]!r} is not an amount") from error
+    if minor != whole:
+        raise ValueError(f"{amount} is finer than the minor unit")
+    if not 0 <= whole <= LIMIT_MINOR:
+        raise ValueError(f"{amount} is out of range")
+    return whole
+
+
+def rounded(minor: Decimal) -> int:
+    """The one rounding: half up, away from zero, to the minor unit."""
+    return int(minor.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def apportioned(total_minor: int, weights: Sequence[int]) -> list[int]:
+    """Parts of the total in proportion to the weights, by largest remainder: their sum is the total, exactly.
+
+    Equal remainders go to the earlier part. All weights zero: as if they were equal.
+    """
+    shares = list(weights) if any(weights) else [1] * len(weights)
+    whole = sum(shares)
+    sign = -1 if total_minor < 0 else 1
+    parts = [abs(total_minor) * share // whole for share in shares]
+    remainders = [abs(total_minor) * share % whole for share in shares]
+    left = abs(total_minor) - sum(parts)
+    for index in sorted(range(len(shares)), key=lambda i: -remainders[i])[:left]:
+        parts[index] += 1
+    return [sign * part for part in parts]

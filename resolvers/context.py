@@ -1,0 +1,29 @@
+"""What a resolver is given."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from db.reads import Reads
+from domain.identity import Actor
+from domain.unit_of_work import Begin
+from resolvers.loaders import Loaders
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The outside, as far as resolvers speak to it. Made once, by wiring."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One caller's. `reads` and `unit_of_work` are the process's own; `loaders` live for one operation, or one event."""
+
+    actor: Actor
+    reads: Reads
+    unit_of_work: Begin
+    loaders: Loaders
+    ports: Ports
+    remote: str = ""  # the client's address, from a trusted proxy or the socket
+
+    def fresh(self) -> Self:
+        return replace(self, loaders=Loaders(self.reads))
