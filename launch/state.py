@@ -1,0 +1,95 @@
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from launch.problem import Problem
+
+LOCK = "lock"
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A running town, for the commands in other terminals. Its URLs carry passwords."""
+
+    database_url: str
+    redis_url: str
+    port: int
+    url: str
+    pids: dict[str, int]
+
+
+@contextmanager
+def claim(data: Path) -> Iterator[None]:
+    """Makes `data` ours alone until we leave or die. Refuses when another process has it."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / LOCK).open("a+")
+    except OSError as error:
+        raise Problem(f"{data} cannot be written ({error.strerror})", "choose --data DIR") from error
+    with lock:
+        if not _lock(lock.fileno()):
+            lock.seek(0)
+            pid = lock.read().strip()
+            raise Problem(f"{data} is in use by process {pid}", "stop that ./haat up first, or choose --data DIR")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            (data / RUN).unlink(missing_ok=True)
+
+
+def announce(data: Path, run: Run) -> None:
+    write_private(data / RUN, json.dumps(asdict(run), indent=2) + "\n")
+
+
+def running(data: Path) -> Run | None:
+    """The town that runs on `data` now. What a killed one left behind does not count."""
+    try:
+        with (data / LOCK).open("r") as lock:
+            if _lock(lock.fileno()):
+                return None
+        return Run(**json.loads((data / RUN).read_text()))
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise Problem(f"{data} belongs to somebody else", "run as its owner, or choose --data DIR") from error
+
+
+def reset(data: Path) -> None:
+    """Throws away what a town kept. Only inside `claim`. A directory with anything strange in it is left alone."""
+    known = {LOCK, RUN, "secrets.json", "postgres", "redis.log", "blobs"}
+    strange = sorted(entry.name for entry in data.iterdir() if entry.name not in known)
+    if strange:
+        raise Problem(f"{data} holds more than a town ({strange[0]})", "look at it, then delete it yourself")
+    for entry in data.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:  # we hold it
+            entry.unlink()
+
+
+def write_private(path: Path, text: str) -> None:
+    """For our eyes only, and whole or not at all."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
