@@ -73,7 +73,7 @@ class Postgres:
         self._own_directory()
         if not (self.cluster / "PG_VERSION").exists():
             self._initialize()
-        self._end_orphan()
+        self.end_orphan()
         for attempt in range(1, 50):
             self._launch(new_port=attempt > 1 and self._log_says("could not bind"))
             if self._wait_ready(deadline):
@@ -177,7 +177,7 @@ class Postgres:
             raise Problem(f"initdb failed ({said[-1] if said else made.returncode})", "is the disk full? see ./haat doctor")
         fresh.rename(self.cluster)
 
-    def _end_orphan(self) -> None:
+    def end_orphan(self) -> None:
         """What an earlier, killed run left: a server still shutting down, or only its pid file.
 
         PostgreSQL takes a pid that meanwhile belongs to another program of the same user for its own, and refuses.

@@ -106,4 +106,3 @@ class Process:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.wait(10)
-

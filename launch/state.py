@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,10 +34,11 @@ def claim(data: Path) -> Iterator[None]:
     except OSError as error:
         raise Problem(f"{data} cannot be written ({error.strerror})", "choose --data DIR") from error
     with lock:
-        if not _lock(lock.fileno()):
+        if not _lock_soon(lock.fileno()):
             lock.seek(0)
             pid = lock.read().strip()
             raise Problem(f"{data} is in use by process {pid}", "stop that ./haat up first, or choose --data DIR")
+        (data / RUN).unlink(missing_ok=True)  # of one that was killed
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -69,11 +71,14 @@ def reset(data: Path) -> None:
     strange = sorted(entry.name for entry in data.iterdir() if entry.name not in known)
     if strange:
         raise Problem(f"{data} holds more than a town ({strange[0]})", "look at it, then delete it yourself")
-    for entry in data.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != LOCK:  # we hold it
-            entry.unlink()
+    try:
+        for entry in data.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:  # we hold it
+                entry.unlink()
+    except PermissionError as error:
+        raise Problem(f"{error.filename} belongs to somebody else", "run as its owner, or choose --data DIR") from error
 
 
 def write_private(path: Path, text: str) -> None:
@@ -85,6 +90,15 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _lock_soon(descriptor: int) -> bool:
+    """`running` may be having a look this very moment."""
+    for _ in range(10):
+        if _lock(descriptor):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _lock(descriptor: int) -> bool:

@@ -1,7 +1,6 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -73,8 +72,9 @@ class Supervisor:
         self.children: list[Kept] = []
 
     def add_service(self, service: Service) -> None:
-        """It is running already."""
+        """Returns once it is up. Even if it fails, leaving stops what came of it."""
         self.services.append(Kept(service, Backoff(), time.monotonic()))
+        service.start()
 
     def add_child(self, child: Process) -> None:
         self.children.append(Kept(child, Backoff(), time.monotonic()))
@@ -191,18 +191,3 @@ class Watch:
                 yield entry
             elif entry.is_dir() and not entry.name.startswith(".") and entry.name not in self.skip:
                 yield from entry.rglob("*.py")
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Before there is a supervisor: SIGTERM and SIGHUP leave by the way Ctrl-C does, so that `finally` runs."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {what: signal.signal(what, leave) for what in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for what, handler in before.items():
-            signal.signal(what, handler)

@@ -1,0 +1,106 @@
+"""The table of commands. What each does is in terminal/."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launch.problem import Problem
+
+app = typer.Typer(
+    name="haat",
+    help="Haat: a real-time backend for local marketplaces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option(help="Where it keeps what it holds.", show_default=".haat")] = None,
+    port: Annotated[int | None, typer.Option(help="The port, or the next free one.", show_default="8000")] = None,
+    empty: Annotated[bool, typer.Option("--empty", help="Without the demo town.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Throw away what it holds and begin again.")] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Start the servers anew when the code changes.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Server processes on the one port.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON on standard output when ready.")] = False,
+) -> None:
+    """Start everything on this machine and keep it running."""
+    from terminal.prepare import prepare
+    from terminal.up import Asked
+    from terminal.up import up as start
+
+    start(Asked(data, port, empty, reset, reload, workers, json), prepare)
+
+
+@app.command()
+def serve(
+    only: Annotated[str | None, typer.Option(help="Serve this role alone: intake.")] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    with_work: Annotated[bool, typer.Option("--with-work", hidden=True)] = False,
+) -> None:
+    """Run one server process."""
+    from terminal.serve import run_server
+
+    run_server(only, fd, with_work)
+
+
+@app.command()
+def work(only: Annotated[str | None, typer.Option(help="These loops alone: relay,instructions,…")] = None) -> None:
+    """Run the workers' loops."""
+    from terminal.serve import run_workers
+
+    run_workers(only)
+
+
+@app.command()
+def migrate(down: Annotated[str | None, typer.Option(help="Back to this revision; `base` is none.")] = None) -> None:
+    """Bring the database's schema to its head."""
+    from launch.load import load
+    from terminal.migrate import migrate as run
+
+    run(load(), down)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(
+    context: typer.Context,
+    long: Annotated[bool, typer.Option("--long", help="The long profiles too.")] = False,
+    database: Annotated[str | None, typer.Option(help="Run against this server, as one who may create databases.")] = None,
+) -> None:
+    """Run everything CI runs. Other arguments go to pytest."""
+    from terminal.checks import run_gates
+
+    raise typer.Exit(run_gates(long, database, context.args))
+
+
+@app.command()
+def doctor(settings: Annotated[bool, typer.Option("--settings", help="Show every setting, secrets masked.")] = False) -> None:
+    """Look at what the town stands on, and say what to do."""
+    from terminal.doctor import doctor as examine
+
+    if not examine(settings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the GraphQL schema."""
+    from terminal.schema import print_schema
+
+    print_schema()
+
+
+def main() -> None:
+    try:
+        app()
+    except Problem as problem:
+        sys.stderr.write(f"haat: {problem}\n")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+import asyncio
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from launch.load import load
+from launch.ports import bind
+from launch.postgres import binaries
+from launch.problem import Problem
+from launch.redis import find_program
+from launch.state import running
+from settings import Settings
+from terminal.said import console
+
+ENOUGH_DISK_BYTES = 2 * 1024**3
+CLOCK_MAY_DIFFER_S = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    fine: bool
+    what: str
+    todo: str = ""
+
+
+def doctor(show_settings: bool) -> bool:
+    """Prints a line for each thing the town stands on, and whether all of them are fine."""
+    settings = load()
+    fine = True
+    for finding in examine(settings):
+        fine = fine and finding.fine
+        mark = "ok  " if finding.fine else "NOT "
+        console.print(f"{mark} {finding.what}" + (f": {finding.todo}" if finding.todo else ""), markup=False)
+    if show_settings:
+        for name, value in settings.masked().items():
+            console.print(f"     {name}={value}", markup=False)
+    return fine
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    checks: list[Callable[[Settings], Finding]] = [town, postgres, redis, port, disk]
+    for check in checks:
+        try:
+            yield check(settings)
+        except Problem as problem:
+            yield Finding(False, problem.what, problem.todo)
+
+
+def town(settings: Settings) -> Finding:
+    run = running(settings.data)
+    if run is None:
+        return Finding(True, f"no town is running on {settings.data}", "./haat up starts one")
+    return Finding(True, f"a town is running at {run.url}")
+
+
+def postgres(settings: Settings) -> Finding:
+    if settings.database_url is None:
+        return Finding(True, f"PostgreSQL is embedded, from {binaries().parent.name}")
+    try:
+        version, clock_s = asyncio.run(ask_postgres(settings.database_url.get_secret_value()))
+    except Exception as error:  # whatever keeps us from it is the finding
+        return Finding(False, f"PostgreSQL does not answer ({type(error).__name__})", "is HAAT_DATABASE_URL right?")
+    if int(version.split(".")[0]) < 15:
+        return Finding(False, f"PostgreSQL is {version}", "use 15 or newer")
+    if abs(clock_s) > CLOCK_MAY_DIFFER_S:
+        return Finding(False, f"the clocks of PostgreSQL and this machine differ by {clock_s:.1f} s", "run an NTP client")
+    return Finding(True, f"PostgreSQL {version} answers, its clock is {clock_s:+.1f} s from ours")
+
+
+async def ask_postgres(url: str) -> tuple[str, float]:
+    import asyncpg
+
+    connection = await asyncpg.connect(url.replace("+asyncpg", "", 1), timeout=5)
+    try:
+        version = await connection.fetchval("SHOW server_version")
+        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return version, now - time.time()
+    finally:
+        await connection.close()
+
+
+def redis(settings: Settings) -> Finding:
+    if settings.redis_url is None:
+        program = find_program()
+        if program is None:
+            return Finding(True, "no Redis: one server process over memory://", "apt-get install redis for more")
+        return Finding(True, f"Redis is {program.origin}")
+    if settings.in_memory:
+        return Finding(True, "no Redis by choice: one server process over memory://")
+    from redis import Redis, RedisError
+
+    try:
+        with Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=2, socket_connect_timeout=2) as client:
+            client.ping()
+    except RedisError as error:
+        return Finding(False, f"Redis does not answer ({type(error).__name__})", "is HAAT_REDIS_URL right?")
+    return Finding(True, "Redis answers")
+
+
+def port(settings: Settings) -> Finding:
+    run = running(settings.data)
+    if run is not None and run.port == settings.port:
+        return Finding(True, f"port {settings.port} is the town's")
+    try:
+        bind(settings.host, settings.port).close()
+    except (OSError, socket.gaierror) as error:
+        why = error.strerror
+        return Finding(True, f"port {settings.port} cannot be had ({why})", "up takes the next; serve needs another HAAT_PORT")
+    return Finding(True, f"port {settings.port} is free")
+
+
+def disk(settings: Settings) -> Finding:
+    place = settings.data if settings.data.exists() else settings.data.absolute().parent
+    free = shutil.disk_usage(place).free
+    what = f"{free / 1024**3:.1f} GiB free for {settings.data}"
+    return Finding(True, what) if free >= ENOUGH_DISK_BYTES else Finding(False, what, "make room, or choose --data DIR")
