@@ -1,5 +1,6 @@
 """Keys made in Python: a UUIDv7 sorts by the time it was made, so new rows go to the end of an index."""
 
+import secrets
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -7,3 +8,15 @@ from uuid_utils.compat import uuid7
 
 def new_id() -> UUID:
     return uuid7()
+
+
+_LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # no 0 O, no 1 I L
+
+
+def new_number() -> str:
+    """Random, so that one tells nothing of how many there are: 31^8 of them."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(8))
+
+
+def new_code() -> str:
+    return f"{secrets.randbelow(10_000):04}"

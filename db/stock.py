@@ -204,23 +204,26 @@ class SqlStock:
         )
         return Allocated(changed, {row.listing_id: row.units for row in gone})
 
-    async def _take_allocations(self, order_id: UUID) -> tuple[dict[UUID, Counters], dict[UUID, int]]:
-        ids = (await self._connection.execute(select(allocation.listing_id).where(allocation.order_id == order_id))).scalars().all()
+    async def _take_allocations(self, order_ids: Sequence[UUID]) -> tuple[dict[UUID, Counters], Sequence[Row[Any]]]:
+        ids = (await self._connection.execute(select(allocation.listing_id).where(allocation.order_id.in_(order_ids)))).scalars()
         locked = await self.lock(ids)
         gone = await self._connection.execute(
-            delete(stock_allocation).where(allocation.order_id == order_id).returning(allocation.listing_id, allocation.units)
+            delete(stock_allocation)
+            .where(allocation.order_id.in_(order_ids))
+            .returning(allocation.order_id, allocation.listing_id, allocation.units)
         )
-        return locked, {row.listing_id: row.units for row in gone}
+        return locked, gone.all()
 
-    async def deallocate(self, order_id: UUID) -> list[StockLevel]:
-        _, units = await self._take_allocations(order_id)
-        return await self.move(
-            [Move(id, KIND.DEALLOCATED, f"order:{order_id}", allocated=-taken, order_id=order_id) for id, taken in units.items()]
-        )
+    async def deallocate(self, order_ids: Sequence[UUID]) -> list[StockLevel]:
+        _, gone = await self._take_allocations(order_ids)
+        return await self.move([
+            Move(row.listing_id, KIND.DEALLOCATED, f"order:{row.order_id}", allocated=-row.units, order_id=row.order_id)
+            for row in gone
+        ])
 
     async def sell(self, order_id: UUID) -> tuple[list[StockLevel], list[Sale]]:
-        locked, units = await self._take_allocations(order_id)
-        sales = [Sale(id, taken, max(0, taken - locked[id].on_hand)) for id, taken in units.items()]
+        locked, gone = await self._take_allocations([order_id])
+        sales = [Sale(row.listing_id, row.units, max(0, row.units - locked[row.listing_id].on_hand)) for row in gone]
         changed = await self.move(
             [
                 Move(

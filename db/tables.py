@@ -192,7 +192,8 @@ stock_level = _table(
 # The row is the right to the units: whoever deletes it moves the counter.
 stock_hold = _table(
     "stock_hold",
-    key("quote_id", of="quote", primary=True), key("listing_id", of="listing", primary=True), count("units", None), time("expires_at", null=False),
+    Column("quote_id", KEY, sa.ForeignKey("quote.id", deferrable=True, initially="DEFERRED"), primary_key=True),  # held, then written down
+    key("listing_id", of="listing", primary=True), count("units", None), time("expires_at", null=False),
     Index(None, "listing_id"), Index(None, "expires_at"), sa.CheckConstraint("units > 0", "units_positive"),
 )
 stock_allocation = _table(
@@ -214,7 +215,7 @@ stock_movement = _table(
 
 # ---------------------------------------------------------------- cart and quote
 
-cart = _table("cart", key(primary=True), key("customer_id", of="user_account", unique=True), version(0), created())
+cart = _table("cart", key(primary=True), key("customer_id", of="user_account", unique=True), created())
 cart_line = _table(
     "cart_line",
     key(primary=True), key("cart_id", of="cart"), key("listing_id", of="listing"), count("quantity", None),
@@ -236,7 +237,7 @@ quote = _table(
 purchase = _table(
     "purchase",
     key(primary=True), text("number", unique=True), key("quote_id", of="quote", unique=True), key("customer_id", of="user_account"),
-    minor("total_minor"), currency(), version(), created(),
+    minor("total_minor"), currency(), created(),
     Index(None, "customer_id", "id"),
 )
 payment = _table(

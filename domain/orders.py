@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from domain.events import Event, Topic
-from domain.identity import ActorKind
-from domain.refusals import Kind, Refusal, Refused
+from domain.identity import Actor, ActorKind
+from domain.money import Money
+from domain.refusals import Kind, Refusal, Refused, invalid, not_found
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+ACCEPT_WITHIN = timedelta(minutes=10)
+PREP_LIMIT_MINUTES = 240
 
 
 class OrderStatus(Enum):
@@ -111,7 +118,6 @@ class OrderMoved(Event):
     store_id: UUID
     merchant_id: UUID
     customer_id: UUID
-    rider_id: UUID | None = None
     reason: ReasonCode | None = None
     note: str | None = None
 
@@ -128,3 +134,96 @@ class OrderMoved(Event):
     @property
     def concerns(self) -> Sequence[UUID]:
         return (self.order_id, self.store_id, self.customer_id)
+
+
+@dataclass(frozen=True)
+class LockedOrder:
+    """An order whose row is ours until the transaction ends."""
+
+    id: UUID
+    number: str
+    purchase_id: UUID
+    store_id: UUID
+    merchant_id: UUID
+    customer_id: UUID
+    status: OrderStatus
+    version: int
+    fulfilment: Fulfilment
+    total: Money
+    refunded: Money
+    prep_minutes: int
+    handover_code: str
+    at_risk: bool
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a move writes beside the status. None leaves what stands."""
+
+    placed_at: datetime | None = None
+    accept_by: datetime | None = None
+    accepted_at: datetime | None = None
+    promised_at: datetime | None = None
+    picked_up_at: datetime | None = None
+    ended_at: datetime | None = None
+    prep_minutes: int | None = None
+
+
+class OrderStore(Protocol):
+    async def lock(self, order_id: UUID, actor: Actor) -> LockedOrder | None:
+        """None when it is not there, or not the actor's."""
+
+    async def lock_purchase(self, purchase_id: UUID) -> Sequence[LockedOrder]:
+        """The purchase, then its orders by id."""
+
+    async def siblings(self, purchase_id: UUID) -> Sequence[tuple[UUID, OrderStatus, int]]:
+        """Id, status and version of each order of the purchase, as of now."""
+
+    async def move(self, order: LockedOrder, end: OrderStatus, times: Times) -> LockedOrder: ...
+
+    async def noted(self, order: LockedOrder, *, at_risk: bool) -> LockedOrder:
+        """The next version in the same state."""
+
+    async def refunded(self, order: LockedOrder, amount: Money) -> None: ...
+
+
+async def lock(order_id: UUID, actor: Actor, uow: "UnitOfWork") -> LockedOrder:
+    """Refuses NotFound."""
+    order = await uow.orders.lock(order_id, actor)
+    if order is None:
+        raise not_found("order")
+    return order
+
+
+async def move(
+    order: LockedOrder, end: OrderStatus, actor: Actor, uow: "UnitOfWork", *,
+    times: Times = Times(), reason: ReasonCode | None = None, note: str | None = None,
+) -> LockedOrder:  # fmt: skip
+    """One step, with its event. Refuses WrongState."""
+    check_move(order.status, end, actor.kind)
+    moved = await uow.orders.move(order, end, times)
+    await uow.events.add(await step(moved, actor, uow, reason=reason, note=note))
+    return moved
+
+
+async def step(
+    order: LockedOrder, actor: Actor, uow: "UnitOfWork", *, reason: ReasonCode | None = None, note: str | None = None
+) -> OrderMoved:
+    """The event of an order's present version."""
+    assert actor.kind is not None
+    return OrderMoved(
+        order.id, order.version, order.status, await uow.now(), actor.kind, order.store_id, order.merchant_id, order.customer_id,
+        reason, note,
+    )  # fmt: skip
+
+
+def check_note(note: str | None) -> None:
+    """Refuses InvalidInput."""
+    if note is not None and len(note) > 500:
+        raise invalid("note", "longer than 500 characters")
+
+
+def check_prep_minutes(minutes: int | None) -> None:
+    """Refuses InvalidInput."""
+    if minutes is not None and not 0 <= minutes <= PREP_LIMIT_MINUTES:
+        raise invalid("prepMinutes", f"must be from 0 to {PREP_LIMIT_MINUTES}")

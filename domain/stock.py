@@ -193,8 +193,8 @@ class StockStore(Protocol):
     async def allocate(self, quote_id: UUID, orders: Mapping[UUID, UUID]) -> "Allocated":
         """The quote's live holds become allocations of `orders` (listing id -> order id)."""
 
-    async def deallocate(self, order_id: UUID) -> Sequence[StockLevel]:
-        """The order's units go back to whoever wants them. Nothing left to give back: nothing happens."""
+    async def deallocate(self, order_ids: Sequence[UUID]) -> Sequence[StockLevel]:
+        """These orders' units go back to whoever wants them. Nothing left to give back: nothing happens."""
 
     async def sell(self, order_id: UUID) -> tuple[Sequence[StockLevel], Sequence[Sale]]:
         """The order's units leave the store: allocated falls by the units, on_hand by as many as there are."""
@@ -232,8 +232,11 @@ def units_by_listing(lines: Iterable[tuple[UUID, int]]) -> dict[UUID, int]:
     return units
 
 
-async def hold_units(command: HoldUnits, uow: "UnitOfWork") -> None:
-    """Refuses NotEnoughStock. Holds past their time do not stand in the way of a live one."""
+async def hold_units(command: HoldUnits, uow: "UnitOfWork") -> Mapping[UUID, int]:
+    """Returns what is held, by listing: an untracked listing holds nothing. Refuses NotEnoughStock.
+
+    Holds past their time do not stand in the way of a live one.
+    """
     before = await uow.stock.held_by(command.replaces) if command.replaces else {}
     await uow.stock.lock({*command.units, *before})  # all of them before any is changed: locks are taken in one order
     changed = list(await uow.stock.release_quote(command.replaces)) if command.replaces else []
@@ -246,6 +249,7 @@ async def hold_units(command: HoldUnits, uow: "UnitOfWork") -> None:
     if short:
         raise Refused(NotEnoughStock("some of it is gone", await uow.stock.shortages(command, short)))
     await uow.events.add(*map(StockChanged, changed))
+    return await uow.stock.held_by(command.quote_id)
 
 
 async def release_quote(quote_id: UUID, uow: "UnitOfWork") -> None:
@@ -253,9 +257,9 @@ async def release_quote(quote_id: UUID, uow: "UnitOfWork") -> None:
     await uow.events.add(*map(StockChanged, await uow.stock.release_quote(quote_id)))
 
 
-async def give_back(order_id: UUID, uow: "UnitOfWork") -> None:
-    """An order that will not leave the store. Safe to repeat."""
-    await uow.events.add(*map(StockChanged, await uow.stock.deallocate(order_id)))
+async def give_back(order_ids: Sequence[UUID], uow: "UnitOfWork") -> None:
+    """Orders that will not leave the store: all of a transaction in one call, so that locks keep their order. Safe to repeat."""
+    await uow.events.add(*map(StockChanged, await uow.stock.deallocate(order_ids)))
 
 
 async def sell(order_id: UUID, uow: "UnitOfWork") -> Sequence[Sale]:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from domain.cart import CartStore
+    from domain.delivery import DeliveryStore
     from domain.events import EventLog
+    from domain.orders import OrderStore
+    from domain.payments import PaymentStore
+    from domain.purchases import IdempotencyStore, PurchaseStore
+    from domain.quotes import QuoteStore
     from domain.stock import StockStore
 
 
@@ -18,11 +24,25 @@ class UnitOfWork(Protocol):
     payment, stock by id, holds.
     """
 
+    idempotency: "IdempotencyStore"
+    carts: "CartStore"
+    quotes: "QuoteStore"
+    purchases: "PurchaseStore"
+    orders: "OrderStore"
+    deliveries: "DeliveryStore"
+    payments: "PaymentStore"
     stock: "StockStore"
     events: "EventLog"
+    gateway: str  # the payment provider's name for what is not paid in cash
 
     def new_id(self) -> UUID:
         """A UUIDv7: later ones sort later."""
+
+    def new_number(self) -> str:
+        """What people call an order or a purchase by: eight characters none of which looks like another."""
+
+    def new_code(self) -> str:
+        """A handover code: four digits nobody can guess from another."""
 
     async def now(self) -> datetime:
         """The database's clock, which decides all that expires."""

@@ -1,0 +1,276 @@
+"""Placing: a quote becomes one purchase, exactly once, and its end where an order does not come to be."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from domain import orders, payments, stock
+from domain.identity import CLOCK, Actor, ActorKind
+from domain.money import Money
+from domain.orders import LockedOrder, OrderStatus, Times
+from domain.payments import CashNotAllowed, LockedPayment, OrderNow, PaymentMethod, PaymentMoved, PaymentStatus
+from domain.places import PostalAddress
+from domain.quotes import QuotePart, StoreClosed
+from domain.refusals import Conflict, Kind, Refusal, Refused, invalid, not_found
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class PlaceOrder:
+    quote_id: UUID
+    method: PaymentMethod
+    idempotency_key: str
+
+
+@dataclass(frozen=True)
+class QuoteExpired(Refusal):
+    code, kind = "QUOTE_EXPIRED", Kind.CONFLICT
+
+
+@dataclass(frozen=True)
+class KeyReused(Refusal):
+    """The same idempotency key with other arguments."""
+
+    code, kind = "KEY_REUSED", Kind.CONFLICT
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What stands under an idempotency key: `first` when this transaction has just put it there."""
+
+    first: bool
+    request_hash: bytes
+    result_id: UUID
+
+
+class IdempotencyStore(Protocol):
+    async def claim(self, actor_id: UUID, operation: str, key: str, request_hash: bytes, result_id: UUID) -> Claim:
+        """Inserts before the work. A second equal call waits here until the first has ended."""
+
+    async def point(self, actor_id: UUID, operation: str, key: str, result_id: UUID) -> None:
+        """The result is another than was claimed."""
+
+
+@dataclass(frozen=True)
+class NewOrder:
+    """An order as it is first written."""
+
+    locked: LockedOrder
+    part: QuotePart
+    address: PostalAddress | None
+    times: Times
+
+
+class PurchaseStore(Protocol):
+    async def add(
+        self, purchase_id: UUID, number: str, quote_id: UUID, customer_id: UUID, total: Money, new: Sequence[NewOrder]
+    ) -> None:
+        """The purchase, its orders and their lines."""
+
+
+async def claim(actor: Actor, operation: str, key: str, request: Sequence[object], result_id: UUID, uow: "UnitOfWork") -> Claim:
+    """The first line of a command that must happen once. Refuses KeyReused, InvalidInput."""
+    assert actor.id is not None
+    if not 1 <= len(key) <= 200:
+        raise invalid("idempotencyKey", "must have 1 to 200 characters")
+    digest = hashlib.sha256("\n".join(str(part) for part in request).encode()).digest()
+    found = await uow.idempotency.claim(actor.id, operation, key, digest, result_id)
+    if found.request_hash != digest:
+        raise Refused(KeyReused("this key stands for another request"))
+    return found
+
+
+async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> UUID:
+    """The purchase of this quote: made now, or made before by the same key, or by another key of the same customer.
+
+    Refuses QuoteExpired, NotEnoughStock, StoreClosed, CashNotAllowed, KeyReused, NotFound, InvalidInput.
+    """
+    assert actor.id is not None
+    request = (command.quote_id, command.method.value)
+    claimed = await claim(actor, "placeOrder", command.idempotency_key, request, uow.new_id(), uow)
+    if not claimed.first:
+        return claimed.result_id
+    quote = await uow.quotes.lock(command.quote_id, actor)
+    if quote is None:
+        raise not_found("quote")
+    if quote.purchase_id is not None:
+        await uow.idempotency.point(actor.id, "placeOrder", command.idempotency_key, quote.purchase_id)
+        return quote.purchase_id
+    now = await uow.now()
+    if quote.ended_at is not None or quote.expires_at <= now:
+        raise Refused(QuoteExpired("the promise is over: ask for a new quote"))
+    terms = await uow.quotes.terms(sorted(part.store_id for part in quote.parts), now)
+    cash = command.method is PaymentMethod.CASH_ON_DELIVERY
+    for part in quote.parts:
+        if not terms[part.store_id].accepting:
+            raise Refused(StoreClosed("the store takes no orders now", part.store_id, terms[part.store_id].opens_at))
+        if cash and not terms[part.store_id].cash_allowed:
+            raise Refused(CashNotAllowed("the store takes no cash"))
+    purchase_id = claimed.result_id
+    status = OrderStatus.PLACED if cash else OrderStatus.PAYMENT_PENDING
+    times = Times(placed_at=now, accept_by=now + orders.ACCEPT_WITHIN) if cash else Times()
+    new = [
+        NewOrder(
+            LockedOrder(
+                uow.new_id(), uow.new_number(), purchase_id, part.store_id, part.merchant_id, actor.id, status, 1, part.fulfilment,
+                part.total, Money(0, part.total.currency), terms[part.store_id].prep_minutes, uow.new_code(), at_risk=False,
+            ),
+            part,
+            quote.address,
+            times,
+        )
+        for part in quote.parts
+    ]  # fmt: skip
+    await uow.purchases.add(purchase_id, uow.new_number(), quote.id, actor.id, quote.total, new)
+    payment = LockedPayment(
+        uow.new_id(), purchase_id, command.method, PaymentStatus.CASH_DUE if cash else PaymentStatus.PENDING, 1, quote.total,
+        Money(0, quote.total.currency), None,
+    )  # fmt: skip
+    await uow.payments.add(payment, None if cash else uow.gateway, None if cash else now + payments.PAY_WITHIN)
+    await uow.quotes.placed(quote.id, purchase_id)
+    await uow.carts.empty(actor.id, [line.listing_id for part in quote.parts for line in part.lines])
+    await uow.events.add(
+        *[await orders.step(one.locked, actor, uow) for one in new],
+        PaymentMoved(payment.id, 1, payment.status, now, purchase_id, actor.id, [_now(one.locked) for one in new]),
+    )
+    # Stock last: its rows are the hottest, and are held the shortest.
+    by_listing = {line.listing_id: one.locked.id for one in new for line in one.part.lines}
+    allocated = await uow.stock.allocate(quote.id, by_listing)
+    if allocated.units != quote.held:
+        raise Refused(QuoteExpired("the promise is over: ask for a new quote"))
+    await uow.events.add(*map(stock.StockChanged, allocated.changed))
+    return purchase_id
+
+
+def _now(order: LockedOrder) -> OrderNow:
+    return OrderNow(order.id, order.status.value, order.version)
+
+
+# ---------------------------------------------------------------- the gateway's word
+
+
+@dataclass(frozen=True)
+class SettlePayment:
+    """What a gateway says became of a payment. It speaks for the whole amount, or we do not believe it."""
+
+    payment_id: UUID
+    captured: bool
+    amount: Money
+    gateway_ref: str
+
+
+GATEWAY = Actor(ActorKind.SOURCE)
+
+
+async def settle_payment(command: SettlePayment, uow: "UnitOfWork") -> None:
+    """Places the orders, or gives their units back. Said twice is said once; money that comes too late is owed back.
+
+    Refuses NotFound, Conflict (another amount, currency or reference than ours).
+    """
+    purchase_id = await uow.payments.purchase_of(command.payment_id)
+    if purchase_id is None:
+        raise not_found("payment")
+    locked = await uow.orders.lock_purchase(purchase_id)
+    payment = await uow.payments.lock(purchase_id)
+    if (payment.amount, payment.gateway_ref) != (command.amount, command.gateway_ref):
+        raise Refused(Conflict("the gateway speaks of another amount or payment than ours"))
+    if payment.status is PaymentStatus.PENDING:
+        await (_capture if command.captured else _fail)(payment, locked, uow)
+    elif command.captured and payment.status in (PaymentStatus.VOIDED, PaymentStatus.FAILED):
+        await uow.payments.owe(uow.new_id(), payment.id, None, payment.amount, "paid after the order had ended")
+
+
+async def _capture(payment: LockedPayment, locked: Sequence[LockedOrder], uow: "UnitOfWork") -> None:
+    now = await uow.now()
+    times = Times(placed_at=now, accept_by=now + orders.ACCEPT_WITHIN)
+    placed = [
+        await orders.move(order, OrderStatus.PLACED, GATEWAY, uow, times=times)
+        if order.status is OrderStatus.PAYMENT_PENDING
+        else order
+        for order in locked
+    ]
+    customer_id, states = locked[0].customer_id, [_now(order) for order in placed]
+    payment = await payments.move(payment, PaymentStatus.AUTHORIZED, customer_id, states, uow)
+    payment = await payments.move(payment, PaymentStatus.CAPTURED, customer_id, states, uow)
+    for order in placed:  # one that was cancelled while the customer paid
+        if order.status in orders.CANCELLED:
+            payment = await _give_back_share(payment, order, states, uow)
+
+
+async def _fail(payment: LockedPayment, locked: Sequence[LockedOrder], uow: "UnitOfWork") -> None:
+    times = Times(ended_at=await uow.now())
+    reason = orders.ReasonCode.PAYMENT_FAILED
+    ended = [
+        await orders.move(order, OrderStatus.CANCELLED, GATEWAY, uow, times=times, reason=reason)
+        if order.status is OrderStatus.PAYMENT_PENDING
+        else order
+        for order in locked
+    ]
+    await payments.move(payment, PaymentStatus.FAILED, locked[0].customer_id, [_now(order) for order in ended], uow)
+    await stock.give_back([order.id for order in locked], uow)
+
+
+# ---------------------------------------------------------------- an order that does not come to be
+
+
+async def expire_unpaid(purchase_id: UUID, uow: "UnitOfWork") -> None:
+    """By the clock, past `pay_by`. Safe to repeat: what has been paid meanwhile stays."""
+    locked = await uow.orders.lock_purchase(purchase_id)
+    payment = await uow.payments.lock(purchase_id)
+    if payment.status is not PaymentStatus.PENDING:
+        return
+    times = Times(ended_at=await uow.now())
+    waiting = [order for order in locked if order.status is OrderStatus.PAYMENT_PENDING]
+    ended = [
+        await orders.move(order, OrderStatus.EXPIRED, CLOCK, uow, times=times, reason=orders.ReasonCode.TIMEOUT)
+        for order in waiting
+    ]
+    await payments.move(payment, PaymentStatus.VOIDED, locked[0].customer_id, [_now(order) for order in ended], uow)
+    await stock.give_back([order.id for order in locked], uow)
+
+
+async def refund_order(order: LockedOrder, uow: "UnitOfWork") -> None:
+    """Gives back the share of an order that has ended unserved: what was charged for it, less what was given back before."""
+    payment = await uow.payments.lock(order.purchase_id)
+    siblings = await uow.orders.siblings(order.purchase_id)  # after the payment's lock: no two of them both see the other alive
+    states = [OrderNow(order_id, status.value, version) for order_id, status, version in siblings]
+    if payment.status in payments.HOLDS_MONEY:
+        await _give_back_share(payment, order, states, uow)
+    elif payment.status in (PaymentStatus.PENDING, PaymentStatus.CASH_DUE):
+        if all(status in orders.CANCELLED for _, status, _ in siblings):
+            await payments.move(payment, PaymentStatus.VOIDED, order.customer_id, states, uow)
+        elif payment.status is PaymentStatus.CASH_DUE:
+            await _collect_if_done(payment, order, states, uow)
+
+
+async def collect_cash(order: LockedOrder, uow: "UnitOfWork") -> None:
+    """At the door. The payment is collected when no order of the purchase is still on its way."""
+    payment = await uow.payments.lock(order.purchase_id)
+    if payment.status is not PaymentStatus.CASH_DUE:
+        return
+    siblings = await uow.orders.siblings(order.purchase_id)
+    await _collect_if_done(
+        payment, order, [OrderNow(order_id, status.value, version) for order_id, status, version in siblings], uow
+    )
+
+
+async def _collect_if_done(payment: LockedPayment, order: LockedOrder, states: Sequence[OrderNow], uow: "UnitOfWork") -> None:
+    ended = {OrderStatus.DELIVERED.value, *(status.value for status in orders.CANCELLED)}
+    if all(state.status in ended for state in states):
+        await payments.move(payment, PaymentStatus.CASH_COLLECTED, order.customer_id, states, uow)
+
+
+async def _give_back_share(
+    payment: LockedPayment, order: LockedOrder, states: Sequence[OrderNow], uow: "UnitOfWork"
+) -> LockedPayment:
+    share = order.total - order.refunded
+    if share.minor <= 0 or not await uow.payments.owe(uow.new_id(), payment.id, order.id, share, "order ended"):
+        return payment
+    await uow.orders.refunded(order, order.refunded + share)
+    refunded = payment.refunded + share
+    end = PaymentStatus.REFUNDED if refunded == payment.amount else PaymentStatus.PARTLY_REFUNDED
+    return await payments.move(payment, end, order.customer_id, states, uow, refunded)
