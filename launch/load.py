@@ -1,5 +1,6 @@
 import json
 import secrets
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,16 +32,14 @@ def demo_keys(settings: Settings) -> dict[str, Any]:
         return {}
     path = settings.data / "secrets.json"
     try:
-        kept = json.loads(path.read_text())
-    except FileNotFoundError:
-        kept = {name: DEMO + secrets.token_urlsafe(KEY_BYTES) for name in ("signing_keys", "sealing_keys")}
-        try:
+        if not path.exists():
             settings.data.mkdir(parents=True, exist_ok=True)
-            write_private(path, json.dumps(kept))
-        except OSError as error:
-            raise Problem(f"{path} cannot be written ({error.strerror})", "choose --data DIR") from error
-    except PermissionError as error:
-        raise Problem(f"{path} belongs to somebody else", "run as its owner, or choose --data DIR") from error
+            made = {name: DEMO + secrets.token_urlsafe(KEY_BYTES) for name in ("signing_keys", "sealing_keys")}
+            with suppress(FileExistsError):  # another command was quicker: its keys are the keys
+                write_private(path, json.dumps(made), over=False)
+        kept = json.loads(path.read_text())
+    except OSError as error:
+        raise Problem(f"{path} cannot be used ({error.strerror})", "run as its owner, or choose --data DIR") from error
     return {name: kept[name] for name in unset}
 
 

@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,9 @@ def running(data: Path) -> Run | None:
 def reset(data: Path) -> None:
     """Throws away what a town kept. Only inside `claim`. A directory with anything strange in it is left alone."""
     known = {LOCK, RUN, "secrets.json", "postgres", "redis.log", "blobs"}
-    strange = sorted(entry.name for entry in data.iterdir() if entry.name not in known)
+    drafts = (f".{RUN}.", ".secrets.json.")  # of a `write_private` that was killed
+    names = sorted(entry.name for entry in data.iterdir())
+    strange = [name for name in names if name not in known and not name.startswith(drafts)]
     if strange:
         raise Problem(f"{data} holds more than a town ({strange[0]})", "look at it, then delete it yourself")
     try:
@@ -81,15 +84,20 @@ def reset(data: Path) -> None:
         raise Problem(f"{error.filename} belongs to somebody else", "run as its owner, or choose --data DIR") from error
 
 
-def write_private(path: Path, text: str) -> None:
-    """For our eyes only, and whole or not at all."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def write_private(path: Path, text: str, *, over: bool = True) -> None:
+    """For our eyes only, and whole or not at all. Unless `over`, FileExistsError when somebody was quicker."""
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if over:
+            os.replace(draft, path)
+        else:
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
 
 
 def _lock_soon(descriptor: int) -> bool:

@@ -77,6 +77,12 @@ def test_demo_keys_outlive_a_restart_and_are_for_our_eyes_only(tmp_path: Path):
     assert (tmp_path / "data" / "secrets.json").stat().st_mode & 0o077 == 0
 
 
+def test_the_first_of_two_makers_of_demo_keys_wins(monkeypatch):
+    kept = load()
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: False)  # what both see when they start together
+    assert load().signing_keys == kept.signing_keys
+
+
 def test_what_is_shown_holds_no_secret(monkeypatch):
     given(monkeypatch)
     settings = load()
