@@ -55,6 +55,7 @@ user_account = _table(
     "user_account",
     key(primary=True), text("name"), text("phone", null=True, unique=True), text("email", null=True, unique=True),
     text("password_hash", null=True), flag("is_support"), time("phone_proved_at"), time("banned_at"), created(),
+    count("grants", 1),  # grows whenever what the user may see changes: feeds that run look again
 )
 session = _table(
     "session",
@@ -388,6 +389,8 @@ event = _table(
 )
 # One row: which history `pos` counts. Another epoch means another database, and every cursor starts afresh.
 log_epoch = _table("log_epoch", Column("epoch", sa.Text, primary_key=True))
+# How far each reader of the log has come. A dead one stops nobody else.
+sink = _table("sink", text("name", primary_key=True), Column("pos", sa.BigInteger, nullable=False, server_default="0"))
 audit = _table(
     "audit",
     key(primary=True), Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), text("actor"),

@@ -9,10 +9,18 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.addresses import SqlAddresses
+from db.audit import SqlAudit
 from db.events import SqlEventLog
+from db.identity import SqlIdentity
 from db.ids import new_id
+from db.sessions import SqlSessions
 from db.stock import SqlStock
+from domain.addresses import AddressStore
+from domain.audit import AuditLog
 from domain.events import EventLog
+from domain.identity import IdentityStore
+from domain.sessions import SessionStore
 from domain.stock import StockStore
 from domain.unit_of_work import UnitOfWork
 
@@ -22,6 +30,10 @@ class SqlUnitOfWork:
     connection: AsyncConnection
     stock: StockStore
     events: EventLog
+    identity: IdentityStore
+    sessions: SessionStore
+    addresses: AddressStore
+    audit: AuditLog
 
     def new_id(self) -> UUID:
         return new_id()
@@ -39,6 +51,14 @@ async def unit_of_work(engine: AsyncEngine, committed: Callable[[], None] = lamb
     """
     async with engine.begin() as connection:
         events = SqlEventLog(connection)
-        yield SqlUnitOfWork(connection, SqlStock(connection), events)
+        yield SqlUnitOfWork(
+            connection,
+            stock=SqlStock(connection),
+            events=events,
+            identity=SqlIdentity(connection),
+            sessions=SqlSessions(connection),
+            addresses=SqlAddresses(connection),
+            audit=SqlAudit(connection),
+        )
     if events.added:
         committed()

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from domain.addresses import AddressStore
+    from domain.audit import AuditLog
     from domain.cart import CartStore
     from domain.delivery import DeliveryStore
     from domain.events import EventLog
+    from domain.idempotency import IdempotencyStore
+    from domain.identity import IdentityStore
     from domain.orders import OrderStore
     from domain.payments import PaymentStore
-    from domain.purchases import IdempotencyStore, PurchaseStore
+    from domain.purchases import PurchaseStore
     from domain.quotes import QuoteStore
+    from domain.sessions import SessionStore
     from domain.stock import StockStore
 
 
@@ -33,6 +38,10 @@ class UnitOfWork(Protocol):
     payments: "PaymentStore"
     stock: "StockStore"
     events: "EventLog"
+    identity: "IdentityStore"
+    sessions: "SessionStore"
+    addresses: "AddressStore"
+    audit: "AuditLog"
     gateway: str  # the payment provider's name for what is not paid in cash
 
     def new_id(self) -> UUID:
