@@ -211,6 +211,7 @@ stock_movement = _table(
     key("order_id", null=True), key("source_id", null=True), time("source_at"),
     Index(None, "listing_id", "id"),
     Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind = 'SOLD'")),
+    Index("ix_stock_movement_order", "order_id", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),
     Index("ix_stock_movement_source", "source_id", "listing_id", "source_at", postgresql_where=sa.text("source_id IS NOT NULL")),
 )
 

@@ -1,0 +1,149 @@
+"""The relay: one leader among all processes puts the committed events in order and publishes them."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+
+import msgspec
+
+from db.relay import Lag, Leader
+from domain.bus import HEARTBEAT, HINT, Bus, Entries, Entry, Heartbeat, Message
+from domain.events import Topic
+from domain.refusals import Refused
+
+log = logging.getLogger("haat.relay")
+BATCH = 500
+POLL_S = 0.1  # for commits whose hint was lost
+PAUSE_S = 0.01  # after a batch: what commits meanwhile goes in one statement
+BEAT_S = 1.0
+TIDY_S = 5.0
+UNSENT = 200  # batches that wait for the bus at most: what it cannot take, hubs read from the database
+
+Leadership = Callable[[], AbstractAsyncContextManager[Leader | None]]
+
+
+class Relay:
+    """Runs in every process that may lead; all but one wait for their turn. Stamping never waits for the bus."""
+
+    def __init__(self, leadership: Leadership, bus: Bus) -> None:
+        self.leading = False
+        self.pos = 0  # the last one stamped here
+        self.lag = Lag(0, 0.0)  # known to the leader alone
+        self._leadership = leadership
+        self._bus = bus
+        self._woken = asyncio.Event()
+        self._unsent: deque[Sequence[Message]] = deque(maxlen=UNSENT)
+        self._to_send = asyncio.Event()
+
+    def wake(self) -> None:
+        """Somebody has committed events."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._publish())
+            tasks.create_task(self._apply())
+
+    async def _apply(self) -> None:
+        while True:
+            try:
+                async with self._leadership() as leader:
+                    if leader is not None:
+                        log.info("leading from pos %s", leader.pos)
+                        await self._lead(leader)
+            except Exception:  # whatever it was, the next one starts from what is in the database
+                log.exception("no longer leading" if self.leading else "cannot lead")
+            finally:
+                self.leading = False
+            await asyncio.sleep(random.uniform(0.6, 1))  # noqa: S311  # a dead leader is replaced within 2 s
+
+    async def _lead(self, leader: Leader) -> None:
+        clock = asyncio.get_running_loop().time
+        self.leading, self.pos = True, leader.pos
+        next_beat = next_tidy = clock()
+        while True:
+            self._woken.clear()
+            entries = await leader.stamp(BATCH)
+            if entries:
+                self.pos = leader.pos
+                self._send(messages(leader.epoch, entries))
+            if clock() >= next_beat:
+                next_beat = clock() + BEAT_S
+                self._send([Message(HEARTBEAT, msgspec.json.encode(Heartbeat(leader.epoch, leader.pos)).decode())])
+            if clock() >= next_tidy:
+                next_tidy = clock() + TIDY_S
+                self.lag = await leader.lag()
+                await leader.raise_floor()
+            if entries:
+                await asyncio.sleep(0 if len(entries) == BATCH else PAUSE_S)
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._woken.wait()
+
+    def _send(self, batch: Sequence[Message]) -> None:
+        self._unsent.append(batch)
+        self._to_send.set()
+
+    async def _publish(self) -> None:
+        lost = False
+        while True:
+            await self._to_send.wait()
+            self._to_send.clear()
+            while self._unsent:
+                try:
+                    await self._bus.publish(*self._unsent.popleft())
+                    lost = False
+                except Refused:
+                    if not lost:
+                        log.warning("the bus does not take what was stamped: hubs read it from the database")
+                    lost = True
+                except Exception:
+                    log.exception("a batch was not published")
+
+    async def _listen(self) -> None:
+        async with self._bus.subscribe([HINT]) as hints:
+            async for _ in hints:
+                self._woken.set()
+
+
+def messages(epoch: str, entries: Sequence[Entry]) -> list[Message]:
+    """One for each topic."""
+    by_topic: dict[Topic, list[Entry]] = {}
+    for entry in entries:
+        by_topic.setdefault(entry.topic, []).append(entry)
+    return [Message(topic.value, msgspec.json.encode(Entries(epoch, some)).decode()) for topic, some in by_topic.items()]
+
+
+class Hints:
+    """Wakes whoever leads: here at once, elsewhere by the bus. One that is lost costs a poll's wait."""
+
+    def __init__(self, bus: Bus, here: Relay | None) -> None:
+        self._bus = bus
+        self._here = here
+        self._untold = False
+        self._telling: asyncio.Task[None] | None = None
+
+    def committed(self) -> None:
+        """For the unit of work: returns at once."""
+        if self._here is not None:
+            self._here.wake()
+            if self._here.leading:
+                return
+        self._untold = True
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """Many commits, one hint."""
+        while self._untold:
+            self._untold = False
+            try:
+                await self._bus.publish(Message(HINT, ""))
+            except Refused:
+                await asyncio.sleep(1)
