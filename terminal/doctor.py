@@ -1,7 +1,6 @@
 import asyncio
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from launch.problem import Problem
 from launch.redis import find_program
 from launch.state import running
 from settings import Settings
+from terminal.database import address, version_and_clock
 from terminal.said import console
 
 ENOUGH_DISK_BYTES = 2 * 1024**3
@@ -58,27 +58,12 @@ def town(settings: Settings) -> Finding:
 def postgres(settings: Settings) -> Finding:
     if settings.database_url is None:
         return Finding(True, f"PostgreSQL is embedded, from {binaries().parent.name}")
-    try:
-        version, clock_s = asyncio.run(ask_postgres(settings.database_url.get_secret_value()))
-    except Exception as error:  # whatever keeps us from it is the finding
-        return Finding(False, f"PostgreSQL does not answer ({type(error).__name__})", "is HAAT_DATABASE_URL right?")
+    version, clock_s = asyncio.run(version_and_clock(address(settings)))
     if int(version.split(".")[0]) < 15:
         return Finding(False, f"PostgreSQL is {version}", "use 15 or newer")
     if abs(clock_s) > CLOCK_MAY_DIFFER_S:
         return Finding(False, f"the clocks of PostgreSQL and this machine differ by {clock_s:.1f} s", "run an NTP client")
     return Finding(True, f"PostgreSQL {version} answers, its clock is {clock_s:+.1f} s from ours")
-
-
-async def ask_postgres(url: str) -> tuple[str, float]:
-    import asyncpg
-
-    connection = await asyncpg.connect(url.replace("+asyncpg", "", 1), timeout=5)
-    try:
-        version = await connection.fetchval("SHOW server_version")
-        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-        return version, now - time.time()
-    finally:
-        await connection.close()
 
 
 def redis(settings: Settings) -> Finding:
