@@ -65,6 +65,7 @@ class Postgres:
         self.options = OPTIONS | dict(options or {})
         self.say = say
         self.port: int | None = None
+        self.settled = False  # others know the port: it must not move any more
         self.process: Process | None = None
 
     def start(self, timeout_s: float = 60) -> None:
@@ -75,7 +76,7 @@ class Postgres:
             self._initialize()
         self.end_orphan()
         for attempt in range(1, 50):
-            self._launch(new_port=attempt > 1 and self._log_says("could not bind"))
+            self._launch(new_port=attempt > 1 and not self.settled and self._log_says("could not bind"))
             if self._wait_ready(deadline):
                 break
             # After a kill its backends take a moment to notice; a port may have been taken meanwhile.
@@ -85,6 +86,7 @@ class Postgres:
         else:
             raise self._did_not_start()
         self._create_database()
+        self.settled = True
 
     def stop(self, mode: str = "fast", grace_s: float = 15) -> None:
         """`fast` ends sessions and writes a checkpoint; `immediate` leaves the recovery to the next start."""

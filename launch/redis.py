@@ -64,13 +64,14 @@ class Redis:
         self.log = log
         self.port: int | None = None
         self.password = secrets.token_urlsafe(24)
+        self.settled = False  # others know the port: it must not move any more
         self.process: Process | None = None
 
     def start(self, timeout_s: float = 10) -> None:
         """Returns once it answers. Over a restart the port and the password stay."""
         deadline = time.monotonic() + timeout_s
         for attempt in range(5):
-            if self.port is None or attempt:
+            if self.port is None or (attempt and not self.settled):
                 self.port = free_port()
             options = OPTIONS.format(host=LOOPBACK, port=self.port, password=self.password)
             # By standard input, since other users can read a command line.
@@ -79,6 +80,7 @@ class Redis:
             self.process.start()
             while self.alive and time.monotonic() < deadline:
                 if self.answers():
+                    self.settled = True
                     return
                 time.sleep(0.01)
         self.kill()

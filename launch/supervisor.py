@@ -68,6 +68,7 @@ class Supervisor:
         self.grace_s = grace_s
         self.say = say
         self.ending = False
+        self.restarted: Callable[[], None] = lambda: None
         self.services: list[Kept] = []
         self.children: list[Kept] = []
 
@@ -136,6 +137,7 @@ class Supervisor:
                 kept.start_at, kept.started_at = None, now
                 try:
                     kept.what.start()
+                    self.restarted()
                 except Problem as problem:  # a service may need longer; the children say so in their readiness
                     self.say(str(problem))
 
@@ -145,6 +147,7 @@ class Supervisor:
             kept.backoff, kept.start_at, kept.started_at = Backoff(), None, time.monotonic()
             if isinstance(kept.what, Process):
                 kept.what.start()
+        self.restarted()
 
     def stop_children(self) -> None:
         children = [kept.what for kept in self.children if isinstance(kept.what, Process)]

@@ -64,7 +64,8 @@ def up(asked: Asked, prepare: Prepare) -> None:
             start_children(settings, supervisor, socket, asked.workers)
             if not supervisor.wait_until(lambda: answers_ready(settings, socket.port), READY_WITHIN_S):
                 return
-            announce(data, run_of(settings, supervisor, socket.port))
+            supervisor.restarted = lambda: announce(data, run_of(settings, supervisor, socket.port))
+            supervisor.restarted()
             tell(asked, settings, told, time.monotonic() - began)
             supervisor.run(Watch(ROOT) if asked.reload else None)
             say("stopping")

@@ -57,6 +57,20 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_grace(tmp_path):
     assert child.status == -signal.SIGKILL
 
 
+def test_starting_anew_replaces_every_child_and_says_that_their_pids_changed():
+    told: list[dict[str, int]] = []
+    with Supervisor(5, lambda line: None) as supervisor:
+        supervisor.add_child(Process("one", SLEEP))
+        supervisor.add_child(Process("two", SLEEP))
+        before = supervisor.pids()
+        supervisor.restarted = lambda: told.append(supervisor.pids())
+        supervisor.restart_children()
+        assert told == [supervisor.pids()]
+        assert not set(before.values()) & set(told[0].values())
+        supervisor.tick()
+        assert supervisor.pids() == told[0]
+
+
 def test_changed_code_is_seen(tmp_path):
     code = tmp_path / "room" / "stock.py"
     code.parent.mkdir()

@@ -46,6 +46,7 @@ def test_it_says_where_it_is_restarts_what_is_killed_and_ctrl_c_leaves_nothing_b
             os.kill(pid, signal.SIGKILL)
         assert eventually(lambda: all(f"{name} ended (killed by SIGKILL)" in here.said() for name in kept))
         assert eventually(lambda: get(run["port"], "/readyz") == 200)
+        assert eventually(lambda: not set(here.run()["pids"].values()) & set(kept.values()))
 
         family = here.family()
         assert here.end(signal.SIGINT) == 0
