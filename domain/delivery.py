@@ -1,7 +1,7 @@
 """The trip of one order, from the search for a rider to the door."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +12,7 @@ from domain.identity import Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, LockedOrder, ReasonCode
 from domain.payments import OrderNow
-from domain.refusals import Kind, Refusal, Refused
+from domain.refusals import Kind, Refusal, Refused, not_found
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -60,6 +60,9 @@ MOVES: dict[tuple[DeliveryStatus, DeliveryStatus], frozenset[ActorKind]] = {
 }
 BEFORE_PICKUP = (_D.SEARCHING, _D.ASSIGNED, _D.AT_STORE)
 LIVE = (*BEFORE_PICKUP, _D.PICKED_UP, _D.AT_DOOR, _D.FAILED, _D.RETURNING)
+RIDE_MPS = 4.5  # door to door through a town, by scooter or bicycle
+STRAIGHT_TO_ROAD = 1.3
+HANDOVER = timedelta(minutes=2)
 
 
 class OfferStatus(Enum):
@@ -88,6 +91,19 @@ class LockedDelivery:
     status: DeliveryStatus
     version: int
     code_tries_left: int
+    distance_m: int = 0  # from the store to the door
+    ended: bool = False  # a delivery that FAILED is still to be brought back, unless its goods are lost
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a move writes beside the status. None leaves what stands."""
+
+    assigned_at: datetime | None = None
+    search_until: datetime | None = None  # a new search: support has not been told of it
+    eta_at: datetime | None = None
+    pay: Money | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -150,18 +166,22 @@ class OfferMoved(Event):
 
 
 class DeliveryStore(Protocol):
-    async def begin(self, delivery: LockedDelivery, cash: Money, search_until: datetime) -> None: ...
+    async def begin(self, delivery: LockedDelivery, cash: Money, search_until: datetime) -> None:
+        """Expected when the order was promised."""
+
+    async def order_of(self, delivery_id: UUID, actor: Actor) -> UUID | None:
+        """Of a delivery the actor may know of. Nothing is locked."""
 
     async def lock(self, order_id: UUID) -> LockedDelivery | None:
         """Of an order already locked."""
 
-    async def move(
-        self, delivery: LockedDelivery, end: DeliveryStatus, rider_id: UUID | None, ended_at: datetime | None
-    ) -> LockedDelivery:
+    async def move(self, delivery: LockedDelivery, end: DeliveryStatus, rider_id: UUID | None, marks: Marks) -> LockedDelivery:
         """The next version, with this rider."""
 
     async def withdraw(self, delivery_id: UUID) -> Sequence[OfferMoved]:
         """The delivery's open offers, none of which can be accepted any more."""
+
+    async def set_tries(self, delivery_id: UUID, tries_left: int) -> None: ...
 
 
 def check_move(start: DeliveryStatus, end: DeliveryStatus, who: ActorKind | None) -> None:
@@ -181,11 +201,15 @@ async def begin(order: LockedOrder, cash: Money, actor: Actor, uow: "UnitOfWork"
 
 async def move(
     delivery: LockedDelivery, end: DeliveryStatus, order: LockedOrder, actor: Actor, uow: "UnitOfWork", *,
-    rider_id: UUID | None, reason: ReasonCode | None = None, note: str | None = None,
+    rider_id: UUID | None, marks: Marks = Marks(), reason: ReasonCode | None = None, note: str | None = None,
 ) -> LockedDelivery:  # fmt: skip
     """One step, with its event. `order` as it stands after this transaction's own moves. Refuses WrongDeliveryState."""
     check_move(delivery.status, end, actor.kind)
-    moved = await uow.deliveries.move(delivery, end, rider_id, None if end in LIVE else await uow.now())
+    if delivery.ended:
+        raise Refused(WrongDeliveryState("this delivery has ended", delivery.status))
+    if end not in LIVE:
+        marks = replace(marks, ended_at=await uow.now())
+    moved = await uow.deliveries.move(delivery, end, rider_id, marks)
     await uow.events.add(await step(moved, order, actor, uow, reason=reason, note=note))
     return moved
 
@@ -215,3 +239,18 @@ async def cancel(order: LockedOrder, actor: Actor, uow: "UnitOfWork", reason: Re
         return
     await move(delivery, _D.CANCELLED, order, actor, uow, rider_id=delivery.rider_id, reason=reason)
     await uow.events.add(*await uow.deliveries.withdraw(delivery.id))
+
+
+async def lock(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") -> tuple[LockedOrder, LockedDelivery]:
+    """The order, then its delivery. Refuses NotFound, also where it has become another rider's meanwhile."""
+    order_id = await uow.deliveries.order_of(delivery_id, actor)
+    order = await uow.orders.lock(order_id, actor) if order_id is not None else None
+    delivery = await uow.deliveries.lock(order.id) if order is not None else None
+    if order is None or delivery is None or (actor.kind is ActorKind.RIDER and delivery.rider_id != actor.id):
+        raise not_found("delivery")
+    return order, delivery
+
+
+def ride(metres: int) -> timedelta:
+    """How long a rider needs for this distance in a straight line, and to hand it over."""
+    return timedelta(seconds=round(metres * STRAIGHT_TO_ROAD / RIDE_MPS)) + HANDOVER
