@@ -1,17 +1,20 @@
 """The log: events are appended by commands, stamped by the relay, read by hubs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, Text, cast, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.reads import Reads
 from db.tables import event, log_epoch
 from domain import trace
-from domain.events import Event, Stamped
+from domain.bus import Entry
+from domain.events import Event, Stamped, Topic
 
 e = event.c
 
@@ -51,7 +54,7 @@ def to_event(kind: str, body: Mapping[str, Any]) -> Event:
     return msgspec.convert(body, Event.kinds[kind], strict=False)
 
 
-def to_stamped(row: Row[Any]) -> Stamped:
+def to_stamped(row: Row[*tuple[Any, ...]]) -> Stamped:
     return Stamped(row.pos, row.at, tuple(row.concerns), to_event(row.kind, row.body), row.caused_by, row.correlation_id)
 
 
@@ -65,6 +68,62 @@ async def last_pos(reads: Reads) -> int:
 async def since(reads: Reads, pos: int, limit: int) -> Sequence[Stamped]:
     """In order, after `pos`."""
     return [to_stamped(row) for row in await reads.rows(select(*STAMPED).where(e.pos > pos).order_by(e.pos).limit(limit))]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log is, and in which history. Another database has another epoch."""
+
+    epoch: str
+    pos: int
+
+
+_LAST = select(func.coalesce(func.max(e.pos), 0)).scalar_subquery()
+
+
+async def head(reads: Reads) -> Head:
+    row = (await reads.rows(select(log_epoch.c.epoch, _LAST.label("pos"))))[0]
+    return Head(row.epoch, row.pos)
+
+
+async def entries_since(reads: Reads, pos: int, limit: int) -> Sequence[Entry]:
+    """In order, after `pos`. Events of kinds we do not know are among them."""
+    rows = await reads.rows(select(*_ENTRY).where(e.pos > pos).order_by(e.pos).limit(limit))
+    return [Entry(**row._mapping) for row in rows]
+
+
+_ENTRY = (
+    e.pos, e.at, cast(e.topic, Text).label("topic"), e.kind, e.stream, e.entity_id.label("entity"), e.seq, e.concerns, e.body,
+    e.caused_by, e.correlation_id,
+)  # fmt: skip
+REPLAYED = 1_000  # events a client is sent again at most
+REPLAYED_FROM = 20_000  # positions searched for them at most: past that a snapshot is cheaper
+REPLAYED_FOR = timedelta(minutes=10)
+
+
+async def resume(
+    reads: Reads, after: Head, ids: Collection[UUID], topics: Collection[Topic], kinds: Collection[type[Event]]
+) -> tuple[Head, Sequence[Stamped]] | None:
+    """What happened to any of them after `after`, and up to where that is. None when it cannot be told, or is too much."""
+    first = select(e.at >= func.clock_timestamp() - REPLAYED_FOR).where(e.pos == after.pos + 1).scalar_subquery()
+    row = (await reads.rows(select(log_epoch.c.epoch, _LAST.label("pos"), first.label("recent"))))[0]
+    now = Head(row.epoch, row.pos)
+    if now == after:
+        return now, ()
+    if now.epoch != after.epoch or not after.pos < now.pos <= after.pos + REPLAYED_FROM or not row.recent:
+        return None
+    rows = await reads.rows(
+        select(*STAMPED)
+        .where(
+            e.pos > after.pos,
+            e.pos <= now.pos,
+            e.kind.in_([kind.__name__ for kind in kinds]),
+            or_(e.entity_id.in_(ids), e.concerns.overlap(list(ids)), e.topic.in_(topics)),
+        )
+        .order_by(e.pos)
+        .limit(REPLAYED + 1)
+    )
+    return (now, [to_stamped(row) for row in rows]) if len(rows) <= REPLAYED else None
 
 
 async def epoch(reads: Reads) -> str:

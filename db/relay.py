@@ -33,7 +33,7 @@ _STAMP = (
     .returning(
         e.pos,
         e.at,
-        e.topic,
+        cast(e.topic, Text).label("topic"),
         e.kind,
         e.stream,
         e.entity_id,
@@ -140,7 +140,7 @@ async def leadership(engine: AsyncEngine) -> AsyncIterator[Leader | None]:
             await connection.invalidate()
 
 
-def _to_entry(row: Row[Any]) -> Entry:
+def _to_entry(row: Row[*tuple[Any, ...]]) -> Entry:
     return Entry(
         row.pos,
         row.at,

@@ -44,11 +44,14 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event as the bus carries it. `kind` is the name of its class, `body` its fields."""
+    """One event as the bus carries it. `kind` is the name of its class, `body` its fields.
+
+    All plain: while a newer version of us is being rolled out, there are topics and kinds that we do not know.
+    """
 
     pos: int
     at: datetime
-    topic: Topic
+    topic: str
     kind: str
     stream: str
     entity: UUID

@@ -11,7 +11,6 @@ import msgspec
 
 from db.relay import Lag, Leader
 from domain.bus import HEARTBEAT, HINT, Bus, Entries, Entry, Heartbeat, Message
-from domain.events import Topic
 from domain.refusals import Refused
 
 log = logging.getLogger("haat.relay")
@@ -114,10 +113,10 @@ class Relay:
 
 def messages(epoch: str, entries: Sequence[Entry]) -> list[Message]:
     """One for each topic."""
-    by_topic: dict[Topic, list[Entry]] = {}
+    by_topic: dict[str, list[Entry]] = {}
     for entry in entries:
         by_topic.setdefault(entry.topic, []).append(entry)
-    return [Message(topic.value, msgspec.json.encode(Entries(epoch, some)).decode()) for topic, some in by_topic.items()]
+    return [Message(topic, msgspec.json.encode(Entries(epoch, some)).decode()) for topic, some in by_topic.items()]
 
 
 class Hints:

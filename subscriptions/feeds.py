@@ -1,0 +1,151 @@
+"""How every feed follows the log: join, then a snapshot or what was missed, then what is newer."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from db import events as rows
+from db.events import Head
+from db.reads import Reads
+from domain.events import Event, Stamped, Topic
+from domain.refusals import Refused
+from subscriptions.cursors import cursor, read_cursor, tag
+from subscriptions.hub import Batch, Changes, Hub
+from subscriptions.mailboxes import Events, Mailbox
+
+CHECKED_S = 2.0
+UNCHECKED_S = 10.0
+
+Item = TypeVar("Item")
+Frame = TypeVar("Frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Generic[Item]):
+    """`versions` by (stream, entity): events up to them are in the items already, and are not sent again."""
+
+    items: Sequence[Item]
+    versions: Mapping[tuple[str, UUID], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed(Generic[Item]):
+    """What one subscription follows.
+
+    `name` and `arguments` tell its cursors from another's. `ids` are entities, or what events concern.
+    `snapshot` reads what is so now, and refuses what the actor may not see.
+    `changes` makes items of events, in their order; it may leave events out.
+    `allowed` is asked every 2 s, and before missed events are sent: a private feed ends when it says no. Public: None.
+    """
+
+    name: str
+    arguments: Sequence[object]
+    ids: Collection[UUID | Topic]
+    kinds: Collection[type[Event]]
+    snapshot: Callable[[], Awaitable[Snapshot[Item]]]
+    changes: Callable[[Sequence[Stamped]], Awaitable[Sequence[Item]]]
+    allowed: Callable[[], Awaitable[bool]] | None
+    mailbox: Callable[[], Mailbox] = Events
+
+
+def follow(
+    feed: Feed[Item], frame: Callable[[str, bool, bool, Sequence[Item]], Frame], hub: Hub, reads: Reads, after: str | None = None
+) -> AsyncGenerator[Frame, None]:
+    """Frames of (cursor, reset, degraded, items); the first comes at once. Refuses InvalidInput for a broken cursor.
+
+    `reads` must be the primary's: a replica may know less than the events that were sent.
+    """
+    of = tag(feed.name, feed.arguments)
+    place = read_cursor(after, of) if after is not None else None  # here, not in the generator: refused before it begins
+    return _follow(feed, lambda head, reset, items: frame(cursor(head, of), reset, hub.degraded, items), hub, reads, place)
+
+
+async def _follow(
+    feed: Feed[Item], frame: Callable[[Head, bool, Sequence[Item]], Frame], hub: Hub, reads: Reads, place: Head | None
+) -> AsyncGenerator[Frame, None]:
+    guard = Guard(feed.allowed)
+    with hub.join(feed.ids, feed.mailbox(), feed.kinds) as joined:  # before anything is read: nothing slips between
+        missed = await _missed(feed, reads, place) if place is not None and await guard.passes() else None
+        held: Mapping[tuple[str, UUID], int] = {}
+        if missed is not None:
+            head, events = missed
+            yield frame(head, False, await feed.changes(events) if events else ())
+        else:
+            head, snapshot = await _snapshot(feed, reads)
+            guard.passed()
+            held = snapshot.versions
+            yield frame(head, True, snapshot.items)
+        while await guard.passes():
+            batch = await guard.waiting_for(joined)
+            if batch is None:
+                continue
+            if batch.reset:
+                head, snapshot = await _snapshot(feed, reads)
+                guard.passed()
+                held = snapshot.versions
+                yield frame(head, True, snapshot.items)
+                continue
+            newer = [
+                one
+                for one in batch.events
+                if one.pos > head.pos and one.event.seq > held.get((one.event.stream, one.event.entity), 0)
+            ]
+            items = await feed.changes(newer) if newer else ()
+            if items:
+                yield frame(Head(batch.epoch, batch.pos), False, items)
+
+
+async def _snapshot(feed: Feed[Item], reads: Reads) -> tuple[Head, Snapshot[Item]]:
+    head = await rows.head(reads)  # before the items: they hold all that is up to here, and perhaps more
+    return head, await feed.snapshot()
+
+
+async def _missed(feed: Feed[Item], reads: Reads, place: Head) -> tuple[Head, Sequence[Stamped]] | None:
+    ids = [id for id in feed.ids if isinstance(id, UUID)]
+    topics = [id for id in feed.ids if isinstance(id, Topic)]
+    found = await rows.resume(reads, place, ids, topics, feed.kinds)
+    if found is None:
+        return None
+    head, events = found
+    mailbox = feed.mailbox()  # a feed of values replays the latest of each, as it would have waited
+    for one in events:
+        mailbox.put(one)
+    return None if mailbox.reset else (head, mailbox.empty())
+
+
+class Guard:
+    """Ends a private feed within 2 s of its actor's losing the right to it; within 10 where nobody can be asked."""
+
+    def __init__(self, allowed: Callable[[], Awaitable[bool]] | None) -> None:
+        self._allowed = allowed
+        self._clock = asyncio.get_running_loop().time
+        self._next = 0.0
+        self._passed_at = 0.0
+
+    def passed(self) -> None:
+        """Something else has just said yes."""
+        self._passed_at = self._clock()
+        self._next = self._passed_at + CHECKED_S * random.uniform(0.8, 1)  # noqa: S311  # not all feeds at once
+
+    async def passes(self) -> bool:
+        if self._allowed is None or self._clock() < self._next:
+            return True
+        try:
+            if not await self._allowed():
+                return False
+        except Refused:
+            return False
+        except Exception:
+            if self._clock() > self._passed_at + UNCHECKED_S:
+                raise
+            self._next = self._clock() + CHECKED_S
+            return True
+        self.passed()
+        return True
+
+    async def waiting_for(self, joined: Changes) -> Batch | None:
+        """None when it is time to ask again."""
+        return await (anext(joined) if self._allowed is None else joined.within(max(0.0, self._next - self._clock())))

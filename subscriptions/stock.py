@@ -1,0 +1,60 @@
+"""The stock feed: levels as anybody may see them, so it is the same for all who ask for the same."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from db import stock as rows
+from db.stores import is_store
+from domain.events import Stamped
+from domain.refusals import invalid, not_found
+from domain.stock import StockChanged, StockLevel
+from resolvers.context import Context
+from subscriptions.feeds import Feed, Snapshot, follow
+from subscriptions.hub import Hub
+from subscriptions.mailboxes import Values
+
+MOST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StockFrame:
+    cursor: str
+    reset: bool
+    degraded: bool
+    levels: Sequence[StockLevel]
+
+
+def stock(
+    context: Context, hub: Hub, store_id: UUID, listing_ids: Sequence[UUID] | None, after: str | None = None
+) -> AsyncGenerator[StockFrame, None]:
+    """A snapshot, then the latest of each changed level. A version may be skipped, never goes back.
+
+    Without ids: an empty snapshot, then every change in the store. Listings of other stores are left out.
+    Refuses InvalidInput; NotFound of the store with the first frame.
+    """
+    if listing_ids is not None and len(listing_ids) > MOST:
+        raise invalid("listingIds", f"at most {MOST}")
+    ids = None if listing_ids is None else sorted(set(listing_ids))
+
+    async def snapshot() -> Snapshot[StockLevel]:
+        if not await is_store(context.reads, store_id):
+            raise not_found("store")
+        levels = [level for level in await rows.levels(context.reads, ids) if level.store_id == store_id] if ids else []
+        return Snapshot(levels, {(StockChanged.stream, level.listing_id): level.version for level in levels})
+
+    async def changes(events: Sequence[Stamped]) -> Sequence[StockLevel]:
+        levels = [one.event.level for one in events if isinstance(one.event, StockChanged)]
+        return [level for level in levels if level.store_id == store_id]
+
+    feed = Feed(
+        name="stock",
+        arguments=(store_id, *(("all",) if ids is None else ids)),
+        ids=(store_id,) if ids is None else ids,
+        kinds=(StockChanged,),
+        snapshot=snapshot,
+        changes=changes,
+        allowed=None,
+        mailbox=Values,
+    )
+    return follow(feed, StockFrame, hub, context.reads, after)
