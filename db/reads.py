@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Executable, Row
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
 class Reads:
@@ -13,11 +13,11 @@ class Reads:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable) -> Sequence[Row[*tuple[Any, ...]]]:
         async with self._engine.connect() as connection:
             return (await connection.execute(statement)).all()
 
-    async def one(self, statement: Executable) -> Row[Any] | None:
+    async def one(self, statement: Executable) -> Row[*tuple[Any, ...]] | None:
         async with self._engine.connect() as connection:
             return (await connection.execute(statement)).one_or_none()
 
@@ -25,3 +25,19 @@ class Reads:
         """The single value of a single row, or None."""
         async with self._engine.connect() as connection:
             return (await connection.execute(statement)).scalar_one_or_none()
+
+
+class Here(Reads):
+    """The same reads inside a transaction: what a command must see as it writes."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def rows(self, statement: Executable) -> Sequence[Row[*tuple[Any, ...]]]:
+        return (await self._connection.execute(statement)).all()
+
+    async def one(self, statement: Executable) -> Row[*tuple[Any, ...]] | None:
+        return (await self._connection.execute(statement)).one_or_none()
+
+    async def value(self, statement: Executable) -> Any:
+        return (await self._connection.execute(statement)).scalar_one_or_none()

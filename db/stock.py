@@ -1,6 +1,6 @@
 """Levels, holds, allocations and the ledger of movements."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,8 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Row,
+    Select,
+    Subquery,
     Text,
     Uuid,
     and_,
@@ -27,8 +29,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.columns import TIME
 from db.ids import new_id
+from db.ledger import visible_to
 from db.reads import Reads
 from db.tables import orders, source, stock_allocation, stock_hold, stock_level, stock_movement
+from domain.identity import Actor
 from domain.stock import (
     Allocated,
     Count,
@@ -49,7 +53,7 @@ COUNTERS = tuple(level[field.name] for field in fields(Counters))  # in the orde
 KIND = StockMovementKind
 
 
-def _counters(rows: Iterable[Row[Any]]) -> list[Counters]:
+def _counters(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Counters]:
     return [Counters(**row._mapping) for row in rows]
 
 
@@ -156,13 +160,6 @@ class SqlStock:
         ids = set(listing_ids)
         return await self._release(ids, and_(hold.listing_id.in_(ids), hold.expires_at <= func.clock_timestamp()))
 
-    async def expired(self, limit: int) -> list[UUID]:
-        """Listings that have a hold past its time, oldest first."""
-        found = await self._connection.execute(
-            select(hold.listing_id).where(hold.expires_at <= func.clock_timestamp()).order_by(hold.expires_at).limit(limit)
-        )
-        return sorted({row.listing_id for row in found})
-
     async def _release(self, listing_ids: Iterable[UUID], which: ColumnElement[bool]) -> list[StockLevel]:
         await self.lock(listing_ids)  # levels before holds, always
         gone = await self._connection.execute(delete(stock_hold).where(which).returning(hold.quote_id, hold.listing_id, hold.units))
@@ -204,9 +201,11 @@ class SqlStock:
         )
         return Allocated(changed, {row.listing_id: row.units for row in gone})
 
-    async def _take_allocations(self, order_ids: Sequence[UUID]) -> tuple[dict[UUID, Counters], Sequence[Row[Any]]]:
+    async def _take_allocations(
+        self, order_ids: Sequence[UUID], besides: Collection[UUID] = ()
+    ) -> tuple[dict[UUID, Counters], Sequence[Row[*tuple[Any, ...]]]]:
         ids = (await self._connection.execute(select(allocation.listing_id).where(allocation.order_id.in_(order_ids)))).scalars()
-        locked = await self.lock(ids)
+        locked = await self.lock({*ids, *besides})
         gone = await self._connection.execute(
             delete(stock_allocation)
             .where(allocation.order_id.in_(order_ids))
@@ -215,11 +214,27 @@ class SqlStock:
         return locked, gone.all()
 
     async def deallocate(self, order_ids: Sequence[UUID]) -> list[StockLevel]:
-        _, gone = await self._take_allocations(order_ids)
-        return await self.move([
+        sold = await self._sold(order_ids)
+        _, gone = await self._take_allocations(order_ids, besides={row.listing_id for row in sold})
+        moves = [
             Move(row.listing_id, KIND.DEALLOCATED, f"order:{row.order_id}", allocated=-row.units, order_id=row.order_id)
             for row in gone
-        ])
+        ]
+        moves += [
+            Move(row.listing_id, KIND.RETURNED, f"order:{row.order_id}", on_hand=row.units, order_id=row.order_id) for row in sold
+        ]
+        return await self.move(moves)
+
+    async def _sold(self, order_ids: Sequence[UUID]) -> Sequence[Row[*tuple[Any, ...]]]:
+        """What a till had in its books as sold at once, and these orders have not given back."""
+        units = -func.sum(movement.on_hand_delta)
+        found = await self._connection.execute(
+            select(movement.order_id, movement.listing_id, units.label("units"))
+            .where(movement.order_id.in_(order_ids), movement.kind.in_((KIND.SOLD, KIND.RETURNED)))
+            .group_by(movement.order_id, movement.listing_id)
+            .having(units > 0)
+        )
+        return found.all()
 
     async def sell(self, order_id: UUID) -> tuple[list[StockLevel], list[Sale]]:
         locked, gone = await self._take_allocations([order_id])
@@ -307,6 +322,19 @@ class SqlStock:
             .values(tracked=True, counted_at=func.greatest(level.counted_at, by.c.at), source=by.c.said_by)
         )
 
+    async def at_risk(self, order_id: UUID) -> bool:
+        mine = select(allocation.listing_id).where(allocation.order_id == order_id)
+        await self.lock((await self._connection.execute(mine)).scalars())
+        pairs = _does_not_fit(mine).c
+        found = await self._connection.execute(select(func.bool_or(pairs.risk)).where(pairs.order_id == order_id))
+        return bool(found.scalar_one())
+
+    async def may_change(self, listing_id: UUID, actor: Actor) -> bool:
+        found = await self._connection.execute(
+            select(level.listing_id).where(level.listing_id == listing_id).where(visible_to(actor))
+        )
+        return found.one_or_none() is not None
+
     async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> list[StockLevel]:
         done = await self._connection.execute(
             update(stock_level)
@@ -315,13 +343,6 @@ class SqlStock:
             .returning(*COUNTERS)
         )
         return [now.level for now in _counters(done)]
-
-    async def due_back(self, limit: int) -> list[UUID]:
-        """Listings whose time to return has come."""
-        found = await self._connection.execute(
-            select(level.listing_id).where(level.off, level.back_at <= func.clock_timestamp()).order_by(level.back_at).limit(limit)
-        )
-        return list(found.scalars())
 
 
 def _by_drops(counts: Sequence[Count]) -> dict[CountDrops, list[Count]]:
@@ -334,3 +355,43 @@ def _by_drops(counts: Sequence[Count]) -> dict[CountDrops, list[Count]]:
 async def levels(reads: Reads, listing_ids: Sequence[UUID]) -> list[StockLevel]:
     """In no order. Public: what a customer may take never depends on who asks."""
     return [now.level for now in _counters(await reads.rows(select(*COUNTERS).where(level.listing_id.in_(listing_ids))))]
+
+
+async def expired(reads: Reads, limit: int) -> list[UUID]:
+    """Listings that have a hold past its time, oldest first."""
+    late = select(hold.listing_id).where(hold.expires_at <= func.clock_timestamp()).order_by(hold.expires_at).limit(limit)
+    return sorted({row.listing_id for row in await reads.rows(late)})
+
+
+async def due_back(reads: Reads, limit: int) -> list[UUID]:
+    """Listings that are off and whose time to return has come, oldest first."""
+    due = select(level.listing_id).where(level.off, level.back_at <= func.clock_timestamp()).order_by(level.back_at).limit(limit)
+    return [row.listing_id for row in await reads.rows(due)]
+
+
+def _does_not_fit(listing_ids: Select[Any]) -> Subquery:
+    """Each allocation of these listings, and whether the units counted reach down to it: the oldest promise is kept first."""
+    reached = func.sum(allocation.units).over(
+        partition_by=allocation.listing_id, order_by=(allocation.created_at, allocation.order_id)
+    )
+    return (
+        select(allocation.order_id, (reached > level.on_hand).label("risk"))
+        .join(stock_level, level.listing_id == allocation.listing_id)
+        .where(allocation.listing_id.in_(listing_ids))
+        .subquery()
+    )
+
+
+async def in_doubt(reads: Reads, limit: int) -> list[UUID]:
+    """Orders not yet on the side they belong to: at risk, or not."""
+    short = select(level.listing_id).where(level.on_hand < level.allocated + level.held)
+    marked = select(allocation.listing_id).join(orders, orders.c.id == allocation.order_id).where(orders.c.at_risk)
+    pairs = _does_not_fit(select(short.union(marked).subquery().c.listing_id)).c
+    found = await reads.rows(
+        select(pairs.order_id)
+        .join(orders, orders.c.id == pairs.order_id)
+        .group_by(pairs.order_id, orders.c.at_risk)
+        .having(func.bool_or(pairs.risk) != orders.c.at_risk)
+        .limit(limit)
+    )
+    return [row.order_id for row in found]

@@ -26,13 +26,14 @@ from db.columns import (
     version,
     word,
 )
+from db.words import vector, weighted
 from domain.catalog import Diet, ProductKind, Unit
 from domain.delivery import DeliveryStatus, OfferStatus
 from domain.events import Topic
 from domain.identity import App, MerchantRole
 from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
 from domain.merchants import StoreStatus
-from domain.orders import Fulfilment, OrderStatus
+from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentMethod, PaymentStatus
 from domain.places import PostalAddress
 from domain.pricing import Charge
@@ -101,7 +102,7 @@ store = _table(
     word("status", StoreStatus, server_default="OPEN"), time("status_until"), text("status_reason", null=True),
     count("prep_minutes", 20), count("radius_m", 5000), minor("delivery_minor", 0), minor("packaging_minor", 0), minor("minimum_minor", 0),
     currency(), flag("counts_hidden"), flag("self_delivery"), flag("cash_allowed", True), version(), created(), time("archived_at"),
-    Column("search", TSVECTOR, sa.Computed("to_tsvector('simple', name || ' ' || city)", persisted=True)),
+    Column("search", TSVECTOR, sa.Computed(vector("name || ' ' || city"), persisted=True)),
     Index(None, "merchant_id"), Index(None, "lat", "lng"), Index(None, "name", "id"), Index(None, "search", postgresql_using="gin"),
     *not_negative("delivery_minor", "packaging_minor", "minimum_minor"),
 )
@@ -134,8 +135,7 @@ product = _table(
     Column("images", ARRAY(sa.Text), nullable=False, server_default="{}"),
     Column("attributes", JSONB, nullable=False, server_default="{}"), version(), created(),
     Column("search", TSVECTOR, sa.Computed(
-        "setweight(to_tsvector('simple', name), 'A') || setweight(to_tsvector('simple', coalesce(brand, '')), 'B')"
-        " || setweight(to_tsvector('simple', coalesce(description, '')), 'D')", persisted=True)),
+        weighted(("name", "A"), ("coalesce(brand, '')", "B"), ("coalesce(description, '')", "D")), persisted=True)),
     Index(None, "merchant_id", "id"), Index(None, "search", postgresql_using="gin"), Index(None, "category_id"),
 )
 variant = _table(
@@ -267,6 +267,7 @@ orders = _table(
     text("customer_name"), document("address", PostalAddress, null=True), text("handover_code"), count("prep_minutes", 0), flag("at_risk"),
     created(), time("placed_at"), time("accept_by"), time("accepted_at"), time("promised_at"), time("picked_up_at"), time("ended_at"),
     Index(None, "store_id", "status", "id"), Index(None, "merchant_id", "id"), Index(None, "customer_id", "id"), Index(None, "purchase_id"),
+    Index("ix_orders_at_risk", "id", postgresql_where=sa.text("at_risk")),
     Index("ix_orders_accept_by", "accept_by", postgresql_where=sa.text("status = 'PLACED'")),
     sa.CheckConstraint("refunded_minor <= total_minor", "refunded_within_total"), *not_negative("total_minor", "refunded_minor"),
 )
@@ -288,7 +289,7 @@ idempotency = _table(
 
 rider = _table(
     "rider",
-    key(of="user_account", primary=True), flag("on_duty"), version(), time("duty_since"), created(),
+    key(of="user_account", primary=True), flag("on_duty"), version(0), time("duty_since"), created(),
     Index("ix_rider_on_duty", "id", postgresql_where=sa.text("on_duty")),
 )
 delivery = _table(
@@ -297,13 +298,15 @@ delivery = _table(
     key("rider_id", of="rider", null=True), word("status", DeliveryStatus), version(), minor("cash_minor", 0), currency(),
     minor("pay_minor", 0), count("distance_m", 0), count("code_tries_left", 5), created(), time("search_until"), time("escalated_at"),
     time("assigned_at"), time("eta_at"), time("ended_at"), document("track", list[tuple[float, float, int]], default="[]"),
-    Index(None, "rider_id", "id"), Index("ix_delivery_searching", "created_at", postgresql_where=sa.text("status = 'SEARCHING'")),
+    Index(None, "rider_id", "id"), Index("ix_delivery_under_way", "rider_id", postgresql_where=sa.text("ended_at IS NULL")),
+    Index("ix_delivery_searching", "created_at", postgresql_where=sa.text("status = 'SEARCHING'")),
 )
 offer = _table(
     "offer",
     key(primary=True), key("rider_id", of="rider"), word("status", OfferStatus), version(), minor("pay_minor"), currency(), count("distance_m"),
-    created(), time("expires_at", null=False), time("ended_at"), text("reason", null=True),
-    Index(None, "rider_id", "id"), Index("ix_offer_open", "expires_at", postgresql_where=sa.text("status = 'OPEN'")),
+    created(), time("expires_at", null=False), time("ended_at"), word("reason", ReasonCode, null=True), text("pay_rule"),
+    Index(None, "rider_id", "id"), Index("uq_offer_open_rider", "rider_id", unique=True, postgresql_where=sa.text("status = 'OPEN'")),
+    Index("ix_offer_open", "expires_at", postgresql_where=sa.text("status = 'OPEN'")),
 )
 offer_delivery = _table(
     "offer_delivery",
@@ -347,19 +350,22 @@ payload = _table(
     text("door"), Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     Column("headers", JSONB, nullable=False), Column("body", sa.LargeBinary, nullable=False), count("size"), Column("sha256", sa.LargeBinary, nullable=False),
     word("state", PayloadState), text("dedupe_key", null=True), text("correlation_id"), text("remote", null=True), flag("translated", True),
+    flag("judged", True), count("stage"),  # a whole push is judged before it runs; a batch is done stage by stage, and has come to this one
     Index("uq_payload_dedupe", "source_id", "dedupe_key", unique=True, postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')")),
-    Index(None, "source_id", "door", "id"), Index(None, "merchant_id", "id"),
+    Index(None, "source_id", "door", "id"), Index(None, "source_id", "state", "id"), Index(None, "merchant_id", "id"),
     Index("ix_payload_untranslated", "id", postgresql_where=sa.text("NOT translated")),
+    Index("ix_payload_unjudged", "id", postgresql_where=sa.text("NOT judged")),
 )
 instruction = _table(
     "instruction",
     key(primary=True), key("payload_id", of="payload"), key("source_id", of="source", null=True), key("merchant_id", null=True),
-    count("ordinal"), text("command"), text("entity"), Column("body", JSONB, nullable=False), word("state", InstructionState),
+    count("ordinal"), text("command"), text("entity"), count("stage"), Column("body", JSONB, nullable=False), word("state", InstructionState),
     count("attempts"), time("next_at", null=False), text("waits_for", null=True), created(), time("done_at"),
     # In order for each entity: the one that is WAITING or PARKED and came first.
-    Index("ix_instruction_queue", "next_at", "id", postgresql_where=sa.text("state = 'WAITING'")),
+    Index("ix_instruction_queue", "source_id", "next_at", "stage", "id", postgresql_where=sa.text("state = 'WAITING'")),
     Index("ix_instruction_entity", "source_id", "entity", "id", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')")),
-    Index("ix_instruction_parked", "source_id", "waits_for", postgresql_where=sa.text("state = 'PARKED'")),
+    Index("ix_instruction_parked", "merchant_id", "waits_for", postgresql_where=sa.text("state = 'PARKED'")),
+    Index("ix_instruction_stage", "payload_id", "stage", postgresql_where=sa.text("state = 'WAITING'")),
     Index(None, "payload_id", "ordinal"),
 )
 # The newest version and time each source has told of one field of one entity: older news loses here.

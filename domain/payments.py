@@ -1,6 +1,6 @@
 """One payment by one customer for a purchase: captured once, given back in frozen shares."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -118,6 +118,28 @@ class Begun:
 
     client_secret: str
     ref: str
+
+
+@dataclass(frozen=True)
+class SettlePayment:
+    """What a gateway says became of a payment. It speaks for the whole amount, or we do not believe it."""
+
+    payment_id: UUID
+    captured: bool
+    amount: Money
+    gateway_ref: str | None  # null where the gateway said no before it gave one
+
+
+class GatewayWords(Protocol):
+    """What a gateway tells us by webhook. Pure."""
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        """Over the raw bytes. Refuses Unauthenticated."""
+
+    def event_id(self, headers: Mapping[str, str]) -> str: ...
+
+    def read(self, body: bytes) -> SettlePayment | None:
+        """None for news that does not settle a payment. ValueError for what it never sends."""
 
 
 class Gateway(Protocol):

@@ -1,19 +1,19 @@
 """Placing: a quote becomes one purchase, exactly once, and its end where an order does not come to be."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain import orders, payments, stock
+from domain.idempotency import claim
 from domain.identity import CLOCK, Actor, ActorKind
 from domain.money import Money
 from domain.orders import LockedOrder, OrderStatus, Times
-from domain.payments import CashNotAllowed, LockedPayment, OrderNow, PaymentMethod, PaymentMoved, PaymentStatus
+from domain.payments import CashNotAllowed, LockedPayment, OrderNow, PaymentMethod, PaymentMoved, PaymentStatus, SettlePayment
 from domain.places import PostalAddress
 from domain.quotes import QuotePart, StoreClosed
-from domain.refusals import Conflict, Kind, Refusal, Refused, invalid, not_found
+from domain.refusals import Conflict, Kind, Refusal, Refused, not_found
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -32,30 +32,6 @@ class QuoteExpired(Refusal):
 
 
 @dataclass(frozen=True)
-class KeyReused(Refusal):
-    """The same idempotency key with other arguments."""
-
-    code, kind = "KEY_REUSED", Kind.CONFLICT
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What stands under an idempotency key: `first` when this transaction has just put it there."""
-
-    first: bool
-    request_hash: bytes
-    result_id: UUID
-
-
-class IdempotencyStore(Protocol):
-    async def claim(self, actor_id: UUID, operation: str, key: str, request_hash: bytes, result_id: UUID) -> Claim:
-        """Inserts before the work. A second equal call waits here until the first has ended."""
-
-    async def point(self, actor_id: UUID, operation: str, key: str, result_id: UUID) -> None:
-        """The result is another than was claimed."""
-
-
-@dataclass(frozen=True)
 class NewOrder:
     """An order as it is first written."""
 
@@ -70,18 +46,6 @@ class PurchaseStore(Protocol):
         self, purchase_id: UUID, number: str, quote_id: UUID, customer_id: UUID, total: Money, new: Sequence[NewOrder]
     ) -> None:
         """The purchase, its orders and their lines."""
-
-
-async def claim(actor: Actor, operation: str, key: str, request: Sequence[object], result_id: UUID, uow: "UnitOfWork") -> Claim:
-    """The first line of a command that must happen once. Refuses KeyReused, InvalidInput."""
-    assert actor.id is not None
-    if not 1 <= len(key) <= 200:
-        raise invalid("idempotencyKey", "must have 1 to 200 characters")
-    digest = hashlib.sha256("\n".join(str(part) for part in request).encode()).digest()
-    found = await uow.idempotency.claim(actor.id, operation, key, digest, result_id)
-    if found.request_hash != digest:
-        raise Refused(KeyReused("this key stands for another request"))
-    return found
 
 
 async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> UUID:
@@ -103,12 +67,12 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
     now = await uow.now()
     if quote.ended_at is not None or quote.expires_at <= now:
         raise Refused(QuoteExpired("the promise is over: ask for a new quote"))
-    terms = await uow.quotes.terms(sorted(part.store_id for part in quote.parts), now)
+    stores = await uow.quotes.stores(sorted(part.store_id for part in quote.parts))
     cash = command.method is PaymentMethod.CASH_ON_DELIVERY
     for part in quote.parts:
-        if not terms[part.store_id].accepting:
-            raise Refused(StoreClosed("the store takes no orders now", part.store_id, terms[part.store_id].opens_at))
-        if cash and not terms[part.store_id].cash_allowed:
+        if not stores[part.store_id].is_open:
+            raise Refused(StoreClosed("the store takes no orders now", part.store_id, stores[part.store_id].opens_at))
+        if cash and not stores[part.store_id].cash_allowed:
             raise Refused(CashNotAllowed("the store takes no cash"))
     purchase_id = claimed.result_id
     status = OrderStatus.PLACED if cash else OrderStatus.PAYMENT_PENDING
@@ -117,7 +81,7 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
         NewOrder(
             LockedOrder(
                 uow.new_id(), uow.new_number(), purchase_id, part.store_id, part.merchant_id, actor.id, status, 1, part.fulfilment,
-                part.total, Money(0, part.total.currency), terms[part.store_id].prep_minutes, uow.new_code(), at_risk=False,
+                part.total, Money(0, part.total.currency), stores[part.store_id].prep_minutes, uow.new_code(), at_risk=False,
             ),
             part,
             quote.address,
@@ -151,16 +115,6 @@ def _now(order: LockedOrder) -> OrderNow:
 
 
 # ---------------------------------------------------------------- the gateway's word
-
-
-@dataclass(frozen=True)
-class SettlePayment:
-    """What a gateway says became of a payment. It speaks for the whole amount, or we do not believe it."""
-
-    payment_id: UUID
-    captured: bool
-    amount: Money
-    gateway_ref: str
 
 
 GATEWAY = Actor(ActorKind.SOURCE)

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from domain import cart, pricing, stock
 from domain.identity import Actor
+from domain.merchants import Store, StoreStatus
 from domain.money import Money
 from domain.orders import Fulfilment
-from domain.places import Point, PostalAddress, metres_between
+from domain.places import PostalAddress
 from domain.pricing import Charge
 from domain.refusals import Kind, Refusal, Refused, invalid
 
@@ -70,26 +71,6 @@ class Quote:
 
 
 @dataclass(frozen=True)
-class StoreTerms:
-    """On what terms a store sells now."""
-
-    id: UUID
-    merchant_id: UUID
-    point: Point
-    accepting: bool  # within its hours, and neither paused nor closed
-    opens_at: datetime | None
-    busy: bool
-    radius_m: int
-    delivery_minor: int
-    packaging_minor: int
-    minimum_minor: int
-    currency: str
-    prep_minutes: int
-    cash_allowed: bool
-    self_delivery: bool
-
-
-@dataclass(frozen=True)
 class QuoteCart:
     address: PostalAddress | None
     address_id: UUID | None
@@ -135,7 +116,8 @@ class LimitExceeded(Refusal):
 
 
 class QuoteStore(Protocol):
-    async def terms(self, store_ids: Sequence[UUID], now: datetime) -> Mapping[UUID, StoreTerms]: ...
+    async def stores(self, store_ids: Sequence[UUID]) -> Mapping[UUID, Store]:
+        """As they are now, by the database's clock."""
 
     async def saved_address(self, address_id: UUID, actor: Actor) -> PostalAddress | None: ...
 
@@ -163,11 +145,10 @@ async def quote_cart(command: QuoteCart, actor: Actor, uow: "UnitOfWork") -> UUI
     if not items:
         raise Refused(EmptyCart("the cart is empty"))
     address = await _address(command, actor, uow)
-    now = await uow.now()
-    terms = await uow.quotes.terms(sorted({item.store_id for item in items}), now)
-    parts = priced(items, terms, command.fulfilment, address)
+    stores = await uow.quotes.stores(sorted({item.store_id for item in items}))
+    parts = priced(items, stores, command.fulfilment, address)
     charges = pricing.merged([charge for part in parts for charge in part.charges])
-    quote_id, expires_at = uow.new_id(), now + LIFE
+    quote_id, expires_at = uow.new_id(), await uow.now() + LIFE
     replaced = await uow.quotes.end_live(actor.id)
     units = stock.units_by_listing((line.listing_id, line.quantity) for part in parts for line in part.lines)
     held = await stock.hold_units(stock.HoldUnits(quote_id, units, expires_at, replaced), uow)
@@ -190,7 +171,7 @@ async def _address(command: QuoteCart, actor: Actor, uow: "UnitOfWork") -> Posta
 
 
 def priced(
-    items: Sequence[cart.CartItem], terms: Mapping[UUID, StoreTerms], fulfilment: Fulfilment, address: PostalAddress | None
+    items: Sequence[cart.CartItem], stores: Mapping[UUID, Store], fulfilment: Fulfilment, address: PostalAddress | None
 ) -> tuple[QuotePart, ...]:
     """One part a store, in the order in which the cart first names them. Refuses what no price can mend."""
     _check_limits(items)
@@ -199,7 +180,7 @@ def priced(
         theirs = [item for item in items if item.store_id == store_id]
         for item in theirs:
             cart.check_choices(item)
-        parts.append(_part(theirs, terms[store_id], fulfilment, address))
+        parts.append(_part(theirs, stores[store_id], fulfilment, address))
     if len({part.total.currency for part in parts}) > 1:
         raise invalid("lines", "stores of two currencies cannot be one purchase")
     return tuple(parts)
@@ -213,15 +194,15 @@ def _check_limits(items: Sequence[cart.CartItem]) -> None:
             raise Refused(LimitExceeded(f"at most {limits[listing_id]} in one order", listing_id, limits[listing_id]))
 
 
-def _part(items: Sequence[cart.CartItem], store: StoreTerms, fulfilment: Fulfilment, address: PostalAddress | None) -> QuotePart:
-    if not store.accepting:
+def _part(items: Sequence[cart.CartItem], store: Store, fulfilment: Fulfilment, address: PostalAddress | None) -> QuotePart:
+    if not store.is_open:
         raise Refused(StoreClosed("the store takes no orders now", store.id, store.opens_at))
     gone = [stock.Shortage(item.line.listing_id, item.line.quantity, 0) for item in items if not item.active]
     if gone:
         raise Refused(stock.NotEnoughStock("not sold any more", gone))
     if fulfilment is Fulfilment.DELIVERY and store.self_delivery:
         fulfilment = Fulfilment.STORE_DELIVERY
-    away = metres_between(store.point, address.point) if address and fulfilment is not Fulfilment.PICKUP else 0
+    away = store.distance_metres(address.point) if address and fulfilment is not Fulfilment.PICKUP else 0
     if away > store.radius_m:
         raise Refused(OutOfArea("the store does not deliver that far", store.id))
     lines = tuple(
@@ -237,5 +218,5 @@ def _part(items: Sequence[cart.CartItem], store: StoreTerms, fulfilment: Fulfilm
         minimum = Money(store.minimum_minor, store.currency)
         raise Refused(BelowMinimum(f"the store delivers from {minimum.amount}", store.id, minimum))
     ride = 0 if fulfilment is Fulfilment.PICKUP else 5 + away // METRES_A_MINUTE
-    eta = store.prep_minutes * (2 if store.busy else 1) + ride
+    eta = store.prep_minutes * (2 if store.status is StoreStatus.BUSY else 1) + ride
     return QuotePart(store.id, store.merchant_id, lines, charges, pricing.total(charges, store.currency), fulfilment, away, eta)

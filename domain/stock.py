@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain.events import Event, Topic
-from domain.refusals import Kind, Refusal, Refused, invalid
+from domain.idempotency import claim
+from domain.identity import Actor
+from domain.refusals import Conflict, Kind, Refusal, Refused, invalid, not_found
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -208,6 +210,11 @@ class StockStore(Protocol):
     async def counted(self, counts: Sequence["Count"]) -> None:
         """Remembers when and by whom, of levels already locked."""
 
+    async def at_risk(self, order_id: UUID) -> bool:
+        """Whether units of this order are not there: counted are fewer than were promised to it and to older orders."""
+
+    async def may_change(self, listing_id: UUID, actor: Actor) -> bool: ...
+
     async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> Sequence[StockLevel]:
         """Only those that change: on is on once."""
 
@@ -250,6 +257,11 @@ async def hold_units(command: HoldUnits, uow: "UnitOfWork") -> Mapping[UUID, int
         raise Refused(NotEnoughStock("some of it is gone", await uow.stock.shortages(command, short)))
     await uow.events.add(*map(StockChanged, changed))
     return await uow.stock.held_by(command.quote_id)
+
+
+async def release_expired(listing_ids: Iterable[UUID], uow: "UnitOfWork") -> None:
+    """By the clock. Safe to repeat."""
+    await uow.events.add(*map(StockChanged, await uow.stock.release_expired(listing_ids)))
 
 
 async def release_quote(quote_id: UUID, uow: "UnitOfWork") -> None:
@@ -386,10 +398,40 @@ class AdjustStock:
     idempotency_key: str
 
 
+UNITS_LIMIT = 1_000_000_000
+
+
 def check_units(path: str, units: int, *, least: int = 0) -> None:
     """Refuses InvalidInput. Above the limit somebody has mistaken the unit."""
     if not least <= units <= UNITS_LIMIT:
         raise invalid(path, f"must be from {least} to {UNITS_LIMIT}")
 
 
-UNITS_LIMIT = 1_000_000_000
+async def set_stock(command: SetStock, actor: Actor, uow: "UnitOfWork") -> None:
+    """A count taken now, by hand. Refuses NotFound, InvalidInput, and Conflict where `if_version` is not the level's."""
+    check_units("onHand", command.on_hand)
+    if not await uow.stock.may_change(command.listing_id, actor):
+        raise not_found("listing")
+    level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    if command.if_version is not None and command.if_version != level.version:
+        raise Refused(Conflict(f"the level is at version {level.version}"))
+    count = Count(command.listing_id, command.on_hand, await uow.now(), str(actor), str(actor))
+    await apply_counts([count], uow)
+    await uow.audit.write(actor, "setStock", command.listing_id, level.merchant_id, f"{level.on_hand} -> {command.on_hand}")
+
+
+async def adjust_stock(command: AdjustStock, actor: Actor, uow: "UnitOfWork") -> None:
+    """So many more or fewer, once a key. Refuses NotFound, InvalidInput, KeyReused."""
+    check_units("units", command.units, least=-UNITS_LIMIT)
+    if not 1 <= len(command.note.strip()) <= 500:
+        raise invalid("note", "say why, in at most 500 characters")
+    if not await uow.stock.may_change(command.listing_id, actor):
+        raise not_found("listing")
+    request = (command.listing_id, command.units, command.note)
+    if not (await claim(actor, "adjustStock", command.idempotency_key, request, command.listing_id, uow)).first:
+        return
+    level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    kind = StockMovementKind.ADJUSTED
+    delta = Delta(command.listing_id, command.units, await uow.now(), kind, f"{actor}: {command.note.strip()}")
+    await apply_deltas([delta], uow)
+    await uow.audit.write(actor, "adjustStock", command.listing_id, level.merchant_id, f"{command.units:+}: {command.note.strip()}")

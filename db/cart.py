@@ -1,0 +1,196 @@
+"""Carts, and their lines as pricing needs them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.ids import new_id
+from db.reads import Reads
+from db.tables import cart, cart_line, listing, listing_modifier_group, modifier, modifier_group, product, variant
+from domain.cart import CartItem, CartLine, Choice, GroupRule
+from domain.catalog import Unit
+from domain.identity import Actor
+from domain.money import Money
+
+line = cart_line.c
+LIMIT = {Unit.PIECE: 100, Unit.GRAM: 100_000, Unit.MILLILITRE: 100_000}  # units of one listing in one order, where it says none
+
+
+class SqlCarts:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def lock(self, customer_id: UUID) -> tuple[UUID, list[CartLine]]:
+        await self._connection.execute(
+            upsert(cart).values(id=new_id(), customer_id=customer_id).on_conflict_do_nothing(index_elements=["customer_id"])
+        )
+        cart_id: UUID = (
+            await self._connection.execute(select(cart.c.id).where(cart.c.customer_id == customer_id).with_for_update())
+        ).scalar_one()
+        found = await self._connection.execute(select(cart_line).where(line.cart_id == cart_id).order_by(line.id))
+        return cart_id, [CartLine(row.id, row.listing_id, row.quantity, tuple(row.modifier_ids), row.note) for row in found]
+
+    async def known_listings(self, listing_ids: Iterable[UUID]) -> frozenset[UUID]:
+        found = await self._connection.execute(select(listing.c.id).where(listing.c.id.in_(set(listing_ids)), listing.c.active))
+        return frozenset(found.scalars())
+
+    async def save(self, cart_id: UUID, lines: Sequence[CartLine]) -> None:
+        await self._connection.execute(delete(cart_line).where(line.cart_id == cart_id))
+        if lines:
+            await self._connection.execute(
+                insert(cart_line),
+                [
+                    {
+                        "id": one.id,
+                        "cart_id": cart_id,
+                        "listing_id": one.listing_id,
+                        "quantity": one.quantity,
+                        "modifier_ids": list(one.modifier_ids),
+                        "note": one.note,
+                    }
+                    for one in lines
+                ],
+            )
+
+    async def items(self, lines: Sequence[CartLine]) -> list[CartItem]:
+        if not lines:
+            return []
+        ids = {one.listing_id for one in lines}
+        listings = {
+            row.id: row
+            for row in await self._connection.execute(
+                select(
+                    listing.c.id,
+                    listing.c.variant_id,
+                    listing.c.store_id,
+                    listing.c.merchant_id,
+                    listing.c.active,
+                    listing.c.price_minor,
+                    listing.c.packaging_minor,
+                    listing.c.currency,
+                    listing.c.max_per_order,
+                    product.c.name,
+                    variant.c.name.label("variant_name"),
+                    variant.c.sku,
+                    variant.c.unit,
+                )
+                .join(product, product.c.id == listing.c.product_id)
+                .join(variant, variant.c.id == listing.c.variant_id)
+                .where(listing.c.id.in_(ids))
+            )
+        }
+        groups = await self._groups(ids)
+        choices = await self._choices({id for one in lines for id in one.modifier_ids})
+        return [
+            CartItem(
+                one,
+                row.variant_id,
+                row.store_id,
+                row.merchant_id,
+                f"{row.name} ({row.variant_name})" if row.variant_name else row.name,
+                row.sku,
+                row.active,
+                Money(row.price_minor, row.currency),
+                Money(row.packaging_minor, row.currency),
+                row.max_per_order or LIMIT[row.unit],
+                groups.get(one.listing_id, ()),
+                [choices[id] for id in one.modifier_ids if id in choices],
+            )
+            for one in lines
+            if (row := listings.get(one.listing_id))
+        ]
+
+    async def _groups(self, listing_ids: Iterable[UUID]) -> dict[UUID, list[GroupRule]]:
+        link = listing_modifier_group.c
+        found = await self._connection.execute(
+            select(link.listing_id, link.group_id, modifier_group.c.name, link.min, link.max)
+            .join(modifier_group, modifier_group.c.id == link.group_id)
+            .where(link.listing_id.in_(set(listing_ids)))
+            .order_by(link.rank, link.id)
+        )
+        groups: dict[UUID, list[GroupRule]] = {}
+        for row in found:
+            groups.setdefault(row.listing_id, []).append(GroupRule(row.group_id, row.name, row.min, row.max))
+        return groups
+
+    async def _choices(self, modifier_ids: set[UUID]) -> dict[UUID, Choice]:
+        if not modifier_ids:
+            return {}
+        choice = modifier.c
+        found = await self._connection.execute(
+            select(
+                choice.id,
+                choice.group_id,
+                choice.name,
+                choice.price_minor,
+                choice.currency,
+                (choice.active & ~choice.off).label("available"),
+            ).where(choice.id.in_(modifier_ids))
+        )
+        return {
+            row.id: Choice(row.id, row.group_id, row.name, Money(row.price_minor, row.currency), row.available) for row in found
+        }
+
+    async def empty(self, customer_id: UUID, listing_ids: Iterable[UUID]) -> None:
+        mine = select(cart.c.id).where(cart.c.customer_id == customer_id).scalar_subquery()
+        await self._connection.execute(delete(cart_line).where(line.cart_id == mine, line.listing_id.in_(set(listing_ids))))
+
+
+@dataclass(frozen=True, slots=True)
+class CartRow:
+    """A cart, with its lines' prices as of now. `id` is null while nothing was ever put in."""
+
+    id: UUID
+    lines: Sequence["LineRow"]
+    subtotal: Money
+
+
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    id: UUID
+    listing_id: UUID
+    quantity: int
+    modifier_ids: Sequence[UUID]
+    note: str | None
+    total: Money
+
+
+async def cart_of(reads: Reads, actor: Actor) -> CartRow:
+    """The customer's own. One that has never been used is empty, under the customer's id."""
+    surcharge = (
+        select(func.coalesce(func.sum(modifier.c.price_minor), 0))
+        .where(modifier.c.id == func.any(line.modifier_ids))
+        .correlate(cart_line)
+        .scalar_subquery()
+    )
+    found = await reads.rows(
+        select(
+            line.cart_id,
+            line.id,
+            line.listing_id,
+            line.quantity,
+            line.modifier_ids,
+            line.note,
+            ((listing.c.price_minor + surcharge) * line.quantity).label("total_minor"),
+            listing.c.currency,
+        )
+        .join(cart, cart.c.id == line.cart_id)
+        .join(listing, listing.c.id == line.listing_id)
+        .where(cart.c.customer_id == actor.id)
+        .order_by(line.id)
+    )
+    lines = [
+        LineRow(row.id, row.listing_id, row.quantity, tuple(row.modifier_ids), row.note, Money(int(row.total_minor), row.currency))
+        for row in found
+    ]
+    assert actor.id is not None
+    currency = lines[0].total.currency if lines else "INR"
+    return CartRow(
+        found[0].cart_id if found else actor.id,
+        lines,
+        Money(sum(one.total.minor for one in lines if one.total.currency == currency), currency),
+    )

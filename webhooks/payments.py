@@ -1,0 +1,91 @@
+"""The door of the payment gateways: `/v1/payments/{gateway}/webhooks`."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from domain import trace
+from domain.failures import NewFailure, fail
+from domain.intake import FailureKind, Family, PayloadState
+from domain.payloads import UNSIGNED_BYTES, Payload, Received
+from domain.payments import GatewayWords, SettlePayment
+from domain.purchases import settle_payment
+from domain.refusals import Refused
+from domain.unit_of_work import Begin, UnitOfWork
+
+BODY_BYTES = 64 * 1024
+DOOR = "webhooks"
+
+
+@dataclass(frozen=True)
+class PaymentDoor:
+    gateways: Mapping[str, GatewayWords]
+    unit_of_work: Begin
+
+    def routes(self) -> list[Route]:
+        return [Route("/v1/payments/{gateway}/webhooks", self.receive, methods=["POST"])]
+
+    async def receive(self, request: Request) -> Response:
+        """2xx means done and on disk. A gateway that hears anything else says it again, and once is enough.
+
+        What is signed and cannot be right (another amount than ours) is kept as a failure and answered 2xx: saying it again
+        would not make it right.
+        """
+        name = request.path_params["gateway"]
+        words = self.gateways.get(name)
+        if words is None:
+            return JSONResponse({"message": "no such gateway"}, 404)
+        body = await request.body()
+        if len(body) > BODY_BYTES:
+            return JSONResponse({"message": "too large"}, 413)
+        received = Received(
+            None,
+            name,
+            Family.PAYMENTS,
+            DOOR,
+            body,
+            hashlib.sha256(body).digest(),
+            {"content-type": request.headers.get("content-type", "")},
+            request.client.host if request.client else "",
+            trace.correlation_id.get(),
+            datetime.now(UTC),
+        )
+        try:
+            words.verify(request.headers, body, received.at)
+        except Refused as refused:
+            await self._wrong(received, PayloadState.REJECTED, FailureKind.AUTH, refused.refusal.message)
+            return JSONResponse({"message": refused.refusal.message}, 401)
+        try:
+            settle = words.read(body)
+        except (ValueError, KeyError, TypeError) as error:
+            await self._wrong(received, PayloadState.FAILED, FailureKind.VALIDATION, f"{type(error).__name__}: {error}")
+            return JSONResponse({"message": "not understood"}, 400)
+        await self._settle(received, settle)
+        return JSONResponse({"received": True})
+
+    async def _settle(self, received: Received, settle: SettlePayment | None) -> None:
+        try:
+            async with self.unit_of_work() as uow:
+                payload = _payload(received, PayloadState.APPLIED, uow)
+                await uow.payloads.add(payload)
+                if settle is not None:
+                    trace.cause.set(f"payload:{payload.id}")
+                    await settle_payment(settle, uow)
+        except Refused as refused:
+            await self._wrong(received, PayloadState.FAILED, FailureKind.PROCESSING, refused.refusal.message)
+
+    async def _wrong(self, received: Received, state: PayloadState, kind: FailureKind, message: str) -> None:
+        async with self.unit_of_work() as uow:
+            payload = _payload(received, state, uow)
+            await uow.payloads.add(payload)
+            await fail(uow, NewFailure(uow.new_id(), kind, message, payload.id, None, None, received.provider))
+
+
+def _payload(received: Received, state: PayloadState, uow: UnitOfWork) -> Payload:
+    kept = received.body[:UNSIGNED_BYTES] if state is PayloadState.REJECTED else received.body
+    return Payload(uow.new_id(), received, state, kept, len(received.body), dedupe_key=None, translated=True, judged=True, stage=0)

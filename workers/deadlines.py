@@ -1,0 +1,86 @@
+"""What happens because time has passed: holds end, snoozed listings return, orders and payments expire, refunds go out."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from db import orders, payments, stock
+from db.reads import Reads
+from domain import at_risk, fulfilment, purchases, trace
+from domain.payments import Gateway
+from domain.refusals import Refused
+from domain.stock import Switch, apply_switches, release_expired
+from domain.unit_of_work import Begin
+
+log = logging.getLogger(__name__)
+EVERY_S = 0.5  # a hold is released within 2 s of its end
+SOME = 200
+RETRY_REFUND = (timedelta(seconds=5), timedelta(hours=1))  # doubling, from and up to
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Each round is short transactions of their own: several workers may run it, and what one has done the next finds done."""
+
+    reads: Reads
+    unit_of_work: Begin
+    gateway: Gateway
+
+    async def run(self) -> None:
+        trace.cause.set("clock")
+        while True:
+            for task in (self.holds, self.snoozes, self.at_risk, self.unanswered, self.unpaid, self.refunds):
+                await _guarded(task)
+            await asyncio.sleep(EVERY_S)
+
+    async def holds(self) -> None:
+        while listing_ids := await stock.expired(self.reads, SOME):
+            async with self.unit_of_work() as uow:
+                await release_expired(listing_ids, uow)
+
+    async def snoozes(self) -> None:
+        while listing_ids := await stock.due_back(self.reads, SOME):
+            async with self.unit_of_work() as uow:
+                await apply_switches([Switch(id, off=False, cause="clock") for id in listing_ids], uow)
+
+    async def at_risk(self) -> None:
+        """Orders whose units a count has taken away, and those that fit again."""
+        for order_id in await stock.in_doubt(self.reads, SOME):
+            async with self.unit_of_work() as uow:
+                await at_risk.review(order_id, uow)
+
+    async def unanswered(self) -> None:
+        await self._each(await orders.overdue(self.reads, SOME), fulfilment.expire_order)
+
+    async def unpaid(self) -> None:
+        await self._each(await payments.unpaid(self.reads, SOME), purchases.expire_unpaid)
+
+    async def _each(self, ids: Sequence[UUID], expire: Callable[..., Awaitable[None]]) -> None:
+        for id in ids:
+            async with self.unit_of_work() as uow:
+                await expire(id, uow)
+
+    async def refunds(self) -> None:
+        """Once for the gateway, however often it is asked: it knows the refund's id."""
+        for due in await payments.due_refunds(self.reads, SOME):
+            try:
+                ref = await self.gateway.refund(due.id, due.gateway_ref, due.amount)
+            except Refused as refused:
+                log.warning("refund waits", extra={"refund": str(due.id), "code": refused.refusal.code})
+                first, most = RETRY_REFUND
+                async with self.unit_of_work() as uow:
+                    await uow.payments.try_later(due.id, min(most, first * 2 ** min(due.attempts, 10)))
+            else:
+                async with self.unit_of_work() as uow:
+                    await uow.payments.given_back(due.id, ref)
+
+
+async def _guarded(task: Callable[[], Awaitable[None]]) -> None:
+    """One kind of deadline that fails does not hold up the others: the next round tries it again."""
+    try:
+        await task()
+    except Exception:
+        log.exception("deadline", extra={"task": getattr(task, "__name__", "")})
