@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
-    column,
     delete,
     func,
     insert,
@@ -23,10 +22,10 @@ from sqlalchemy import (
     select,
     true,
     update,
-    values,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.arrays import rows
 from db.columns import TIME
 from db.ids import new_id
 from db.ledger import visible_to
@@ -78,9 +77,13 @@ class SqlStock:
             total = sums.setdefault(one.listing_id, [0, 0, 0])
             for index, delta in enumerate((one.on_hand, one.held, one.allocated)):
                 total[index] += delta
-        by = values(
-            column("listing_id", Uuid), column("on_hand", Integer), column("held", Integer), column("allocated", Integer), name="by"
-        ).data([(listing_id, *total) for listing_id, total in sums.items()])
+        by = rows(
+            "by",
+            listing_id=(Uuid(), list(sums)),
+            on_hand=(Integer(), [total[0] for total in sums.values()]),
+            held=(Integer(), [total[1] for total in sums.values()]),
+            allocated=(Integer(), [total[2] for total in sums.values()]),
+        )
         done = await self._connection.execute(
             update(stock_level)
             .where(level.listing_id == by.c.listing_id)
@@ -127,7 +130,7 @@ class SqlStock:
         asked = {id: units for id, units in command.units.items() if id in locked and id not in uncounted}
         if not asked:
             return Held((), frozenset(command.units) - uncounted)
-        by = values(column("listing_id", Uuid), column("units", Integer), name="asked").data(list(asked.items()))
+        by = rows("asked", listing_id=(Uuid(), list(asked)), units=(Integer(), list(asked.values())))
         done = await self._connection.execute(
             update(stock_level)
             .where(level.listing_id == by.c.listing_id, by.c.units <= AVAILABLE, ~level.off)
@@ -273,10 +276,11 @@ class SqlStock:
         dropped = {CountDrops.AT_ACCEPT: orders.c.accepted_at, CountDrops.AT_PICKUP: orders.c.picked_up_at, CountDrops.NEVER: None}[
             drops
         ]
-        said = (
-            values(column("listing_id", Uuid), column("at", TIME), column("source_id", Uuid), name="said")
-            .data([(count.listing_id, count.at, count.source_id) for count in counts])
-            .alias("said")
+        said = rows(
+            "said",
+            listing_id=(Uuid(), [count.listing_id for count in counts]),
+            at=(TIME, [count.at for count in counts]),
+            source_id=(Uuid(), [count.source_id for count in counts]),
         )
         unknown = true() if dropped is None else or_(dropped.is_(None), dropped > said.c.at)
         since = select(source.c.created_at).where(source.c.id == said.c.source_id).scalar_subquery()
@@ -309,12 +313,15 @@ class SqlStock:
                 .where(dropped <= said.c.at)
             )
         every = parts[0].union_all(*parts[1:]).subquery()
-        rows = await self._connection.execute(select(every.c.listing_id, func.sum(every.c.units)).group_by(every.c.listing_id))
-        return [(row[0], int(row[1])) for row in rows]
+        found = await self._connection.execute(select(every.c.listing_id, func.sum(every.c.units)).group_by(every.c.listing_id))
+        return [(row[0], int(row[1])) for row in found]
 
     async def counted(self, counts: Sequence[Count]) -> None:
-        by = values(column("listing_id", Uuid), column("at", TIME), column("said_by", Text), name="by").data(
-            [(count.listing_id, count.at, count.said_by) for count in counts]
+        by = rows(
+            "by",
+            listing_id=(Uuid(), [count.listing_id for count in counts]),
+            at=(TIME, [count.at for count in counts]),
+            said_by=(Text(), [count.said_by for count in counts]),
         )
         await self._connection.execute(
             update(stock_level)
