@@ -11,16 +11,44 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.addresses import SqlAddresses
 from db.audit import SqlAudit
+from db.cart import SqlCarts
+from db.delivery import SqlDeliveries
+from db.dispatch import SqlOffers
 from db.events import SqlEventLog
+from db.failures import SqlFailures
+from db.idempotency import SqlIdempotency
 from db.identity import SqlIdentity
-from db.ids import new_id
+from db.ids import new_code, new_id, new_number
+from db.instructions import SqlInstructions
+from db.merchants import SqlMerchants
+from db.orders import SqlOrders
+from db.payloads import SqlPayloads
+from db.payments import SqlPayments
+from db.purchases import SqlPurchases
+from db.quotes import SqlQuotes
+from db.riders import SqlRiders
 from db.sessions import SqlSessions
+from db.sources import SqlSources
 from db.stock import SqlStock
 from domain.addresses import AddressStore
 from domain.audit import AuditLog
+from domain.cart import CartStore
+from domain.delivery import DeliveryStore
+from domain.dispatch import OfferStore
 from domain.events import EventLog
+from domain.failures import FailureStore
+from domain.idempotency import IdempotencyStore
 from domain.identity import IdentityStore
+from domain.merchants import MerchantStore
+from domain.orders import OrderStore
+from domain.payloads import PayloadStore
+from domain.payments import PaymentStore
+from domain.purchases import PurchaseStore
+from domain.queue import InstructionStore
+from domain.quotes import QuoteStore
+from domain.riders import RiderStore
 from domain.sessions import SessionStore
+from domain.sources import SourceStore
 from domain.stock import StockStore
 from domain.unit_of_work import UnitOfWork
 
@@ -28,15 +56,36 @@ from domain.unit_of_work import UnitOfWork
 @dataclass
 class SqlUnitOfWork:
     connection: AsyncConnection
+    gateway: str
+    idempotency: IdempotencyStore
+    carts: CartStore
+    quotes: QuoteStore
+    purchases: PurchaseStore
+    orders: OrderStore
+    deliveries: DeliveryStore
+    offers: OfferStore
+    riders: RiderStore
+    payments: PaymentStore
+    merchants: MerchantStore
     stock: StockStore
     events: EventLog
     identity: IdentityStore
     sessions: SessionStore
     addresses: AddressStore
     audit: AuditLog
+    sources: SourceStore
+    payloads: PayloadStore
+    instructions: InstructionStore
+    failures: FailureStore
 
     def new_id(self) -> UUID:
         return new_id()
+
+    def new_number(self) -> str:
+        return new_number()
+
+    def new_code(self) -> str:
+        return new_code()
 
     async def now(self) -> datetime:
         moment: datetime = (await self.connection.execute(select(func.clock_timestamp()))).scalar_one()
@@ -44,21 +93,39 @@ class SqlUnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(engine: AsyncEngine, committed: Callable[[], None] = lambda: None) -> AsyncIterator[UnitOfWork]:
+async def unit_of_work(
+    engine: AsyncEngine, committed: Callable[[], None] = lambda: None, gateway: str = "sandbox"
+) -> AsyncIterator[UnitOfWork]:
     """One transaction. Leaving commits; any exception, cancellation included, rolls back.
 
     `committed` is called after a commit that appended events: it wakes the relay and must not wait.
+    `gateway` is who takes what is not paid in cash.
     """
     async with engine.begin() as connection:
         events = SqlEventLog(connection)
         yield SqlUnitOfWork(
             connection,
+            gateway,
+            idempotency=SqlIdempotency(connection),
+            carts=SqlCarts(connection),
+            quotes=SqlQuotes(connection),
+            purchases=SqlPurchases(connection),
+            orders=SqlOrders(connection),
+            deliveries=SqlDeliveries(connection),
+            offers=SqlOffers(connection),
+            riders=SqlRiders(connection),
+            payments=SqlPayments(connection),
+            merchants=SqlMerchants(connection),
             stock=SqlStock(connection),
             events=events,
             identity=SqlIdentity(connection),
             sessions=SqlSessions(connection),
             addresses=SqlAddresses(connection),
             audit=SqlAudit(connection),
+            sources=SqlSources(connection),
+            payloads=SqlPayloads(connection),
+            instructions=SqlInstructions(connection),
+            failures=SqlFailures(connection),
         )
     if events.added:
         committed()

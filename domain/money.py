@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, DecimalException
 
 LIMIT_MINOR = 10**12  # ten thousand million rupees: above it somebody has sent a wrong unit
 
@@ -37,13 +37,14 @@ def minor_units(amount: Decimal | str | int) -> int:
     """Exact: `"249.5"` is 24950. ValueError for what is negative, too large, no number, or finer than the minor unit."""
     try:
         minor = Decimal(amount).scaleb(2)
-        whole = int(minor)
-    except (InvalidOperation, ValueError, OverflowError) as error:
+        within = 0 <= minor <= LIMIT_MINOR  # before it is made an int: "1e999999999" is short, its digits fill the memory
+    except (DecimalException, ValueError) as error:
         raise ValueError(f"{str(amount)[:40]!r} is not an amount") from error
+    if not within:
+        raise ValueError(f"{str(amount)[:40]} is out of range")
+    whole = int(minor)
     if minor != whole:
-        raise ValueError(f"{amount} is finer than the minor unit")
-    if not 0 <= whole <= LIMIT_MINOR:
-        raise ValueError(f"{amount} is out of range")
+        raise ValueError(f"{str(amount)[:40]} is finer than the minor unit")
     return whole
 
 

@@ -11,14 +11,21 @@ if TYPE_CHECKING:
     from domain.audit import AuditLog
     from domain.cart import CartStore
     from domain.delivery import DeliveryStore
+    from domain.dispatch import OfferStore
     from domain.events import EventLog
+    from domain.failures import FailureStore
     from domain.idempotency import IdempotencyStore
     from domain.identity import IdentityStore
+    from domain.merchants import MerchantStore
     from domain.orders import OrderStore
+    from domain.payloads import PayloadStore
     from domain.payments import PaymentStore
     from domain.purchases import PurchaseStore
+    from domain.queue import InstructionStore
     from domain.quotes import QuoteStore
+    from domain.riders import RiderStore
     from domain.sessions import SessionStore
+    from domain.sources import SourceStore
     from domain.stock import StockStore
 
 
@@ -26,7 +33,7 @@ class UnitOfWork(Protocol):
     """One transaction, and the stores that write in it.
 
     Locks are taken in one order, whoever needs several: idempotency, cart, quote, purchase, orders by id, delivery,
-    payment, stock by id, holds.
+    rider, offers, payment, stock by id, holds.
     """
 
     idempotency: "IdempotencyStore"
@@ -35,13 +42,20 @@ class UnitOfWork(Protocol):
     purchases: "PurchaseStore"
     orders: "OrderStore"
     deliveries: "DeliveryStore"
+    offers: "OfferStore"
+    riders: "RiderStore"
     payments: "PaymentStore"
+    merchants: "MerchantStore"
     stock: "StockStore"
     events: "EventLog"
     identity: "IdentityStore"
     sessions: "SessionStore"
     addresses: "AddressStore"
     audit: "AuditLog"
+    sources: "SourceStore"
+    payloads: "PayloadStore"
+    instructions: "InstructionStore"
+    failures: "FailureStore"
     gateway: str  # the payment provider's name for what is not paid in cash
 
     def new_id(self) -> UUID:
