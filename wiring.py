@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from adapters.passwords import Argon2Passwords
+from adapters.phones import E164Phones
+from adapters.seals import AesSeals, HmacDigests
+from adapters.tokens import JwtTokens
+from domain.identity import Phones, Seals
+from domain.sessions import Digests, Passwords, Tokens
 from launch.problem import Problem
-from settings import Settings
+from settings import Settings, key_bytes
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,30 @@ class Wiring:
         """Raises what is in the way of serving."""
         async with self.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What accounts, sessions and secrets rest on: one making of it from the keys, for servers and commands alike."""
+
+    tokens: Tokens
+    passwords: Passwords
+    digests: Digests
+    seals: Seals
+    phones: Phones
+
+
+def trust(settings: Settings) -> Trust:
+    sealing = [key_bytes(key) for key in settings.sealing_keys]
+    return Trust(
+        JwtTokens(
+            [key_bytes(key) for key in settings.signing_keys], settings.public_url or f"http://{settings.host}:{settings.port}"
+        ),
+        Argon2Passwords(),
+        HmacDigests(sealing),
+        AesSeals(sealing),
+        E164Phones(),
+    )
 
 
 Worker = Callable[[Wiring], Awaitable[None]]
