@@ -278,11 +278,11 @@ class Hub:
                 return
             for entry in entries:
                 if entry.pos == self.pos + 1:  # others have come by the bus meanwhile
-                    self._dispatch(entry)
+                    self.heals += not healed
                     healed = True
+                    self._dispatch(entry)
             self._moved_at = asyncio.get_running_loop().time()
             await asyncio.sleep(0)
-        self.heals += healed
         self._early = {pos: entry for pos, entry in self._early.items() if pos > self.pos}
         self._advance()
 
