@@ -1,0 +1,170 @@
+"""One call of each kind that a provider makes, as it would make it of the demo town: for trying the doors out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from demo.menu import CHOICES, MENU, SECTIONS, Choice, Dish, Size
+from domain.catalog import Diet
+
+Body = dict[str, Any]
+PETPOOJA_DIETS = {Diet.VEG: "1", Diet.VEGAN: "1", Diet.NON_VEG: "2", Diet.EGG: "24"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`endpoint` is the provider's name of the door it goes to. `body` is of a store as the provider knows it, and a time."""
+
+    endpoint: str
+    body: Callable[[str, datetime], Body]
+
+
+# ---------------------------------------------------------------- PetPooja
+
+
+def petpooja_menu(store: str, at: datetime) -> Body:
+    """The whole of demo/menu.py."""
+    return {
+        "success": "1",
+        "restaurants": [
+            {
+                "restaurantid": "91012",
+                "active": "1",
+                "details": {"menusharingcode": store, "restaurantname": "Namma Kitchen Koramangala", "country": "India"},
+            }
+        ],
+        "ordertypes": [{"ordertypeid": 1, "ordertype": "Delivery"}, {"ordertypeid": 2, "ordertype": "PickUp"}],
+        "categories": [
+            {"categoryid": str(700 + rank), "active": "1", "categoryrank": str(rank), "categoryname": section}
+            for rank, section in enumerate(SECTIONS)
+        ],
+        "items": [_petpooja_item(rank, dish) for rank, dish in enumerate(MENU)],
+        "addongroups": [_petpooja_group(rank, choice) for rank, choice in enumerate(CHOICES)],
+        "attributes": [
+            {"attributeid": "1", "attribute": "veg", "active": "1"},
+            {"attributeid": "2", "attribute": "non-veg", "active": "1"},
+            {"attributeid": "24", "attribute": "egg", "active": "1"},
+        ],
+        "taxes": [],
+        "discounts": [],
+        "variations": [],
+        "serverdatetime": f"{at.astimezone(ZoneInfo('Asia/Kolkata')):%Y-%m-%d %H:%M:%S}",
+        "http_code": 200,
+    }
+
+
+def _petpooja_item(rank: int, dish: Dish) -> Body:
+    choices = [
+        {"addon_group_id": choice.id, "addon_item_selection_min": str(choice.least), "addon_item_selection_max": str(choice.most)}
+        for choice in dish.choices
+    ]
+    return {
+        "itemid": dish.id,
+        "itemname": dish.name,
+        "itemdescription": dish.description,
+        "item_categoryid": str(700 + SECTIONS.index(dish.section)),
+        "item_attributeid": PETPOOJA_DIETS[dish.diet],
+        "item_tags": ["vegan"] if dish.diet is Diet.VEGAN else [],
+        "itemrank": str(rank),
+        "item_ordertype": "1,2",
+        "price": f"{dish.price}.00",
+        "active": "1",
+        "in_stock": "2",
+        "itemallowvariation": "1" if dish.sizes else "0",
+        "itemallowaddon": "1" if choices else "0",
+        "itemaddonbasedon": "0",
+        "item_packingcharges": f"{dish.packaging}.00",
+        "item_image_url": "",
+        "variation": [_petpooja_size(place, size, dish) for place, size in enumerate(dish.sizes, 1)],
+        "addon": choices,
+    }
+
+
+def _petpooja_size(rank: int, size: Size, dish: Dish) -> Body:
+    return {
+        "id": size.id,
+        "variationid": str(rank),
+        "name": size.name,
+        "groupname": "Size",
+        "price": f"{size.price}.00",
+        "active": "1",
+        "item_packingcharges": f"{dish.packaging}.00",
+        "variationrank": str(rank),
+        "variationallowaddon": 0,
+        "addon": [],
+    }
+
+
+def _petpooja_group(rank: int, choice: Choice) -> Body:
+    return {
+        "addongroupid": choice.id,
+        "addongroup_name": choice.name,
+        "addongroup_rank": str(rank),
+        "active": "1",
+        "addongroupitems": [
+            {
+                "addonitemid": option.id,
+                "addonitem_name": option.name,
+                "addonitem_price": f"{option.price}.00",
+                "active": "1",
+                "attributes": "1",
+                "addonitem_rank": str(place),
+            }
+            for place, option in enumerate(choice.options)
+        ],
+    }
+
+
+def petpooja_stock(store: str, at: datetime) -> Body:
+    return {
+        "restID": store,
+        "type": "item",
+        "inStock": False,
+        "itemID": ["1045"],
+        "autoTurnOnTime": "endofday",
+        "customTurnOnTime": "",
+    }
+
+
+def petpooja_status(store: str, at: datetime) -> Body:
+    return {"restID": store, "store_status": "1", "turn_on_time": "", "reason": ""}
+
+
+# ---------------------------------------------------------------- the in-house WMS
+
+
+def wms(kind: str, **data: Any) -> Callable[[str, datetime], Body]:
+    """A version that is later than any before: milliseconds rise faster than anybody's counter."""
+
+    def body(store: str, at: datetime) -> Body:
+        version = int(at.timestamp() * 1000)
+        lines = [{**line, "version": version} for line in data["lines"]] if "lines" in data else None
+        told = {"location": store, **data, **({"lines": lines} if lines else {"version": version})}
+        return {"type": kind, "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "data": told}
+
+    return body
+
+
+WMS_LINES: Sequence[Mapping[str, str]] = (
+    {"sku": "TEA-250", "available": "48"},
+    {"sku": "ATTA-5K", "available": "37"},
+    {"sku": "MILK-1L", "available": "96"},
+)
+SAMPLES: Mapping[str, Mapping[str, Sample]] = {
+    "petpooja": {
+        "menu": Sample("menu", petpooja_menu),
+        "stock": Sample("inventory", petpooja_stock),
+        "store-status": Sample("store-status", petpooja_status),
+    },
+    "wms": {
+        "stock.snapshot": Sample("stock", wms("stock.snapshot", lines=WMS_LINES)),
+        "stock.adjusted": Sample("stock", wms("stock.adjusted", sku="TEA-250", delta="-2", reason="damage")),
+        "price.updated": Sample("stock", wms("price.updated", sku="TEA-250", price="185.00", mrp="210.00", currency="INR")),
+        "receipt.completed": Sample(
+            "receiving", wms("receipt.completed", receipt_id="GRN-1042", lines=({"sku": "TEA-250", "accepted_qty": "12"},))
+        ),
+        "store.status": Sample("stock", wms("store.status", open=True, reason="", until=None)),
+    },
+}
