@@ -27,7 +27,7 @@ LIMITS: Mapping[str, tuple[RateLimitItem, ...]] = {
     "sign-in by address": (minute(30),),
     "sign-up by address": (minute(10), hour(60)),
     "refresh by address": (minute(120),),
-    "code by phone": (minute(3, 10), day(10)),
+    "code by phone": (minute(3, 10), day(20)),
     "code by address": (minute(20, 10),),
     "code tried by address": (minute(30),),
     "cost by actor": (minute(60_000),),  # points of GraphQL cost

@@ -28,7 +28,7 @@ async def entries(reads: Reads, actor: Actor, subject: UUID | None, first: int |
     return await page(reads, found, [By(a.id, descending=True)], _entry, first, after, "audit")
 
 
-def _entry(row: Row[Any]) -> AuditEntry:
+def _entry(row: Row[*tuple[Any, ...]]) -> AuditEntry:
     return AuditEntry(row.id, row.at, row.actor, row.action, row.subject, row.detail)
 
 

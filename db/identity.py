@@ -13,6 +13,7 @@ from db.reads import Reads
 from db.tables import member_store, merchant, merchant_member, store, user_account
 from db.tables import rider as rider_table
 from domain.identity import Account, Actor, ActorKind, App, MerchantRole, NewAccount, Role
+from domain.merchants import Merchant
 
 user, member, named = user_account.c, merchant_member.c, member_store.c
 ACCOUNT = (
@@ -86,7 +87,7 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    merchant_id: UUID
+    merchant: Merchant
     role: MerchantRole
 
 
@@ -111,12 +112,12 @@ async def viewer(reads: Reads, actor: Actor) -> Viewer | None:
 async def memberships(reads: Reads, actor: Actor) -> Sequence[Membership]:
     """In the merchant app; in another there are none in force. By the merchant's name."""
     found = (
-        select(member.merchant_id, member.role)
+        select(merchant.c.id, merchant.c.name, member.role)
         .join(merchant, merchant.c.id == member.merchant_id)
         .where(member.merchant_id.in_(merchants_of(actor)), member.user_id == actor.id)
         .order_by(merchant.c.name, member.merchant_id)
     )
-    return [Membership(row.merchant_id, row.role) for row in await reads.rows(found)]
+    return [Membership(Merchant(row.id, row.name), row.role) for row in await reads.rows(found)]
 
 
 async def login(reads: Reads, phone: str | None, email: str | None) -> Login | None:

@@ -1,7 +1,6 @@
 """The places a customer has things brought to."""
 
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -70,8 +69,7 @@ class SaveAddress:
 
 
 def checked(body: PostalAddress, phones: Phones, path: str) -> PostalAddress:
-    """As it is kept: without blanks around the lines, the phone in E.164. Refuses InvalidInput."""
-    check_point(body.point, f"{path}.point")
+    """As it is kept: without blanks around the lines, the phone in E.164. The point is one already. Refuses InvalidInput."""
     phone = body.phone
     if phone is not None and phone.strip():
         phone = phones.e164(phone)
@@ -85,13 +83,6 @@ def checked(body: PostalAddress, phones: Phones, path: str) -> PostalAddress:
         postal_code=line(f"{path}.postalCode", body.postal_code, 12),
         phone=phone or None,
     )
-
-
-def check_point(point: Point, path: str) -> None:
-    """Refuses InvalidInput."""
-    for name, value, most in (("lat", point.lat, 90), ("lng", point.lng, 180)):
-        if not isfinite(value) or abs(value) > most:
-            raise invalid(f"{path}.{name}", f"must be from -{most} to {most} degrees")
 
 
 async def save_address(command: SaveAddress, actor: Actor, uow: "UnitOfWork") -> UUID:

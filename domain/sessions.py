@@ -211,6 +211,22 @@ async def open_session(account: Account, app: App, refresh_token: str, uow: "Uni
     return Opened(Actor(ActorKind(app.value), account.id, session_id), account)
 
 
+async def _admitted(account: Account, app: App, refresh_token: str, uow: "UnitOfWork") -> Opened:
+    """Refuses WrongCredentials to who may not use the app."""
+    if not await uow.identity.may_use(account.id, app):
+        raise Refused(WRONG)
+    return await open_session(account, app, refresh_token, uow)
+
+
+async def open_unproved(user_id: UUID, app: App, refresh_token: str, uow: "UnitOfWork") -> Opened:
+    """For who runs the servers; the audit tells of it. Refuses WrongCredentials."""
+    account = await uow.identity.lock(user_id)
+    if account is None:
+        raise Refused(WRONG)
+    await uow.audit.write(CLOCK, "open session", user_id, None, app.value)
+    return await _admitted(account, app, refresh_token, uow)
+
+
 @dataclass(frozen=True)
 class SignUp:
     name: str
@@ -245,11 +261,9 @@ async def sign_in(command: SignIn, uow: "UnitOfWork") -> Opened:
     account = await uow.identity.lock(command.user_id)
     if account is None or account.password_hash != command.password_hash:
         raise Refused(WRONG)
-    if not await uow.identity.may_use(account.id, command.app):
-        raise Refused(WRONG)
     if command.rehashed is not None:
         await uow.identity.set_password(account.id, command.rehashed)
-    return await open_session(account, command.app, command.refresh_token, uow)
+    return await _admitted(account, command.app, command.refresh_token, uow)
 
 
 async def prune(uow: "UnitOfWork") -> int:

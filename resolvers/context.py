@@ -4,14 +4,30 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from db.reads import Reads
-from domain.identity import Actor
+from domain.bus import Bus
+from domain.identity import Actor, Phones, Seals
+from domain.limits import Limits
+from domain.positions import Positions
+from domain.sessions import Digests, Messages, Passwords, Tokens
 from domain.unit_of_work import Begin
 from resolvers.loaders import Loaders
+from resolvers.sessions import Sessions
 
 
 @dataclass(frozen=True)
 class Ports:
     """The outside, as far as resolvers speak to it. Made once, by wiring."""
+
+    tokens: Tokens
+    passwords: Passwords
+    digests: Digests
+    seals: Seals
+    phones: Phones
+    messages: Messages
+    limits: Limits
+    sessions: Sessions
+    bus: Bus
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -26,4 +42,4 @@ class Context:
     remote: str = ""  # the client's address, from a trusted proxy or the socket
 
     def fresh(self) -> Self:
-        return replace(self, loaders=Loaders(self.reads))
+        return replace(self, loaders=Loaders(self.reads, self.actor))

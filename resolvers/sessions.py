@@ -1,0 +1,35 @@
+"""Which sessions are still alive, as far as this process knows."""
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from db import sessions as rows
+from db.reads import Reads
+from db.sessions import Standing
+
+FRESH_S = 1.0  # what is taken away is gone after so long, in every process
+MOST = 20_000
+
+
+class Sessions:
+    """One for a process. Asks the database at most once a second for each session."""
+
+    def __init__(self, reads: Reads, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._known: dict[UUID, tuple[float, Standing]] = {}
+
+    async def standing(self, session_id: UUID) -> Standing:
+        now = self._clock()  # before the question: an answer is as old as the moment it was asked
+        asked, known = self._known.get(session_id, (-FRESH_S, None))
+        if known is not None and now - asked < FRESH_S:
+            return known
+        standing = await rows.standing(self._reads, session_id)
+        if len(self._known) >= MOST:
+            self._known = {id: (then, said) for id, (then, said) in self._known.items() if now - then < FRESH_S}
+        self._known[session_id] = (now, standing)
+        return standing
+
+    def forget(self, session_id: UUID) -> None:
+        self._known.pop(session_id, None)
