@@ -1,6 +1,17 @@
-"""What providers tell us: payloads, instructions, failures."""
+"""What providers tell us: a call as it came, and what it is found to say."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from domain.refusals import InvalidInput, Problem, Refused, Unauthenticated
+
+if TYPE_CHECKING:
+    from domain.instructions import Command
+    from domain.merchants import StoreStatus
 
 
 class Family(Enum):
@@ -52,3 +63,175 @@ class FailureState(Enum):
     ACKNOWLEDGED = "ACKNOWLEDGED"
     RESOLVED = "RESOLVED"
     IGNORED = "IGNORED"
+
+
+# ---------------------------------------------------------------- a call, and a provider's words
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a provider, as it came. Header names are in lower case."""
+
+    door: str  # the provider's own table's name of what was called: "menu", "inventory"
+    body: bytes
+    headers: Mapping[str, str]
+    received_at: datetime
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A provider's connection to a merchant, as far as a provider's file needs to know it."""
+
+    id: UUID
+    merchant_id: UUID
+    provider: str
+    family: Family
+    stores: Mapping[str, str]  # the source's id of each store it is mapped to -> that store's time zone
+    secrets: Sequence[bytes] = field(default=(), repr=False)  # the live ones that sign
+    ip_allow: Sequence[str] = ()
+    last_seen_at: datetime | None = None
+
+    @property
+    def time_zone(self) -> str:
+        """Of times that carry none: they are the outlet's."""
+        return next(iter(self.stores.values()), "Asia/Kolkata")
+
+
+class Proof(Enum):
+    """How a call shows whose it is."""
+
+    TOKEN = "token"  # an unguessable segment of the URL
+    SIGNATURE = "signing"  # over the raw bytes, of a source named by ?source=
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Asked at once, answered at once, and nothing to keep: how is this store?"""
+
+    store: str | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one payload says, in the order it was said. `problems` name what was left out of it, each by its path."""
+
+    commands: Sequence["Command"]
+    problems: Sequence[Problem] = ()
+
+
+class Inbound(Protocol):
+    """One provider's words, both ways. Pure: no I/O, and no clock but the call's `received_at`."""
+
+    provider: str
+    family: Family
+    proof: Proof
+    doors: Mapping[str, str]  # what follows the source in the path -> the door's name
+    endpoints: Mapping[str, str]  # the door's name as people are told it -> what follows the source in the path
+
+    def verify(self, call: Call, source: Source) -> None:
+        """Over the raw bytes. Refuses Unauthenticated."""
+
+    def event_id(self, call: Call) -> str | None:
+        """The provider's own id of what it tells: the same one is the same news, for ever. None where it has none."""
+
+    def translate(self, call: Call, source: Source) -> Batch | Question:
+        """Whatever it raises is kept with the payload."""
+
+    def acknowledge(self, call: Call, payload_id: UUID) -> Answer: ...
+
+    def refuse(self, call: Call, status: int, message: str) -> Answer:
+        """`status` is what HTTP would say; a provider that wants another says another."""
+
+    def answer(self, call: Call, status: "StoreStatus") -> Answer:
+        """To a Question."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a call was found to say. `wrong` and no commands: it is refused, and kept. Both: some of it was left out."""
+
+    commands: Sequence["Command"] = ()
+    wrong: Wrong | None = None
+    question: Question | None = None
+    event_id: str | None = None
+    translated: bool = True
+
+    @property
+    def refused(self) -> bool:
+        return self.wrong is not None and not self.commands
+
+
+MESSAGE_LIMIT = 8_000
+LATER_BYTES = 256 * 1024  # what is larger is kept at once and translated by the worker
+
+
+def read(inbound: Inbound, call: Call, source: Source) -> Reading:
+    """Whatever a provider's file raises becomes something Wrong: AUTH while it verifies, else VALIDATION."""
+    try:
+        inbound.verify(call, source)
+    except Refused as refused:
+        kind = FailureKind.AUTH if isinstance(refused.refusal, Unauthenticated) else FailureKind.VALIDATION
+        return Reading(wrong=Wrong(kind, described(refused)))
+    except Exception as error:  # a bug of ours, or bytes nobody thought of: kept either way
+        return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)))
+    if len(call.body) > LATER_BYTES:
+        return Reading(event_id=inbound.event_id(call), translated=False)
+    return translated(inbound, call, source)
+
+
+def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
+    """What a call says whose sender is proven."""
+    event_id = None
+    try:
+        event_id = inbound.event_id(call)
+        said = inbound.translate(call, source)
+    except Exception as error:  # as above
+        return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)), event_id=event_id)
+    if isinstance(said, Question):
+        return Reading(question=said)
+    wrong = Wrong(FailureKind.VALIDATION, listed(said.problems)) if said.problems else None
+    return Reading(said.commands, wrong, event_id=event_id)
+
+
+def described(error: Exception) -> str:
+    """For people: what is wrong, and where."""
+    if isinstance(error, Refused):
+        refusal = error.refusal
+        problems = refusal.problems if isinstance(refusal, InvalidInput) else ()
+        return listed(problems) if problems else refusal.message
+    return printable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT]
+
+
+def listed(problems: Sequence[Problem]) -> str:
+    """One a line, up to a limit: the count at the end tells of the rest."""
+    lines, size = [], 0
+    for index, problem in enumerate(problems):
+        line = printable(f"{problem.path}: {problem.message}")
+        size += len(line) + 1
+        if size > MESSAGE_LIMIT:
+            lines.append(f"… and {len(problems) - index} more")
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """As PostgreSQL can keep it: without NUL, and without halves of surrogate pairs."""
+    return text.replace("\0", "␀").encode("utf-8", "replace").decode()
+
+
+JUDGEMENT = "JUDGEMENT"  # what the instructions of a whole push wait for, before any of them runs
+APPROVAL = "APPROVAL"  # and after, where it would do too much

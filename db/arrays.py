@@ -1,0 +1,16 @@
+"""Many rows as one argument a column: a statement of one shape however many there are, so it is compiled once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ARRAY, TableValuedAlias, column, func, literal
+from sqlalchemy.types import TypeEngine
+
+Column = tuple[TypeEngine[Any] | type[TypeEngine[Any]], Sequence[Any]]
+
+
+def rows(name: str, **columns: Column) -> TableValuedAlias:
+    """`rows("by", id=(Uuid(), ids), units=(Integer(), units)).c.units`. All columns are equally long."""
+    arrays = (literal(list(told), ARRAY(kind)) for kind, told in columns.values())
+    shape = [column(key, kind) for key, (kind, _) in columns.items()]
+    return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()

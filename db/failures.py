@@ -1,0 +1,210 @@
+"""Failures, and the payloads and instructions they are failures of, as people read them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Text, Uuid, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.arrays import rows
+from db.pages import By, Page, page
+from db.reads import Reads
+from db.sources import of_merchant
+from db.tables import failure, instruction, payload
+from domain.failures import Failed, Failure, NewFailure
+from domain.identity import Actor
+from domain.intake import APPROVAL, FailureKind, FailureState, InstructionState, PayloadState
+
+f, p, i = failure.c, payload.c, instruction.c
+FAILURE = tuple(f[one.name] for one in fields(Failure))
+UNSETTLED = [FailureState.OPEN, FailureState.ACKNOWLEDGED]
+
+
+def visible_to(actor: Actor) -> ColumnElement[bool]:
+    """Those of nobody's source are support's alone."""
+    return of_merchant(f.merchant_id, actor)
+
+
+class SqlFailures:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, failures: Sequence[NewFailure]) -> list[Failure]:
+        one = rows(
+            "one",
+            id=(Uuid(), [new.id for new in failures]),
+            kind=(Text(), [new.kind.value for new in failures]),
+            state=(Text(), [new.state.value for new in failures]),
+            message=(Text(), [new.message for new in failures]),
+            payload_id=(Uuid(), [new.payload_id for new in failures]),
+            instruction_id=(Uuid(), [new.instruction_id for new in failures]),
+            merchant_id=(Uuid(), [new.merchant_id for new in failures]),
+            source_id=(Uuid(), [new.source_id for new in failures]),
+            provider=(Text(), [new.provider for new in failures]),
+        ).c
+        added = await self._connection.execute(
+            insert(failure).from_select([column.name for column in one], select(*one)).returning(*FAILURE)
+        )
+        return [Failure(*row) for row in added]
+
+    async def open_of(self, payload_ids: Collection[UUID], kind: FailureKind) -> set[tuple[UUID, str]]:
+        found = await self._connection.execute(
+            select(f.payload_id, f.message).where(f.payload_id.in_(payload_ids), f.kind == kind, f.state.in_(UNSETTLED))
+        )
+        return {(row.payload_id, row.message) for row in found}
+
+    async def settle(self, instruction_ids: Collection[UUID]) -> list[Failure]:
+        return await self._change(f.instruction_id.in_(instruction_ids), f.state.in_(UNSETTLED), state=FailureState.RESOLVED)
+
+    async def settle_payload(self, payload_id: UUID) -> list[Failure]:
+        return await self._change(
+            f.payload_id == payload_id,
+            f.instruction_id.is_(None),
+            f.kind == FailureKind.VALIDATION,
+            f.state.in_(UNSETTLED),
+            state=FailureState.RESOLVED,
+        )
+
+    async def replayed(self, ids: Collection[UUID]) -> list[Failure]:
+        return await self._change(f.id.in_(ids), state=FailureState.OPEN, replays=f.replays + 1)
+
+    async def change(self, id: UUID, state: FailureState, note: str) -> Failure:
+        (changed,) = await self._change(f.id == id, state=state, note=note)
+        return changed
+
+    async def _change(self, *which: ColumnElement[bool], **what: Any) -> list[Failure]:
+        done = await self._connection.execute(
+            update(failure).where(*which).values(version=f.version + 1, **what).returning(*FAILURE)
+        )
+        return [Failure(*row) for row in done]
+
+    async def lock(self, ids: Collection[UUID], actor: Actor) -> list[Failed]:
+        await self._connection.execute(select(f.id).where(f.id.in_(ids)).where(visible_to(actor)).order_by(f.id).with_for_update())
+        again = payload.alias("again")
+        parked = exists().where(i.payload_id == p.id, i.state == InstructionState.PARKED, i.waits_for == APPROVAL)
+        repeated = exists().where(
+            again.c.source_id == p.source_id,
+            again.c.id != p.id,
+            again.c.sha256 == p.sha256,
+            again.c.door == p.door,
+            again.c.id > p.id,
+            again.c.state.not_in([PayloadState.REJECTED, PayloadState.DUPLICATE]),
+            p.state == PayloadState.REJECTED,
+        )
+        mine = instruction.alias("mine")
+        found = await self._connection.execute(
+            select(
+                *FAILURE,
+                mine.c.state.label("instruction"),
+                p.state.label("payload"),
+                (p.size > func.length(p.body)).label("truncated"),
+                parked.label("parked"),
+                repeated.label("repeated"),
+            )
+            .join_from(failure, payload, p.id == f.payload_id)
+            .join(mine, mine.c.id == f.instruction_id, isouter=True)
+            .where(f.id.in_(ids))
+            .where(visible_to(actor))
+            .order_by(f.id)
+        )
+        size = len(FAILURE)
+        return [Failed(Failure(*row[:size]), *row[size:]) for row in found]
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which of them: all filters that are given hold."""
+
+    merchant_id: UUID | None = None
+    provider: str | None = None
+    state: FailureState | None = None
+    kind: FailureKind | None = None
+
+
+async def failures(reads: Reads, actor: Actor, which: Seen, first: int | None, after: str | None) -> Page[Failure]:
+    """The newest first. Refuses InvalidInput for a page that cannot be."""
+    found = select(*FAILURE).where(visible_to(actor))
+    for column, value in ((f.merchant_id, which.merchant_id), (f.provider, which.provider), (f.state, which.state)):
+        if value is not None:
+            found = found.where(column == value)
+    if which.kind is not None:
+        found = found.where(f.kind == which.kind)
+    return await page(reads, found, [By(f.id, descending=True)], _failure, first, after, "failures")
+
+
+def _failure(row: Row[Any]) -> Failure:
+    return Failure(*row[: len(FAILURE)])
+
+
+async def failures_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Sequence[Failure]:
+    return [Failure(*row) for row in await reads.rows(select(*FAILURE).where(f.id.in_(ids)).where(visible_to(actor)))]
+
+
+async def failures_of(reads: Reads, actor: Actor, instruction_ids: Sequence[UUID]) -> Sequence[Failure]:
+    """Of each instruction the latest."""
+    found = select(*FAILURE).where(f.instruction_id.in_(instruction_ids)).where(visible_to(actor))
+    return [Failure(*row) for row in await reads.rows(found.order_by(f.id))]
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """`headers` and `body` are for people: masked, and as much as can be shown as text."""
+
+    id: UUID
+    source_id: UUID | None
+    merchant_id: UUID | None
+    provider: str
+    door: str
+    received_at: datetime
+    state: PayloadState
+    headers: str
+    body: str
+
+
+BODY_SHOWN = 64 * 1024
+
+
+async def payloads_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Sequence[Payload]:
+    body = func.substring(p.body, 1, BODY_SHOWN).label("shown")
+    found = select(p.id, p.source_id, p.merchant_id, p.provider, p.door, p.received_at, p.state, p.headers, body, p.size)
+    return [_payload(row) for row in await reads.rows(found.where(p.id.in_(ids)).where(of_merchant(p.merchant_id, actor)))]
+
+
+def _payload(row: Row[Any]) -> Payload:
+    body: bytes = row.shown
+    shown = body.decode("utf-8", "replace").replace("\0", "␀")
+    if len(body) < row.size:
+        shown += f"\n… {row.size - len(body)} bytes more"
+    headers = "\n".join(f"{name}: {value}" for name, value in sorted(row.headers.items()))
+    return Payload(row.id, row.source_id, row.merchant_id, row.provider, row.door, row.received_at, row.state, headers, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    id: UUID
+    payload_id: UUID
+    command: str
+    entity: str
+    state: InstructionState
+    attempts: int
+
+
+INSTRUCTION = (i.id, i.payload_id, i.command, i.entity, i.state, i.attempts)
+
+
+async def instructions(reads: Reads, actor: Actor, payload_id: UUID, first: int | None, after: str | None) -> Page[Instruction]:
+    """As the payload says them. Refuses InvalidInput for a page that cannot be."""
+    found = select(*INSTRUCTION).where(i.payload_id == payload_id).where(of_merchant(i.merchant_id, actor))
+    return await page(reads, found, [By(i.ordinal), By(i.id)], lambda row: Instruction(*row[:6]), first, after, "instructions")
+
+
+async def instructions_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Sequence[Instruction]:
+    found = select(*INSTRUCTION).where(i.id.in_(ids)).where(of_merchant(i.merchant_id, actor))
+    return [Instruction(*row) for row in await reads.rows(found)]

@@ -1,0 +1,325 @@
+"""The queue of instructions: claimed in order, carried out by groups, settled with their payloads."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.arrays import rows
+from db.columns import TIME
+from db.ids import new_id
+from db.tables import instruction, mapping, payload, source, told
+from domain.instructions import Command, Stage
+from domain.intake import APPROVAL, EntityKind, InstructionState, PayloadState, Source
+from domain.queue import Group, Instruction, Origin, Outcome, Told
+
+i, p, t = instruction.c, payload.c, told.c
+WAITING, PARKED = InstructionState.WAITING, InstructionState.PARKED
+ROWS_AT_ONCE = 2_000  # of one INSERT: a batch of fifty thousand is no single statement
+
+earlier = instruction.alias("earlier")
+# Of each entity the first, but for what waits for people to approve it: a parked batch blocks nothing later.
+FIRST = ~exists().where(
+    earlier.c.source_id == i.source_id,
+    earlier.c.entity == i.entity,
+    earlier.c.id < i.id,
+    earlier.c.state.in_([WAITING, PARKED]),
+    earlier.c.waits_for.is_distinct_from(APPROVAL),
+)
+DUE = and_(i.state == WAITING, i.next_at <= func.clock_timestamp())
+WRITTEN = (
+    *("id", "payload_id", "source_id", "merchant_id", "ordinal", "command", "entity", "stage", "body", "state"),
+    *("next_at", "waits_for", "created_at"),
+)
+INSTRUCTION = (i.id, i.payload_id, i.command, i.body, i.attempts, i.created_at, p.correlation_id)
+
+
+def to_command(kind: str, body: Mapping[str, Any]) -> Command:
+    return msgspec.convert(body, Command.kinds[kind], strict=False)
+
+
+def _instruction(row: Row[*tuple[Any, ...]]) -> Instruction:
+    return Instruction(row.id, row.payload_id, to_command(row.command, row.body), row.attempts, row.created_at, row.correlation_id)
+
+
+class SqlInstructions:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(
+        self, payload_id: UUID, source: Source, commands: Sequence[Command], received_at: datetime, *, waits_for: str | None
+    ) -> None:
+        state = WAITING if waits_for is None else PARKED
+        for start in range(0, len(commands), ROWS_AT_ONCE):
+            some = commands[start : start + ROWS_AT_ONCE]
+            due = [max(received_at, command.not_before or received_at) for command in some]
+            one = rows(
+                "one",
+                id=(Uuid(), [new_id() for _ in some]),
+                ordinal=(Integer(), range(start, start + len(some))),
+                command=(Text(), [type(command).__name__ for command in some]),
+                entity=(Text(), [command.entity for command in some]),
+                stage=(Integer(), [int(command.stage) for command in some]),
+                body=(Text(), [msgspec.json.encode(command).decode() for command in some]),
+                next_at=(TIME, due),
+            ).c
+            await self._connection.execute(
+                insert(instruction).from_select(
+                    WRITTEN,
+                    select(
+                        one.id,
+                        literal(payload_id, Uuid),
+                        literal(source.id, Uuid),
+                        literal(source.merchant_id, Uuid),
+                        one.ordinal,
+                        one.command,
+                        one.entity,
+                        one.stage,
+                        cast(one.body, JSONB),
+                        literal(state.value, Text),
+                        one.next_at,
+                        literal(waits_for, Text),
+                        literal(received_at, TIME),
+                    ),
+                    include_defaults=False,
+                )
+            )
+
+    # ------------------------------------------------------------ claiming
+
+    async def sources_waiting(self) -> list[UUID]:
+        # From one source to the next through the index, however many instructions each has.
+        first = select(i.source_id).where(i.state == WAITING).order_by(i.source_id).limit(1)
+        found = select(first.scalar_subquery().label("source_id")).cte("found", recursive=True)
+        following = (
+            select(i.source_id).where(i.state == WAITING, i.source_id > found.c.source_id).order_by(i.source_id).limit(1)
+        ).scalar_subquery()
+        found = found.union_all(select(following).where(found.c.source_id.is_not(None)))
+        due = exists().where(DUE, i.source_id == found.c.source_id).correlate(found)
+        waiting = await self._connection.execute(select(found.c.source_id).where(found.c.source_id.is_not(None), due))
+        return list(waiting.scalars())
+
+    def _ready(self, source_id: UUID, *what: ColumnElement[Any]) -> Select[Any]:
+        return (
+            select(*what)
+            .join_from(instruction, payload, p.id == i.payload_id)
+            .where(DUE, i.source_id == source_id, i.stage <= p.stage, FIRST)
+            .order_by(i.next_at, i.stage, i.id)
+        )
+
+    async def claim(self, source_id: UUID, limit: int, among: Collection[UUID] | None = None) -> Group | None:
+        narrowed = i.id.in_(among) if among is not None else literal(True)
+        head = (await self._connection.execute(self._ready(source_id, i.command).where(narrowed).limit(1))).scalar_one_or_none()
+        if head is None:
+            return None
+        found = await self._connection.execute(
+            self._ready(source_id, *INSTRUCTION)
+            .where(narrowed, i.command == head)
+            .limit(limit)
+            .with_for_update(of=instruction, skip_locked=True)
+        )
+        return await self._group(source_id, [_instruction(row) for row in found])
+
+    async def of_payload(self, payload_id: UUID) -> Group | None:
+        found = await self._connection.execute(
+            select(*INSTRUCTION, i.source_id)
+            .join_from(instruction, payload, p.id == i.payload_id)
+            .where(i.payload_id == payload_id)
+            .order_by(i.ordinal)
+        )
+        every = found.all()
+        return await self._group(every[0].source_id, [_instruction(row) for row in every]) if every else None
+
+    async def _group(self, source_id: UUID, instructions: Sequence[Instruction]) -> Group | None:
+        if not instructions:
+            return None
+        s = source.c
+        found = await self._connection.execute(
+            select(s.id, s.merchant_id, s.provider, s.family, s.count_drops).where(s.id == source_id)
+        )
+        row = found.one()
+        stores = await self._connection.execute(
+            select(mapping.c.external_id, mapping.c.id).where(mapping.c.source_id == source_id, mapping.c.kind == EntityKind.STORE)
+        )
+        return Group(Origin(*row, stores={store.external_id: store.id for store in stores}), instructions)
+
+    async def park_followers(self, source_id: UUID) -> int:
+        before = (
+            select(earlier.c.waits_for)
+            .where(
+                earlier.c.source_id == i.source_id,
+                earlier.c.entity == i.entity,
+                earlier.c.id < i.id,
+                earlier.c.state == PARKED,
+                earlier.c.waits_for != APPROVAL,
+            )
+            .order_by(earlier.c.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        waiting = (
+            select(i.id, before.label("waits_for")).where(DUE, i.source_id == source_id).with_for_update(skip_locked=True)
+        ).cte("waiting")
+        done = await self._connection.execute(
+            update(instruction)
+            .where(i.id == waiting.c.id, waiting.c.waits_for.is_not(None))
+            .values(state=PARKED, waits_for=waiting.c.waits_for)
+            .returning(i.payload_id)
+        )
+        payload_ids = list(done.scalars())
+        await self.settle_payloads(payload_ids)
+        return len(payload_ids)
+
+    # ------------------------------------------------------------ what became of them
+
+    async def finish(self, outcomes: Mapping[UUID, Outcome]) -> None:
+        if not outcomes:
+            return
+        by = rows(
+            "by",
+            id=(Uuid(), list(outcomes)),
+            state=(Text(), [outcome.state.value for outcome in outcomes.values()]),
+            waits_for=(Text(), [outcome.waits_for for outcome in outcomes.values()]),
+        )
+        waits = by.c.state.in_([WAITING.value, PARKED.value])
+        done = await self._connection.execute(
+            update(instruction)
+            .where(i.id == by.c.id)
+            .values(state=by.c.state, waits_for=by.c.waits_for, done_at=case((waits, None), else_=func.clock_timestamp()))
+            .returning(i.payload_id)
+        )
+        await self.settle_payloads(set(done.scalars()))
+
+    async def put_off(self, instruction_id: UUID, seconds: float) -> None:
+        await self._connection.execute(
+            update(instruction)
+            .where(i.id == instruction_id, i.state == WAITING)
+            .values(attempts=i.attempts + 1, next_at=func.clock_timestamp() + timedelta(seconds=seconds))
+        )
+
+    async def settle_payloads(self, payload_ids: Collection[UUID]) -> None:
+        """Whoever comes second sees what the first has done: the rows are locked before their instructions are read."""
+        ids = sorted(set(payload_ids))
+        if not ids:
+            return
+        await self._connection.execute(select(p.id).where(p.id.in_(ids)).order_by(p.id).with_for_update())
+        of_it = i.payload_id == p.id
+        waiting = and_(of_it, i.state == WAITING)
+        # One put off does not hold up the others of its batch, only what comes after all of them.
+        fresh = (
+            select(i.stage)
+            .where(waiting, i.attempts == 0, i.stage < int(Stage.MISSING))
+            .order_by(i.stage)
+            .limit(1)
+            .scalar_subquery()
+        )
+        any_stage = select(i.stage).where(waiting).order_by(i.stage).limit(1).scalar_subquery()
+        stages = select(p.id, func.coalesce(fresh, any_stage).label("stage")).where(p.id.in_(ids)).subquery("stages")
+        ended = case(
+            (exists().where(of_it, i.state == InstructionState.FAILED), PayloadState.FAILED.value),
+            (exists().where(of_it, i.state == PARKED), PayloadState.PARKED.value),
+            else_=PayloadState.APPLIED.value,
+        )
+        await self._connection.execute(
+            update(payload)
+            .where(
+                p.id == stages.c.id, stages.c.stage.is_not(None), or_(p.stage != stages.c.stage, p.state != PayloadState.ACCEPTED)
+            )
+            .values(stage=stages.c.stage, state=PayloadState.ACCEPTED)
+        )
+        await self._connection.execute(update(payload).where(p.id.in_(ids), ~exists().where(waiting), p.judged).values(state=ended))
+
+    async def retry(self, instruction_ids: Collection[UUID]) -> None:
+        await self._wait_again(i.id.in_(instruction_ids), i.state.in_([InstructionState.FAILED, PARKED]))
+
+    async def release(self, payload_id: UUID, waits_for: str) -> None:
+        await self._wait_again(i.payload_id == payload_id, i.state == PARKED, i.waits_for == waits_for)
+
+    async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
+        return await self._wait_again(i.merchant_id == merchant_id, i.state == PARKED, i.waits_for.in_(sorted(set(appeared))))
+
+    async def _wait_again(self, *which: ColumnElement[bool]) -> int:
+        # In id order, as everybody locks them.
+        mine = select(i.id).where(*which).order_by(i.id).with_for_update().cte("mine")
+        done = await self._connection.execute(
+            update(instruction)
+            .where(i.id == mine.c.id)
+            .values(state=WAITING, waits_for=None, attempts=0, next_at=func.clock_timestamp(), done_at=None)
+            .returning(i.payload_id)
+        )
+        payload_ids = list(done.scalars())
+        await self.settle_payloads(payload_ids)
+        return len(payload_ids)
+
+    async def approve_later(self, payload_id: UUID, waits_for: str, becomes: str) -> None:
+        await self._connection.execute(
+            update(instruction).where(i.payload_id == payload_id, i.waits_for == waits_for).values(waits_for=becomes)
+        )
+        await self.settle_payloads([payload_id])
+
+    # ------------------------------------------------------------ old news and new
+
+    async def newest(self, source_id: UUID, fields: Collection[str], entity_ids: Collection[UUID]) -> dict[tuple[str, UUID], Told]:
+        found = await self._connection.execute(
+            select(t.field, t.entity_id, t.source_version, t.at).where(
+                t.source_id == source_id, t.field.in_(fields), t.entity_id.in_(entity_ids)
+            )
+        )
+        return {(row.field, row.entity_id): Told(*row) for row in found}
+
+    async def tell(self, source_id: UUID, news: Sequence[Told]) -> set[tuple[str, UUID]]:
+        if not news:
+            return set()
+        inorder = sorted(news, key=lambda one: (one.field, one.entity_id))  # every writer takes them in this order
+        one = rows(
+            "one",
+            field=(Text(), [one.field for one in inorder]),
+            entity_id=(Uuid(), [one.entity_id for one in inorder]),
+            version=(BigInteger(), [one.version for one in inorder]),
+            at=(TIME, [one.at for one in inorder]),
+        ).c
+        new = upsert(told).from_select(
+            ["source_id", "field", "entity_id", "source_version", "at"],
+            select(literal(source_id, Uuid), one.field, one.entity_id, one.version, one.at),
+        )
+        said = new.excluded
+        # A version decides where both have one. The same again is no older: a snapshot may say what it has said.
+        not_older = case(
+            (and_(said.source_version.is_not(None), t.source_version.is_not(None)), said.source_version >= t.source_version),
+            else_=said.at >= t.at,
+        )
+        done = await self._connection.execute(
+            new.on_conflict_do_update(
+                index_elements=[t.source_id, t.field, t.entity_id],
+                set_={
+                    "source_version": func.coalesce(said.source_version, t.source_version),
+                    "at": func.greatest(said.at, t.at),
+                },
+                where=not_older,
+            ).returning(t.field, t.entity_id)
+        )
+        return {(row.field, row.entity_id) for row in done}

@@ -1,0 +1,107 @@
+"""Payloads: kept as they came, read again by the worker and by people."""
+
+import hashlib
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.tables import payload
+from domain.intake import PayloadState
+from domain.payloads import Payload, Unread
+
+p = payload.c
+LIVE = p.state.not_in([PayloadState.DUPLICATE, PayloadState.REJECTED])
+
+
+class SqlPayloads:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, payload_: Payload) -> datetime | None:
+        received, source = payload_.received, payload_.received.source
+        added = (
+            upsert(payload)
+            .values(
+                id=payload_.id,
+                source_id=source.id if source else None,
+                merchant_id=source.merchant_id if source else None,
+                provider=received.provider,
+                family=received.family,
+                door=received.door,
+                headers=dict(received.headers),
+                body=payload_.body,
+                size=payload_.size,
+                sha256=received.sha256,
+                state=payload_.state,
+                dedupe_key=payload_.dedupe_key,
+                correlation_id=received.correlation_id,
+                remote=received.remote,
+                translated=payload_.translated,
+                judged=payload_.judged,
+                stage=payload_.stage,
+            )
+            .on_conflict_do_nothing(index_elements=[p.source_id, p.dedupe_key], index_where=LIVE)
+            .returning(p.received_at)
+        )
+        received_at: datetime | None = (await self._connection.execute(added)).scalar_one_or_none()
+        return received_at
+
+    async def lock_door(self, source_id: UUID, door: str) -> None:
+        digest = hashlib.sha256(f"{source_id}/{door}".encode()).digest()
+        await self._connection.execute(select(func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
+
+    async def repeated(self, source_id: UUID, door: str, sha256: bytes, within: timedelta) -> bool:
+        last = (
+            select(p.sha256, p.received_at)
+            .where(p.source_id == source_id, p.door == door, LIVE)
+            .order_by(p.id.desc())
+            .limit(1)
+            .subquery()
+        )
+        same = select(last.c.sha256).where(last.c.sha256 == sha256, last.c.received_at > func.clock_timestamp() - within)
+        return (await self._connection.execute(same)).scalar_one_or_none() is not None
+
+    async def sha256_of(self, source_id: UUID, dedupe_key: str) -> bytes | None:
+        found = select(p.sha256).where(p.source_id == source_id, p.dedupe_key == dedupe_key, LIVE)
+        sha256: bytes | None = (await self._connection.execute(found)).scalar_one_or_none()
+        return sha256
+
+    async def translate_again(self, payload_id: UUID) -> None:
+        # Refused at the door, it becomes one that was let in.
+        await self._connection.execute(
+            update(payload).where(p.id == payload_id).values(translated=False, state=PayloadState.ACCEPTED)
+        )
+
+    async def next_untranslated(self) -> Unread | None:
+        found = await self._connection.execute(
+            select(p.id, p.source_id, p.provider, p.door, p.body, p.headers, p.received_at, p.correlation_id, p.dedupe_key)
+            .where(~p.translated)
+            .order_by(p.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = found.one_or_none()
+        return Unread(*row) if row else None
+
+    async def translated(self, payload_id: UUID, *, state: PayloadState, judged: bool, stage: int, dedupe_key: str | None) -> None:
+        await self._connection.execute(
+            update(payload)
+            .where(p.id == payload_id)
+            .values(translated=True, state=state, judged=judged, stage=stage, dedupe_key=dedupe_key)
+        )
+
+    async def next_unjudged(self) -> UUID | None:
+        before = payload.alias("before")
+        # Another worker's, or an earlier one that is not done: then what it makes of the store is not known yet.
+        earlier = exists().where(before.c.source_id == p.source_id, before.c.state == PayloadState.ACCEPTED, before.c.id < p.id)
+        found = await self._connection.execute(
+            select(p.id).where(~p.judged, ~earlier).order_by(p.id).limit(1).with_for_update(skip_locked=True)
+        )
+        id: UUID | None = found.scalar_one_or_none()
+        return id
+
+    async def judged(self, payload_id: UUID) -> None:
+        await self._connection.execute(update(payload).where(p.id == payload_id).values(judged=True))

@@ -1,0 +1,245 @@
+"""Sources: who may know of one, how a call finds its own, what its ids mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, Text, Uuid, exists, false, func, literal, or_, select, true, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.arrays import rows
+from db.identity import merchants_of
+from db.reads import Reads
+from db.tables import category, mapping, merchant, modifier, payload, product, source, source_secret, store, variant
+from domain.identity import Actor, ActorKind, MerchantRole
+from domain.intake import EntityKind, Family, PayloadState, Proof
+from domain.intake import Source as Known
+from domain.sources import LockedSource, NewSecret, NewSource
+
+s, secret, m = source.c, source_secret.c, mapping.c
+OWNED = {
+    EntityKind.MERCHANT: (merchant.c.id, merchant.c.id),
+    EntityKind.STORE: (store.c.id, store.c.merchant_id),
+    EntityKind.PRODUCT: (product.c.id, product.c.merchant_id),
+    EntityKind.VARIANT: (variant.c.id, variant.c.merchant_id),
+    EntityKind.MODIFIER: (modifier.c.id, modifier.c.merchant_id),
+}
+
+
+def of_merchant(merchant_id: ColumnElement[Any], actor: Actor) -> ColumnElement[bool]:
+    """What the staff who look after a merchant's sources may see of them: its owners and managers, and support."""
+    match actor:
+        case Actor(kind=ActorKind.SUPPORT, id=UUID()):
+            return true()
+        case Actor(kind=ActorKind.MERCHANT, id=UUID()):
+            return merchant_id.in_(merchants_of(actor, MerchantRole.OWNER, MerchantRole.MANAGER))
+        case _:
+            return false()
+
+
+def visible_to(actor: Actor) -> ColumnElement[bool]:
+    return of_merchant(s.merchant_id, actor)
+
+
+class SqlSources:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, new: NewSource) -> None:
+        await self._connection.execute(
+            insert(source).values(id=new.id, merchant_id=new.merchant_id, provider=new.provider, family=new.family)
+        )
+
+    async def add_secret(self, id: UUID, source_id: UUID, new: NewSecret) -> None:
+        await self._connection.execute(
+            insert(source_secret).values(id=id, source_id=source_id, kind=new.kind.value, hash=new.hash, sealed=new.sealed)
+        )
+
+    async def retire_secrets(self, source_id: UUID, not_after: datetime, keep: int) -> None:
+        mine = secret.source_id == source_id
+        await self._connection.execute(update(source_secret).where(mine, secret.not_after.is_(None)).values(not_after=not_after))
+        newest = select(secret.id).where(mine).order_by(secret.id.desc()).limit(keep)
+        await self._connection.execute(
+            update(source_secret)
+            .where(mine, secret.id.not_in(newest), secret.not_after > func.clock_timestamp())
+            .values(not_after=func.clock_timestamp())
+        )
+
+    async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
+        found = await self._connection.execute(
+            select(s.id, s.merchant_id, s.provider, s.family).where(s.id == source_id).where(visible_to(actor)).with_for_update()
+        )
+        row = found.one_or_none()
+        return LockedSource(*row) if row else None
+
+    async def find(self, merchant_id: UUID, provider: str) -> UUID | None:
+        found = select(s.id).where(s.merchant_id == merchant_id, s.provider == provider).order_by(s.id).limit(1)
+        id: UUID | None = (await self._connection.execute(found)).scalar_one_or_none()
+        return id
+
+    async def seen(self, source_id: UUID) -> None:
+        await self._connection.execute(update(source).where(s.id == source_id).values(last_seen_at=func.clock_timestamp()))
+
+    async def owned(self, merchant_id: UUID, kind: EntityKind, id: UUID) -> bool:
+        if kind is EntityKind.CATEGORY:
+            found = select(category.c.id).where(category.c.id == id)
+        else:
+            own, owner = OWNED[kind]
+            found = select(own).where(own == id, owner == merchant_id)
+        return (await self._connection.execute(found)).scalar_one_or_none() is not None
+
+    async def map(self, known: LockedSource, kind: EntityKind, ids: Sequence[tuple[str, UUID]]) -> None:
+        if not ids:
+            return
+        inorder = sorted(dict(ids).items())
+        one = rows("one", external_id=(Text(), [told for told, _ in inorder]), id=(Uuid(), [id for _, id in inorder])).c
+        new = insert(mapping).from_select(
+            ["source_id", "kind", "external_id", "merchant_id", "id"],
+            select(literal(known.id, Uuid), literal(kind.value, Text), one.external_id, literal(known.merchant_id, Uuid), one.id),
+        )
+        await self._connection.execute(
+            new.on_conflict_do_update(
+                index_elements=[m.source_id, m.kind, m.external_id], set_={"id": new.excluded.id}, where=m.id != new.excluded.id
+            )
+        )
+
+    async def store_of_slug(self, slug: str) -> tuple[UUID, UUID] | None:
+        found = await self._connection.execute(select(store.c.id, store.c.merchant_id).where(store.c.slug == slug))
+        row = found.one_or_none()
+        return (row.id, row.merchant_id) if row else None
+
+
+# ---------------------------------------------------------------- for the doors
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A source as a door finds it. What signs is sealed still."""
+
+    source: Known
+    sealed: Sequence[bytes] = field(repr=False)
+    token_only: bool = False
+
+
+LIVE_SECRET = or_(secret.not_after.is_(None), secret.not_after > func.clock_timestamp())
+
+
+def _registered() -> Select[Any]:
+    stores = (
+        select(func.jsonb_object_agg(m.external_id, store.c.time_zone))
+        .join_from(mapping, store, store.c.id == m.id)
+        .where(m.source_id == s.id, m.kind == EntityKind.STORE)
+        .scalar_subquery()
+    )
+    sealed = (
+        select(func.array_agg(aggregate_order_by(secret.sealed, secret.id.desc())))
+        .where(secret.source_id == s.id, secret.kind == Proof.SIGNATURE.value, LIVE_SECRET)
+        .scalar_subquery()
+    )
+    return select(
+        s.id,
+        s.merchant_id,
+        s.provider,
+        s.family,
+        s.ip_allow,
+        s.last_seen_at,
+        stores.label("stores"),
+        sealed.label("sealed"),
+    ).where(s.enabled)
+
+
+def _known(row: Row[Any] | None) -> Registered | None:
+    if row is None:
+        return None
+    known = Known(
+        row.id,
+        row.merchant_id,
+        row.provider,
+        row.family,
+        row.stores or {},
+        ip_allow=tuple(row.ip_allow),
+        last_seen_at=row.last_seen_at,
+    )
+    return Registered(known, tuple(row.sealed or ()))
+
+
+async def by_token(reads: Reads, provider: str, token_hash: bytes) -> Registered | None:
+    has = exists().where(secret.source_id == s.id, secret.hash == token_hash, secret.kind == Proof.TOKEN.value, LIVE_SECRET)
+    return _known(await reads.one(_registered().where(s.provider == provider, has)))
+
+
+async def by_id(reads: Reads, provider: str, source_id: UUID) -> Registered | None:
+    return _known(await reads.one(_registered().where(s.provider == provider, s.id == source_id)))
+
+
+async def store_of(reads: Reads, source_id: UUID, external_id: str | None) -> UUID | None:
+    """Our id of the store; without an external id the source's only one."""
+    found = select(m.id).where(m.source_id == source_id, m.kind == EntityKind.STORE)
+    if external_id is not None:
+        found = found.where(m.external_id == external_id)
+    ids = [row.id for row in await reads.rows(found.limit(2))]
+    return ids[0] if len(ids) == 1 else None
+
+
+# ---------------------------------------------------------------- for people
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    id: UUID
+    provider: str
+    merchant_id: UUID
+    family: Family
+    enabled: bool
+    last_seen_at: datetime | None
+
+
+SOURCE = select(s.id, s.provider, s.merchant_id, s.family, s.enabled, s.last_seen_at)
+
+
+async def sources(reads: Reads, actor: Actor, merchant_id: UUID | None = None, provider: str | None = None) -> Sequence[Source]:
+    found = SOURCE.where(visible_to(actor))
+    if merchant_id is not None:
+        found = found.where(s.merchant_id == merchant_id)
+    if provider is not None:
+        found = found.where(s.provider == provider)
+    return [Source(*row) for row in await reads.rows(found.order_by(s.id).limit(SOURCES_AT_ONCE))]
+
+
+SOURCES_AT_ONCE = 500
+
+
+async def sources_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Sequence[Source]:
+    return [Source(*row) for row in await reads.rows(SOURCE.where(s.id.in_(ids)).where(visible_to(actor)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How many payloads a source sent, and how many of them were refused or came to nothing."""
+
+    source_id: UUID
+    received: int
+    failed: int
+
+
+async def traffic(reads: Reads, ids: Sequence[UUID]) -> Sequence[Traffic]:
+    # Of what was thrown away by age the source remembers the numbers; the rest is counted.
+    kept = (
+        select(payload.c.source_id, payload.c.state, func.count().label("payloads"))
+        .where(payload.c.source_id.in_(ids))
+        .group_by(payload.c.source_id, payload.c.state)
+        .subquery()
+    )
+    wrong = kept.c.state.in_([PayloadState.REJECTED, PayloadState.FAILED])
+    total = func.coalesce(func.sum(kept.c.payloads), 0)
+    failed = func.coalesce(func.sum(kept.c.payloads).filter(wrong), 0)
+    found = (
+        select(s.id, s.received + total, s.failed + failed)
+        .join_from(source, kept, kept.c.source_id == s.id, isouter=True)
+        .where(s.id.in_(ids))
+        .group_by(s.id)
+    )
+    return [Traffic(row[0], int(row[1]), int(row[2])) for row in await reads.rows(found)]

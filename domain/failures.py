@@ -1,0 +1,199 @@
+"""What went wrong with a payload or an instruction, and what people do about it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from domain.events import Event, Topic
+from domain.identity import Actor
+from domain.intake import (
+    APPROVAL,
+    FailureKind,
+    FailureState,
+    InstructionState,
+    PayloadState,
+)
+from domain.refusals import Conflict, Refused, invalid, not_found
+from domain.texts import line
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+SUPPORT_FEED = UUID("00000000-0000-7000-8000-00000000fa11")  # concerns whoever follows the failures of all merchants
+BORN_RESOLVED = frozenset({FailureKind.DUPLICATE, FailureKind.STALE})  # for the record: there is nothing to do about them
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    id: UUID
+    kind: FailureKind
+    state: FailureState
+    message: str
+    payload_id: UUID
+    instruction_id: UUID | None
+    merchant_id: UUID | None
+    source_id: UUID | None
+    provider: str
+    at: datetime
+    replays: int
+    version: int
+
+
+@dataclass(frozen=True)
+class NewFailure:
+    id: UUID
+    kind: FailureKind
+    message: str
+    payload_id: UUID
+    merchant_id: UUID | None
+    source_id: UUID | None
+    provider: str
+    instruction_id: UUID | None = None
+
+    @property
+    def state(self) -> FailureState:
+        return FailureState.RESOLVED if self.kind in BORN_RESOLVED else FailureState.OPEN
+
+
+@dataclass(frozen=True)
+class FailureChanged(Event):
+    """Complete, so a feed sends it without reading it again."""
+
+    failure: Failure
+
+    topic, stream = Topic.FAILURES, "failure"
+
+    @property
+    def entity(self) -> UUID:
+        return self.failure.id
+
+    @property
+    def seq(self) -> int:
+        return self.failure.version
+
+    @property
+    def concerns(self) -> Sequence[UUID]:
+        merchant_id = self.failure.merchant_id
+        return (SUPPORT_FEED,) if merchant_id is None else (merchant_id, SUPPORT_FEED)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A failure, locked, and what it is a failure of."""
+
+    failure: Failure
+    instruction: InstructionState | None
+    payload: PayloadState
+    truncated: bool
+    parked: bool  # its payload waits for approval
+    repeated: bool  # the same news was accepted since
+
+
+class FailureStore(Protocol):
+    async def add(self, failures: Sequence[NewFailure]) -> Sequence[Failure]: ...
+
+    async def open_of(self, payload_ids: Collection[UUID], kind: FailureKind) -> Collection[tuple[UUID, str]]:
+        """(payload id, message) of those that are OPEN or ACKNOWLEDGED."""
+
+    async def settle(self, instruction_ids: Collection[UUID]) -> Sequence[Failure]:
+        """What was wrong with instructions that have since been carried out is RESOLVED."""
+
+    async def settle_payload(self, payload_id: UUID) -> Sequence[Failure]:
+        """What was wrong with a payload as a whole is RESOLVED."""
+
+    async def lock(self, ids: Collection[UUID], actor: Actor) -> Sequence[Failed]:
+        """Those that the actor may see, in id order."""
+
+    async def replayed(self, ids: Collection[UUID]) -> Sequence[Failure]:
+        """One replay more; OPEN again."""
+
+    async def change(self, id: UUID, state: FailureState, note: str) -> Failure: ...
+
+
+async def fail(uow: "UnitOfWork", *failures: NewFailure) -> None:
+    if failures:
+        await uow.events.add(*map(FailureChanged, await uow.failures.add(failures)))
+
+
+async def settle(instruction_ids: Collection[UUID], uow: "UnitOfWork") -> None:
+    await uow.events.add(*map(FailureChanged, await uow.failures.settle(instruction_ids)))
+
+
+async def settle_payload(payload_id: UUID, uow: "UnitOfWork") -> None:
+    await uow.events.add(*map(FailureChanged, await uow.failures.settle_payload(payload_id)))
+
+
+# ---------------------------------------------------------------- by hand
+
+REPLAYS_AT_ONCE = 500
+
+
+async def replay_failures(ids: Sequence[UUID], actor: Actor, uow: "UnitOfWork") -> None:
+    """All or none: what failed is tried again by the worker, in its place. A parked batch is approved by this.
+
+    One that waits already is left to it: safe to repeat. Refuses NotFound, and Conflict where nothing can be replayed.
+    """
+    if len(ids) > REPLAYS_AT_ONCE:
+        raise invalid("ids", f"at most {REPLAYS_AT_ONCE} at once")
+    found = await uow.failures.lock(set(ids), actor)
+    if len(found) != len(set(ids)):
+        raise not_found("failure")
+    for failed in found:
+        if reason := why_not(failed):
+            raise Refused(Conflict(f"failure {failed.failure.id} cannot be replayed: {reason}"))
+    await _replay(found, uow)
+    for failed in found:
+        await uow.audit.write(actor, "replayFailures", failed.failure.id, failed.failure.merchant_id, failed.failure.kind.value)
+
+
+async def _replay(found: Sequence[Failed], uow: "UnitOfWork") -> None:
+    again = [failed.failure for failed in found]
+    instruction_ids = [failure.instruction_id for failure in again if failure.instruction_id]
+    await uow.instructions.retry(instruction_ids)
+    approved = {failed.failure.payload_id for failed in found if failed.failure.instruction_id is None and failed.parked}
+    for payload_id in sorted(approved):
+        await uow.instructions.release(payload_id, APPROVAL)
+    whole = {failed.failure.payload_id for failed in found if failed.failure.instruction_id is None} - approved
+    for payload_id in sorted(whole):
+        await uow.payloads.translate_again(payload_id)
+    await uow.events.add(*map(FailureChanged, await uow.failures.replayed([failure.id for failure in again])))
+
+
+def why_not(failed: Failed) -> str | None:
+    """Why there is nothing to replay, or None."""
+    failure = failed.failure
+    if failure.kind is FailureKind.DUPLICATE:
+        return "it repeats what came before"
+    if failure.kind is FailureKind.STALE or failed.instruction in (InstructionState.APPLIED, InstructionState.SUPERSEDED):
+        return "already applied" if failed.instruction is InstructionState.APPLIED else "newer news came before it"
+    if failure.kind is FailureKind.AUTH:
+        return "nobody has proven whose it is: have it sent again"
+    if failure.instruction_id is None:
+        if failed.truncated:
+            return "only the beginning of it was kept"
+        if failed.repeated:
+            return "already applied by a later delivery of the same news"
+        if failure.state is FailureState.RESOLVED and failed.payload is PayloadState.APPLIED:
+            return "already applied"
+    return None
+
+
+@dataclass(frozen=True)
+class ResolveFailure:
+    id: UUID
+    state: FailureState
+    note: str
+
+
+async def resolve_failure(command: ResolveFailure, actor: Actor, uow: "UnitOfWork") -> None:
+    """What people decide about it; the instruction stays as it is. Safe to repeat. Refuses NotFound, InvalidInput."""
+    note = line("note", command.note, 1000)
+    found = await uow.failures.lock([command.id], actor)
+    if not found:
+        raise not_found("failure")
+    changed = await uow.failures.change(command.id, command.state, note)
+    await uow.events.add(FailureChanged(changed))
+    detail = f"{found[0].failure.state.value} -> {command.state.value}: {note}"
+    await uow.audit.write(actor, "resolveFailure", command.id, changed.merchant_id, detail)

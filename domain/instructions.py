@@ -1,0 +1,229 @@
+"""What providers say, in their own ids and the industry's words: the canonical commands, as the intake keeps them.
+
+A command names entities and stores as its source does; `domain/translation.py` finds ours. Amounts are in the minor
+unit, quantities integers of the variant's unit, times aware.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, IntEnum
+from typing import ClassVar
+
+from domain.catalog import Diet, ProductKind, Unit
+from domain.intake import EntityKind
+from domain.merchants import StoreStatus
+from domain.stock import StockMovementKind
+
+
+class Stage(IntEnum):
+    """The order in which one batch is carried out, whatever the order in which it was said: each leans on those before."""
+
+    STORE = 1
+    PRODUCTS = 2
+    VARIANTS = 3
+    PRICES = 4
+    CHOICES = 5
+    STOCK = 6
+    MISSING = 9  # after everything else of its batch is done with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """`store` is the source's id of the store, None: its only one. `at` is when the source says it was so, None: when we
+    received it. `version` counts within the entity, and decides before the time does."""
+
+    store: str | None = None
+    version: int | None = None
+    at: datetime | None = None
+
+    stage: ClassVar[Stage]
+    whole: ClassVar[bool] = False  # whether it speaks of all that its batch did not name
+    kinds: ClassVar[dict[str, type["Command"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Command.kinds[cls.__name__] = cls
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as `VARIANT:TEA-250`."""
+        raise TypeError(f"{type(self).__name__} has no subject")
+
+    @property
+    def entity(self) -> str:
+        """What keeps the order: two commands of one entity are carried out one after the other."""
+        return self.subject if self.store is None else f"{self.subject}@{self.store}"
+
+    @property
+    def not_before(self) -> datetime | None:
+        """When it is to be carried out, if that is not at once."""
+        return None
+
+
+def named(kind: EntityKind, external_id: str) -> str:
+    """What an instruction waits for, and what a mapping answers."""
+    return f"{kind.value}:{external_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsertCatalogItem(Command):
+    """A product. None leaves what is there."""
+
+    item: str
+    title: str
+    kind: ProductKind = ProductKind.GOOD
+    description: str | None = None
+    brand: str | None = None
+    diet: Diet | None = None
+    category: tuple[str, ...] = ()  # from the root down, as the source names them
+    images: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    stage = Stage.PRODUCTS
+
+    @property
+    def subject(self) -> str:
+        return named(EntityKind.PRODUCT, self.item)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One option of a group: an add-on, a topping."""
+
+    id: str
+    title: str
+    price_minor: int
+    active: bool = True
+    rank: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceGroup:
+    """`variants` are those of the item that offer it, none: all of them."""
+
+    id: str
+    title: str
+    least: int
+    most: int
+    choices: tuple[Choice, ...]
+    variants: tuple[str, ...] = ()
+    rank: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsertMenuItem(Command):
+    """How a store's menu offers a product: its choices, whole. What is not in `groups` is offered no more."""
+
+    item: str
+    sections: tuple[str, ...] = ()
+    rank: int = 0
+    order_types: tuple[str, ...] = ()
+    packaging_minor: int | None = None
+    prep_minutes: int | None = None
+    groups: tuple[ChoiceGroup, ...] = ()
+
+    stage = Stage.CHOICES
+
+    @property
+    def subject(self) -> str:
+        return named(EntityKind.PRODUCT, self.item)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsertVariant(Command):
+    """`active` says whether the store shows it; without a store it says nothing."""
+
+    variant: str
+    item: str
+    title: str = ""
+    barcode: str | None = None
+    unit: Unit | None = None
+    rank: int = 0
+    active: bool = True
+
+    stage = Stage.VARIANTS
+
+    @property
+    def subject(self) -> str:
+        return named(EntityKind.VARIANT, self.variant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdatePrice(Command):
+    """Of a variant in a store. Where the store does not list it yet, it does from now on."""
+
+    variant: str
+    price_minor: int
+    mrp_minor: int | None = None
+    packaging_minor: int | None = None
+    currency: str = "INR"
+    effective_from: datetime | None = None
+
+    stage = Stage.PRICES
+
+    @property
+    def subject(self) -> str:
+        return named(EntityKind.VARIANT, self.variant)
+
+    @property
+    def entity(self) -> str:
+        # Apart from the others while it waits for its day: what is true today must not wait with it.
+        return f"{super().entity} from {self.effective_from.isoformat()}" if self.effective_from else super().entity
+
+    @property
+    def not_before(self) -> datetime | None:
+        return self.effective_from
+
+
+class StockMode(Enum):
+    ABSOLUTE = "ABSOLUTE"  # a count
+    DELTA = "DELTA"  # so many more or fewer
+    AVAILABILITY = "AVAILABILITY"  # on or off, and nothing of how many
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateStockLevel(Command):
+    """`quantity` goes with ABSOLUTE and DELTA, `available` and `restore_at` with AVAILABILITY.
+
+    `kind` PRODUCT is a till's item: the variant of that id, else all variants of the product of that id.
+    """
+
+    id: str
+    kind: EntityKind = EntityKind.VARIANT
+    mode: StockMode
+    quantity: int | None = None
+    available: bool | None = None
+    restore_at: datetime | None = None
+    movement: StockMovementKind = StockMovementKind.COUNTED
+    reason: str = ""
+
+    stage = Stage.STOCK
+
+    @property
+    def subject(self) -> str:
+        return named(self.kind, self.id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateStoreStatus(Command):
+    status: StoreStatus
+    reason: str | None = None
+    reopen_at: datetime | None = None
+
+    stage = Stage.STORE
+
+    @property
+    def subject(self) -> str:
+        return EntityKind.STORE.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeactivateMissing(Command):
+    """The batch was whole: what this source told of this store before, and is not `present`, is sold no more."""
+
+    present: tuple[str, ...]  # variants
+
+    stage, whole = Stage.MISSING, True
+
+    @property
+    def subject(self) -> str:
+        return "MISSING"

@@ -1,0 +1,201 @@
+"""Payloads: what came, kept whole before it is answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from domain.failures import NewFailure, fail
+from domain.intake import JUDGEMENT, LATER_BYTES, FailureKind, Family, PayloadState, Reading, Source, Wrong
+
+if TYPE_CHECKING:
+    from domain.instructions import Command
+    from domain.unit_of_work import UnitOfWork
+
+SEEN_EVERY_S = 5  # one row of a source is not written for each of its calls
+SAME_NEWS_S = 120  # of providers that give their news no id
+UNSIGNED_BYTES = 4096  # so much is kept of what nobody has signed for
+
+
+@dataclass(frozen=True)
+class Received:
+    """A call to be kept. `door` is unknown where the path was, `source` where nobody knows it."""
+
+    source: Source | None
+    provider: str
+    family: Family
+    door: str
+    body: bytes
+    sha256: bytes
+    headers: Mapping[str, str]  # masked
+    remote: str
+    correlation_id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A row to be. `size` is the body's as it came, which may be more than was kept."""
+
+    id: UUID
+    received: Received
+    state: PayloadState
+    body: bytes
+    size: int
+    dedupe_key: str | None
+    translated: bool
+    judged: bool
+    stage: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    payload_id: UUID
+    state: PayloadState
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A payload as it was kept, to be translated."""
+
+    id: UUID
+    source_id: UUID
+    provider: str
+    door: str
+    body: bytes
+    headers: Mapping[str, str]
+    received_at: datetime
+    correlation_id: str
+    dedupe_key: str | None
+
+
+class PayloadStore(Protocol):
+    async def add(self, payload: Payload) -> datetime | None:
+        """When it was received, by the database's clock. None: a live one of this source has the dedupe key."""
+
+    async def lock_door(self, source_id: UUID, door: str) -> None:
+        """Until the transaction ends: what has no id of its own is compared with what came just before."""
+
+    async def repeated(self, source_id: UUID, door: str, sha256: bytes, within: timedelta) -> bool:
+        """Whether the last accepted payload of the door is the same bytes, and so recent."""
+
+    async def sha256_of(self, source_id: UUID, dedupe_key: str) -> bytes | None: ...
+
+    async def translate_again(self, payload_id: UUID) -> None:
+        """The worker reads the kept bytes once more."""
+
+    async def next_untranslated(self) -> Unread | None:
+        """Locked, the oldest that nobody else has in hand."""
+
+    async def translated(
+        self, payload_id: UUID, *, state: PayloadState, judged: bool, stage: int, dedupe_key: str | None
+    ) -> None: ...
+
+    async def next_unjudged(self) -> UUID | None:
+        """Locked, the oldest whose turn it is: a push is judged against what those before it have made of the store."""
+
+    async def judged(self, payload_id: UUID) -> None: ...
+
+
+async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:
+    """The payload, its instructions and what is wrong with it, in one transaction: once it is committed, it is not lost.
+
+    The same news twice is kept twice and done once. Safe to repeat.
+    """
+    source = received.source
+    if source is None or reading.refused:
+        assert reading.wrong is not None
+        return await _keep_refused(received, reading.wrong, uow)
+    if reading.event_id is None:
+        await uow.payloads.lock_door(source.id, received.door)
+        within = timedelta(seconds=SAME_NEWS_S)
+        if await uow.payloads.repeated(source.id, received.door, received.sha256, within):
+            return await _keep_again(received, None, uow)
+    payload = _accepted(uow.new_id(), received, reading)
+    received_at = await uow.payloads.add(payload)
+    if received_at is None:
+        assert reading.event_id is not None
+        if await uow.payloads.sha256_of(source.id, reading.event_id) == received.sha256:
+            return await _keep_again(received, reading.event_id, uow)
+        return await _keep_refused(
+            received, Wrong(FailureKind.VALIDATION, f"{reading.event_id} came before, with another body"), uow
+        )
+    waits_for = None if payload.judged else JUDGEMENT
+    await uow.instructions.add(payload.id, source, reading.commands, received_at, waits_for=waits_for)
+    if reading.wrong is not None:
+        await fail(uow, new_failure(uow.new_id(), payload, reading.wrong))
+    if source.last_seen_at is None or received.at - source.last_seen_at > timedelta(seconds=SEEN_EVERY_S):
+        await uow.sources.seen(source.id)
+    return Kept(payload.id, payload.state)
+
+
+def new_failure(id: UUID, payload: Payload, wrong: Wrong) -> NewFailure:
+    received, source = payload.received, payload.received.source
+    merchant_id, source_id = (source.merchant_id, source.id) if source else (None, None)
+    return NewFailure(id, wrong.kind, wrong.message, payload.id, merchant_id, source_id, received.provider)
+
+
+def whole(commands: Sequence["Command"]) -> bool:
+    """Whether the batch says what is missing too, and so could empty a store."""
+    return any(command.whole for command in commands)
+
+
+def first_stage(commands: Sequence["Command"]) -> int:
+    return min((int(command.stage) for command in commands), default=0)
+
+
+def _accepted(id: UUID, received: Received, reading: Reading) -> Payload:
+    # Nothing to do is done.
+    done = reading.translated and not reading.commands
+    return Payload(
+        id,
+        received,
+        PayloadState.APPLIED if done else PayloadState.ACCEPTED,
+        received.body,
+        len(received.body),
+        reading.event_id,
+        reading.translated,
+        judged=not whole(reading.commands),
+        stage=first_stage(reading.commands),
+    )
+
+
+async def _keep_again(received: Received, event_id: str | None, uow: "UnitOfWork") -> Kept:
+    """Its bytes are there already, in the payload it repeats: of a large one the beginning will do."""
+    payload = Payload(
+        uow.new_id(),
+        received,
+        PayloadState.DUPLICATE,
+        received.body if len(received.body) <= LATER_BYTES else received.body[:UNSIGNED_BYTES],
+        len(received.body),
+        event_id,
+        translated=True,
+        judged=True,
+        stage=0,
+    )
+    await uow.payloads.add(payload)
+    wrong = Wrong(FailureKind.DUPLICATE, "the same news came before")
+    await fail(uow, new_failure(uow.new_id(), payload, wrong))
+    return Kept(payload.id, payload.state)
+
+
+async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> Kept:
+    """Of what nobody has signed for only the beginning: strangers do not fill our disk."""
+    unproven = received.source is None or wrong.kind is FailureKind.AUTH
+    body = received.body[:UNSIGNED_BYTES] if unproven else received.body
+    payload = Payload(
+        uow.new_id(),
+        received,
+        PayloadState.REJECTED,
+        body,
+        len(received.body),
+        dedupe_key=None,
+        translated=True,
+        judged=True,
+        stage=0,
+    )
+    await uow.payloads.add(payload)
+    await fail(uow, new_failure(uow.new_id(), payload, wrong))
+    return Kept(payload.id, payload.state, wrong.message)

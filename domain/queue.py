@@ -1,0 +1,131 @@
+"""The queue: a command as the intake keeps and orders it, and what became of it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.instructions import Command
+from domain.intake import FailureKind, Family, InstructionState, Source
+from domain.stock import CountDrops
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One command, locked. `received_at` is its payload's, and its time where the source said none."""
+
+    id: UUID
+    payload_id: UUID
+    command: Command
+    attempts: int
+    received_at: datetime
+    correlation_id: str
+
+    @property
+    def at(self) -> datetime:
+        return self.command.at or self.received_at
+
+    @property
+    def cause(self) -> str:
+        return f"instruction:{self.id}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose instructions they are."""
+
+    source_id: UUID
+    merchant_id: UUID
+    provider: str
+    family: Family
+    drops: CountDrops
+    stores: Mapping[str, UUID]  # the source's id of each store it is mapped to -> ours
+
+
+@dataclass(frozen=True)
+class Group:
+    """So many instructions of one kind of command and of one source, no two of one entity."""
+
+    origin: Origin
+    instructions: Sequence[Instruction]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    state: InstructionState
+    kind: FailureKind | None = None
+    message: str = ""
+    waits_for: str | None = None
+
+
+APPLIED = Outcome(InstructionState.APPLIED)
+STALE = Outcome(InstructionState.SUPERSEDED, FailureKind.STALE, "newer news came before it")
+
+
+def parked(waits_for: str) -> Outcome:
+    """Until it appears."""
+    return Outcome(InstructionState.PARKED, FailureKind.MAPPING, f"nothing of ours is mapped to {waits_for}", waits_for)
+
+
+def failed(message: str, kind: FailureKind = FailureKind.VALIDATION) -> Outcome:
+    return Outcome(InstructionState.FAILED, kind, message)
+
+
+@dataclass(frozen=True)
+class Told:
+    """An absolute value a source has told: of one field of one of our entities."""
+
+    field: str
+    entity_id: UUID
+    version: int | None
+    at: datetime
+
+
+class InstructionStore(Protocol):
+    async def add(
+        self, payload_id: UUID, source: Source, commands: Sequence[Command], received_at: datetime, *, waits_for: str | None
+    ) -> None:
+        """In this order. With `waits_for` they are parked until it comes."""
+
+    async def sources_waiting(self) -> Sequence[UUID]:
+        """Sources that have something to carry out by now."""
+
+    async def claim(self, source_id: UUID, limit: int, among: Collection[UUID] | None = None) -> Group | None:
+        """Locks what may be carried out: for each entity the first, of each batch the stage it has come to.
+
+        What another worker has in hand is passed over.
+        """
+
+    async def of_payload(self, payload_id: UUID) -> Group | None:
+        """All of a batch, in order."""
+
+    async def finish(self, outcomes: Mapping[UUID, Outcome]) -> None: ...
+
+    async def put_off(self, instruction_id: UUID, seconds: float) -> None:
+        """One attempt more, later."""
+
+    async def settle_payloads(self, payload_ids: Collection[UUID]) -> None:
+        """What has become of their instructions: their state, and the stage they have come to."""
+
+    async def park_followers(self, source_id: UUID) -> int:
+        """What comes after a parked instruction of its entity waits for the same."""
+
+    async def retry(self, instruction_ids: Collection[UUID]) -> None:
+        """What has FAILED or is PARKED waits its turn again, in its place."""
+
+    async def release(self, payload_id: UUID, waits_for: str) -> None:
+        """The payload's instructions that waited for this wait no longer."""
+
+    async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
+        """The merchant's instructions that waited for what has now appeared wait their turn again."""
+
+    async def approve_later(self, payload_id: UUID, waits_for: str, becomes: str) -> None:
+        """What waited for one thing now waits for another."""
+
+    async def newest(
+        self, source_id: UUID, fields: Collection[str], entity_ids: Collection[UUID]
+    ) -> Mapping[tuple[str, UUID], Told]: ...
+
+    async def tell(self, source_id: UUID, news: Sequence[Told]) -> set[tuple[str, UUID]]:
+        """Writes down what is not older than what was told before; returns (field, entity id) of it."""

@@ -1,0 +1,123 @@
+"""A provider's connection to a merchant: its secrets, and which of its ids are which of ours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from domain.identity import Actor, MerchantRole, check_merchant_role
+from domain.instructions import named
+from domain.intake import EntityKind, Family, Proof
+from domain.refusals import not_found
+from domain.texts import line
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+GRACE = timedelta(hours=24)  # so long an older secret is good beside a new one
+LIVE_SECRETS = 5
+
+
+@dataclass(frozen=True)
+class NewSecret:
+    """A token is found by its hash; what signs must be read again, and is sealed."""
+
+    kind: Proof
+    hash: bytes
+    sealed: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class NewSource:
+    id: UUID
+    merchant_id: UUID
+    provider: str
+    family: Family
+
+
+@dataclass(frozen=True)
+class LockedSource:
+    id: UUID
+    merchant_id: UUID
+    provider: str
+    family: Family
+
+
+class SourceStore(Protocol):
+    async def add(self, source: NewSource) -> None: ...
+
+    async def add_secret(self, id: UUID, source_id: UUID, secret: NewSecret) -> None: ...
+
+    async def retire_secrets(self, source_id: UUID, not_after: datetime, keep: int) -> None:
+        """Those without an end get this one; of all live ones only the `keep` newest live on."""
+
+    async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
+        """If the actor may see it."""
+
+    async def find(self, merchant_id: UUID, provider: str) -> UUID | None:
+        """The merchant's oldest source of this provider."""
+
+    async def seen(self, source_id: UUID) -> None:
+        """Notes that it lives."""
+
+    async def owned(self, merchant_id: UUID, kind: EntityKind, id: UUID) -> bool:
+        """Whether this thing of ours is the merchant's (a category is everybody's)."""
+
+    async def map(self, source: LockedSource, kind: EntityKind, ids: Sequence[tuple[str, UUID]]) -> None:
+        """An external id that was mapped before means this from now on."""
+
+    async def store_of_slug(self, slug: str) -> tuple[UUID, UUID] | None:
+        """(store id, merchant id)"""
+
+
+async def connect_source(
+    merchant_id: UUID, provider: str, family: Family, secret: NewSecret, actor: Actor, uow: "UnitOfWork"
+) -> UUID:
+    """For owners, managers and support. Every call connects one more. Refuses NotFound, Forbidden."""
+    await check_merchant_role(merchant_id, actor, uow, MerchantRole.OWNER, MerchantRole.MANAGER)
+    if not await uow.sources.owned(merchant_id, EntityKind.MERCHANT, merchant_id):
+        raise not_found("merchant")
+    source_id = uow.new_id()
+    await uow.sources.add(NewSource(source_id, merchant_id, provider, family))
+    await uow.sources.add_secret(uow.new_id(), source_id, secret)
+    await uow.audit.write(actor, "connectSource", source_id, merchant_id, provider)
+    return source_id
+
+
+async def rotate_secret(
+    source_id: UUID, secret: NewSecret, actor: Actor, uow: "UnitOfWork", grace: timedelta = GRACE
+) -> LockedSource:
+    """One secret more; those before it are good for `grace` yet. Refuses NotFound."""
+    source = await uow.sources.lock(source_id, actor)
+    if source is None:
+        raise not_found("source")
+    await uow.sources.retire_secrets(source_id, await uow.now() + grace, LIVE_SECRETS - 1)
+    await uow.sources.add_secret(uow.new_id(), source_id, secret)
+    await uow.audit.write(actor, "rotateSourceSecret", source_id, source.merchant_id, source.provider)
+    return source
+
+
+@dataclass(frozen=True)
+class MapExternalId:
+    source_id: UUID
+    kind: EntityKind
+    external_id: str
+    id: UUID
+
+
+EXTERNAL_ID_CHARACTERS = 200
+
+
+async def map_external_id(command: MapExternalId, actor: Actor, uow: "UnitOfWork") -> None:
+    """What waited for it runs by itself. Safe to repeat. Refuses NotFound for what is not there or another's."""
+    external_id = line("externalId", command.external_id, EXTERNAL_ID_CHARACTERS)
+    source = await uow.sources.lock(command.source_id, actor)
+    if source is None:
+        raise not_found("source")
+    if not await uow.sources.owned(source.merchant_id, command.kind, command.id):
+        raise not_found(command.kind.value.lower())
+    await uow.sources.map(source, command.kind, [(external_id, command.id)])
+    await uow.instructions.wake(source.merchant_id, [named(command.kind, external_id)])
+    detail = f"{named(command.kind, external_id)} is {command.id}"
+    await uow.audit.write(actor, "mapExternalId", command.source_id, source.merchant_id, detail)
