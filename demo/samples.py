@@ -10,7 +10,7 @@ from demo.menu import CHOICES, MENU, SECTIONS, Choice, Dish, Size
 from domain.catalog import Diet
 
 Body = dict[str, Any]
-PETPOOJA_DIETS = {Diet.VEG: "1", Diet.VEGAN: "1", Diet.NON_VEG: "2", Diet.EGG: "24"}
+PETPOOJA_DIETS = {Diet.VEG: "1", Diet.NON_VEG: "2", Diet.VEGAN: "5", Diet.EGG: "24"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def petpooja_menu(store: str, at: datetime) -> Body:
         "attributes": [
             {"attributeid": "1", "attribute": "veg", "active": "1"},
             {"attributeid": "2", "attribute": "non-veg", "active": "1"},
+            {"attributeid": "5", "attribute": "vegan", "active": "1"},
             {"attributeid": "24", "attribute": "egg", "active": "1"},
         ],
         "taxes": [],
@@ -66,7 +67,6 @@ def _petpooja_item(rank: int, dish: Dish) -> Body:
         "itemdescription": dish.description,
         "item_categoryid": str(700 + SECTIONS.index(dish.section)),
         "item_attributeid": PETPOOJA_DIETS[dish.diet],
-        "item_tags": ["vegan"] if dish.diet is Diet.VEGAN else [],
         "itemrank": str(rank),
         "item_ordertype": "1,2",
         "price": f"{dish.price}.00",
