@@ -1,0 +1,29 @@
+"""What is counted and measured while we work. Labels are words of ours, a few of each: never an id."""
+
+from typing import Protocol
+
+
+class Figures(Protocol):
+    def operation(self, field: str, code: str, seconds: float) -> None:
+        """`field` is a root field of the API, `code` OK or what errors[] says."""
+
+    def sockets(self, change: int) -> None:
+        """Opened, or closed."""
+
+    def feeds(self, change: int) -> None:
+        """Subscriptions begun, or ended."""
+
+    def webhook(self, provider: str, verdict: str) -> None:
+        """`provider` is one we know, `verdict` what became of the payload."""
+
+
+class Uncounted:
+    """For tests and tools."""
+
+    def operation(self, field: str, code: str, seconds: float) -> None: ...
+
+    def sockets(self, change: int) -> None: ...
+
+    def feeds(self, change: int) -> None: ...
+
+    def webhook(self, provider: str, verdict: str) -> None: ...

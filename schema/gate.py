@@ -1,0 +1,142 @@
+"""The one way in for an operation, whichever door it came through."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from graphql import GraphQLError, OperationType
+from strawberry.schema.schema import StreamResult
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+
+from domain import trace
+from domain.figures import Figures
+from domain.identity import Role
+from domain.limits import check_limit, network_of
+from domain.refusals import Refused, Unavailable
+from schema.build import Schema
+from schema.doors import Rules
+from schema.errors import Told, tell_all
+from schema.guard import Asked, check_introspection, refused
+from schema.roots import Api
+
+UNKNOWN = "-"
+"""The field of an operation that was never understood."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """As read from a body or a frame: types are right, nothing else is known."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any] | None
+
+
+class Stopped(Exception):
+    """The operation does not run."""
+
+    def __init__(self, errors: Sequence[Told]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class Gate:
+    """Size, syntax, shape, cost, budget, validity: in this order, so that the cheap refusals come first.
+
+    Where introspection is off, errors suggest no names either.
+    """
+
+    def __init__(self, schema: Schema, figures: Figures, rules: Rules) -> None:
+        self._schema = schema
+        self._documents = schema.documents
+        self._documents.suggestions = rules.introspection
+        self._figures = figures
+        self._rules = rules
+
+    async def admit(self, context: Api, asking: Asking, kinds: Sequence[OperationType]) -> Asked:
+        """What may run now; its cost is paid. Raises Stopped, told and logged."""
+        started = perf_counter()
+        trace.cause.set(str(context.actor))
+        errors: list[GraphQLError]
+        try:
+            if not self._documents.knows(asking.query):  # to read it is work too, whatever comes of it
+                await self._pay(context, len(asking.query) // 100)
+            document = self._documents.read(asking.query)
+            asked = document.ask(asking.operation_name)
+            if asked.kind not in kinds:
+                raise refused(f"a {asked.kind.value} cannot be asked this way")
+            check_introspection(asked, self._rules.introspection or context.actor.role is Role.SUPPORT)
+            await self._pay(context, asked.cost(asking.variables or {}))
+            errors = document.errors
+            if not errors:
+                self._documents.keep(asking.query, document)
+                return asked
+        except GraphQLError as error:
+            errors = [error]
+        except Refused as no:
+            errors = [GraphQLError(str(no), original_error=no)]
+        told = tell_all(errors, asking.query)
+        self.count(None, told, started)
+        raise Stopped(told)
+
+    async def _pay(self, context: Api, cost: int) -> None:
+        limits = context.ports.limits
+        if context.actor.id is not None:
+            await check_limit(limits, "cost by actor", str(context.actor.id), max(cost, 1))
+        else:
+            await check_limit(limits, "cost by address", network_of(context.remote), max(cost, 1))
+
+    async def execute(self, context: Api, asking: Asking, asked: Asked) -> ExecutionResult:
+        """A query or mutation that was admitted. What takes too long is cancelled, and its transaction rolled back."""
+        started = perf_counter()
+        result: ExecutionResult
+        try:
+            async with asyncio.timeout(self._rules.deadline_s):
+                result = await self._schema.execute(asking.query, asking.variables, context, None, asking.operation_name)
+        except TimeoutError:
+            result = PreExecutionError(None, list(tell_all([_TOO_LONG], asking.query)))
+        self.count(asked, result.errors, started)
+        return result
+
+    @asynccontextmanager
+    async def stream(self, context: Api, asking: Asking) -> AsyncIterator[StreamResult]:
+        """The results of a subscription that was admitted. Leaving ends it."""
+        self._figures.feeds(1)
+        try:
+            async with aclosing(
+                await self._schema.stream(asking.query, asking.variables, context, None, asking.operation_name)
+            ) as results:
+                yield results
+        finally:
+            self._figures.feeds(-1)
+
+    def count(self, asked: Asked | None, errors: Sequence[GraphQLError] | None, started: float) -> None:
+        field = asked.fields[0] if asked and asked.fields else UNKNOWN
+        code = errors[0].code if errors and isinstance(errors[0], Told) else "OK"
+        self._figures.operation(field, code, perf_counter() - started)
+
+
+_TOO_LONG = GraphQLError("too long", original_error=Refused(Unavailable("this took too long: try again")))
+
+
+def undone(result: ExecutionResult) -> bool:
+    """Nothing was resolved: variables are read after validation, and what is wrong with them has no path."""
+    return result.data is None and all(not error.path for error in result.errors or ())
+
+
+def read_asking(told: Mapping[str, Any]) -> Asking:
+    """Refuses InvalidInput where a member is missing or of another kind."""
+    query, name, variables, extensions = (told.get(member) for member in ("query", "operationName", "variables", "extensions"))
+    if not isinstance(query, str) or not query:
+        raise refused("`query` must be a text")
+    if not isinstance(name, str | None):
+        raise refused("`operationName` must be a text or null")
+    if not isinstance(variables, dict | None):
+        raise refused("`variables` must be an object or null")
+    if not isinstance(extensions, dict | None):
+        raise refused("`extensions` must be an object or null")
+    return Asking(query, name or None, variables)

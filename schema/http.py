@@ -1,0 +1,228 @@
+"""GraphQL over HTTP, as https://graphql.github.io/graphql-over-http says it, and the way to the sockets."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from graphql import GraphQLError, OperationType
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+
+from domain import trace
+from domain.figures import Figures
+from domain.identity import ANYBODY, Actor
+from domain.refusals import InvalidInput, Refused
+from schema.build import Schema
+from schema.decoding import NotReadable, read_object
+from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, correlation_id, remote
+from schema.errors import STATUS, refusal_error, tell_all
+from schema.gate import Asking, Gate, Stopped, read_asking, undone
+from schema.roots import Api
+from schema.sockets import Socket, Sockets, Wire
+
+JSON = "application/json"
+GRAPHQL = "application/graphql-response+json"
+
+
+class Door(GraphQL[Api, None]):
+    websocket_adapter_class = Wire  # type: ignore[assignment]  # narrower than strawberry declares it
+    graphql_transport_ws_handler_class = Socket
+
+    def __init__(
+        self,
+        schema: Schema,
+        context: MakeContext,
+        authenticate: Authenticate,
+        ended: Ended,
+        figures: Figures,
+        rules: Rules = Rules(),
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            allow_queries_via_get=False,  # strawberry's own way in is for sockets alone
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            connection_init_wait_timeout=timedelta(seconds=rules.init_s),
+            multipart_uploads_enabled=False,
+            max_subscriptions_per_connection=None,  # we say it our way
+            allowed_origins=rules.allowed_origins,
+        )
+        self.rules = rules
+        self.make_context = context
+        self.authenticate = authenticate
+        self.gate = Gate(schema, figures, rules)
+        self.sockets = Sockets(rules, ended, figures)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trace.correlation_id.set(correlation_id(dict(scope["headers"])))
+        if scope["type"] == "websocket":
+            await self.run(WebSocket(scope, receive=receive, send=send))
+        else:
+            try:
+                response = await self.answer(Request(scope, receive))
+            except ClientDisconnect:
+                return
+            await response(scope, receive, send)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Api:
+        """Of a socket, until it says who it is."""
+        return self.make_context(ANYBODY, remote(request.scope))
+
+    # ---------------------------------------------------------------- HTTP
+
+    async def answer(self, request: Request) -> Response:
+        accepted = best_type(request.headers.get("accept"))
+        try:
+            asking, kinds = await self.read(request)
+            actor = await self.actor(request)
+        except NotRead as no:
+            return self.respond({"errors": [refusal_error(no.refusal)]}, accepted, no.status, no.headers)
+        except Refused as no:
+            return self.respond_undone([refusal_error(no.refusal)], accepted)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            return self.respond_undone(tell_all([GraphQLError(str(error), original_error=error)], None), accepted)
+        return await self.run_once(self.make_context(actor, remote(request.scope)), asking, kinds, accepted)
+
+    async def run_once(self, context: Api, asking: Asking, kinds: Sequence[OperationType], accepted: str) -> Response:
+        try:
+            asked = await self.gate.admit(context, asking, kinds)
+        except Stopped as stopped:
+            return self.respond_undone(stopped.errors, accepted)
+        result = await self.gate.execute(context, asking, asked)
+        if undone(result):
+            return self.respond_undone(result.errors or [], accepted)
+        answer: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            answer["errors"] = result.errors
+        return self.respond(answer, accepted, 200)
+
+    async def read(self, request: Request) -> tuple[Asking, Sequence[OperationType]]:
+        """Raises NotRead for what is no GraphQL request."""
+        if request.method == "GET" and b"query=" in request.scope["query_string"]:
+            return read_asking(self.read_address(request)), (OperationType.QUERY,)
+        if request.method != "POST":
+            raise NotRead(405, "POST it", {"Allow": "POST"})
+        if not is_json(request.headers.get("content-type", "")):
+            raise NotRead(415, f"the content type must be {JSON}", {"Accept-Post": JSON})
+        try:
+            return read_asking(read_object(await self.body(request))), (OperationType.QUERY, OperationType.MUTATION)
+        except NotReadable as error:
+            raise NotRead(400, str(error)) from None
+        except Refused as no:
+            raise NotRead(400, str(no)) from None
+
+    def read_address(self, request: Request) -> Mapping[str, Any]:
+        """A query by GET: nobody's cookies ride along, since we take none."""
+        raw = request.scope["query_string"]
+        if len(raw) > self.rules.body_bytes:
+            raise NotRead(414, "the address is too long")
+        try:
+            told: dict[str, Any] = dict(parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=10))
+            if "\0" in "".join(told.values()):
+                raise NotReadable("text with a NUL in it")
+            for member in ("variables", "extensions"):
+                if told.get(member):
+                    told[member] = read_object(told[member])
+        except ValueError as error:
+            raise NotRead(400, str(error) if isinstance(error, NotReadable) else "not a query string") from None
+        try:
+            read_asking(told)
+        except Refused as no:
+            raise NotRead(400, str(no)) from None
+        return told
+
+    async def body(self, request: Request) -> bytes:
+        most = self.rules.body_bytes
+        too_long = NotRead(413, f"more than {most} bytes", {"Connection": "close"})
+        told = request.headers.get("content-length", "0")
+        if not told.isdecimal() or int(told[:20]) > most:
+            raise too_long
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise too_long
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def actor(self, request: Request) -> Actor:
+        """Refuses Unauthenticated for a token that is not good; without one it is anybody."""
+        told = request.headers.get("authorization")
+        return ANYBODY if told is None else (await self.authenticate(bearer(told))).actor
+
+    def respond_undone(self, errors: Sequence[GraphQLError], accepted: str) -> Response:
+        """To a request that was well formed, and did not run: what a client of old takes for an answer is 200."""
+        first = errors[0]
+        code = str((first.extensions or {}).get("code", "INTERNAL"))
+        headers = {}
+        if code == "UNAUTHENTICATED":
+            headers["WWW-Authenticate"] = "Bearer"
+        retry_at = (first.extensions or {}).get("retryAt")
+        if isinstance(retry_at, str):
+            wait = datetime.fromisoformat(retry_at) - datetime.now(UTC)
+            headers["Retry-After"] = str(max(1, ceil(wait.total_seconds())))
+        return self.respond({"errors": errors}, accepted, STATUS[code] if accepted == GRAPHQL else 200, headers)
+
+    def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+        return Response(
+            encode(answer),
+            status,
+            {
+                "X-Correlation-Id": trace.correlation_id.get(),
+                "Cache-Control": "no-store",
+                "X-Content-Type-Options": "nosniff",
+                **(headers or {}),
+            },
+            f"{accepted}; charset=utf-8",
+        )
+
+
+class NotRead(Exception):
+    """Not a GraphQL request at all: its status stands, whatever the client accepts."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.refusal = InvalidInput(message)
+        self.headers = headers
+
+
+def encode(answer: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(answer, enc_hook=as_json)
+
+
+def as_json(value: object) -> object:
+    if isinstance(value, GraphQLError):
+        return value.formatted
+    return str(value)
+
+
+_TYPE = re.compile(rf"\s*{JSON}\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?", re.IGNORECASE)
+
+
+def is_json(content_type: str) -> bool:
+    """Exactly that: what a form can send is no API call."""
+    return _TYPE.fullmatch(content_type) is not None
+
+
+def best_type(accept: str | None) -> str:
+    """The newer type for who asks for it, and not for less than the older."""
+    if accept is None or GRAPHQL not in accept.lower():
+        return JSON
+    wanted: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+        wanted[name] = float(weight) if re.fullmatch(r"[01](\.\d{0,3})?", weight) else 0
+    best = wanted.get(GRAPHQL, 0)
+    return GRAPHQL if best > 0 and best >= wanted.get(JSON, 0) else JSON

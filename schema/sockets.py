@@ -1,0 +1,454 @@
+"""GraphQL over a WebSocket: `graphql-transport-ws`, as github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md says it.
+
+Strawberry's handler keeps the protocol's state. What is here reads each frame before it does, knows who is calling and
+until when, and ends what takes too much.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Hashable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from graphql import OperationType
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from strawberry.http.async_base_view import AsyncWebSocketAdapter
+from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+
+from domain import trace
+from domain.figures import Figures
+from domain.identity import Actor
+from domain.limits import network_of
+from domain.refusals import RateLimited, Refused
+from domain.sessions import Claims
+from schema.decoding import NotReadable, read_object
+from schema.doors import Ended, Rules, bearer
+from schema.errors import refusal_error
+from schema.gate import Asking, Stopped, read_asking, undone
+from schema.roots import Api
+
+if TYPE_CHECKING:
+    from schema.http import Door
+
+log = logging.getLogger("haat.sockets")
+
+ID_MOST = 64
+REASON_MOST = 123
+"""Bytes of a reason that a close frame has room for."""
+LOOKED_S = 1.0
+CHECKED_S = 1.5
+
+# The protocol's own, and the standard's.
+IDLE, RESTART = 1000, 1012
+INVALID, UNAUTHORIZED, FORBIDDEN, SUBPROTOCOL, TOO_LATE, TAKEN, TOO_MANY = 4400, 4401, 4403, 4406, 4408, 4409, 4429
+
+
+class Ending(Exception):
+    """The socket is to be closed, with this."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Wire(AsyncWebSocketAdapter):
+    """Text in and out. `sending_since` is the loop's time while a send is not through."""
+
+    def __init__(self, view: "Door", request: WebSocket, response: WebSocket) -> None:
+        super().__init__(view)  # type: ignore[arg-type]  # strawberry's declares no context
+        self.ws = response
+        self.most = view.rules.frame_bytes
+        self.bucket = Bucket(view.rules.messages_per_s, view.rules.messages_burst)
+        self.clock = asyncio.get_running_loop().time
+        self.sending_since: float | None = None
+        self._sending = 0
+
+    @property
+    def open(self) -> bool:
+        return WebSocketState.DISCONNECTED not in (self.ws.application_state, self.ws.client_state)
+
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
+        """Frames as `read_frame` knows them, up to the first that is none, or one too many."""
+        try:
+            async for frame in self._frames():
+                yield frame
+        except Ending as end:
+            await self.close(end.code, end.reason)
+
+    async def _frames(self) -> AsyncGenerator[object, None]:
+        while self.open:
+            received = await self.ws.receive()
+            if received["type"] == "websocket.disconnect":
+                return
+            text = received.get("text")
+            if text is None:
+                raise Ending(INVALID, "a message must be text")
+            if len(text) > self.most or (not text.isascii() and len(text.encode()) > self.most):
+                raise Ending(INVALID, f"a message may have {self.most} bytes")
+            if not self.bucket.take(self.clock()):
+                raise Ending(TOO_MANY, "too many messages")
+            yield read_frame(text)
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        await self.send_text(msgspec.json.encode(message, enc_hook=str).decode())
+
+    async def send_text(self, text: str) -> None:
+        """Waits while the client does not read: how long is looked at from outside."""
+        if not self.open:
+            raise WebSocketDisconnected
+        if self._sending == 0:
+            self.sending_since = self.clock()
+        self._sending += 1
+        try:
+            await self.ws.send_text(text)
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:  # closed in the meantime, by either side
+            raise WebSocketDisconnected from error
+        finally:
+            self._sending -= 1
+            if self._sending == 0:
+                self.sending_since = None
+
+    async def close(self, code: int, reason: str) -> None:
+        """Safe to repeat: the first one counts."""
+        if self.open:
+            with suppress(WebSocketDisconnect, RuntimeError, OSError):
+                await self.ws.close(code, reason.encode()[:REASON_MOST].decode(errors="ignore"))
+
+
+class Bucket:
+    """So many at once, and then so many each second. No rate is no limit."""
+
+    def __init__(self, per_s: float | None, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._left = float(burst)
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        if self._per_s is None:
+            return True
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def read_frame(text: str) -> dict[str, Any]:
+    """A message of the protocol, with all its members of the right kind. Raises Ending 4400."""
+    try:
+        frame = read_object(text)
+    except NotReadable as error:
+        raise Ending(INVALID, str(error)) from None
+    kind = frame.get("type")
+    if kind in ("subscribe", "complete"):
+        id = frame.get("id")
+        if not isinstance(id, str) or not 0 < len(id) <= ID_MOST:
+            raise Ending(INVALID, f"`id` must be a text of 1 to {ID_MOST} characters")
+    if kind == "subscribe":
+        payload = frame.get("payload")
+        if not isinstance(payload, dict):
+            raise Ending(INVALID, "`payload` must be an object")
+        try:
+            read_asking(payload)
+        except Refused as no:
+            raise Ending(INVALID, str(no)) from None
+    elif kind in ("connection_init", "ping", "pong"):
+        if not isinstance(frame.get("payload"), dict | None):
+            raise Ending(INVALID, "`payload` must be an object or null")
+    elif kind != "complete":
+        raise Ending(INVALID, "an unknown type of message")
+    return frame
+
+
+class Socket(BaseGraphQLTransportWSHandler[Api, None]):
+    """One client, from the upgrade to the close."""
+
+    view: "Door"
+    websocket: Wire
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.actor: Actor = self.context.actor
+        self.address = network_of(self.context.remote)
+        self.correlation_id = trace.correlation_id.get()
+        self.started = 0
+        self.idle_since = self.websocket.clock()
+        self.task: asyncio.Task[Any] | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+        self.ending: asyncio.Task[None] | None = None
+        self.aborted = False
+        self.counted_for: UUID | None = None
+
+    # ---------------------------------------------------------------- the socket's life
+
+    async def handle(self) -> None:
+        self.task = asyncio.current_task()
+        sockets = self.view.sockets
+        try:
+            sockets.add(self)
+            await super().handle()
+        except Ending as end:
+            await self.websocket.close(end.code, end.reason)
+        except asyncio.CancelledError:
+            if not self.aborted:
+                raise
+        except Exception:
+            log.exception("socket failed")
+            await self.websocket.close(1011, "Internal error")
+        finally:
+            sockets.remove(self)
+            if self.expiry is not None:
+                self.expiry.cancel()
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes it from outside its own task; a client that does not even take the close frame is let go."""
+        if self.ending is None:
+            self.ending = asyncio.create_task(self._end(code, reason))
+
+    async def _end(self, code: int, reason: str) -> None:
+        for id in list(self.operations):
+            await self.cleanup_operation(id)  # nothing is sent from here on
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self.websocket.close(code, reason)
+                return
+        self.abort()
+
+    def abort(self) -> None:
+        self.aborted = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def look(self, now: float) -> None:
+        """Called about once a second."""
+        rules = self.view.rules
+        if self.websocket.sending_since is not None and now - self.websocket.sending_since > rules.send_s:
+            log.info("socket does not read", extra={"sockets": len(self.view.sockets.open)})
+            self.abort()
+        elif not self.operations and now - self.idle_since > rules.idle_s:
+            self.end(IDLE, "Idle")
+
+    # ---------------------------------------------------------------- who is calling
+
+    async def handle_connection_init(self, message: Any) -> None:
+        if self.connection_timed_out:
+            return
+        if self.connection_init_timeout_task:
+            self.connection_init_timeout_task.cancel()
+        if self.connection_init_received:
+            raise Ending(TOO_MANY, "Too many initialisation requests")
+        self.connection_init_received = True
+        told = (message.get("payload") or {}).get("authorization")
+        if told is not None:
+            self.signed_in(await self.claims(told))
+        await self.send_message({"type": "connection_ack"})
+        self.connection_acknowledged = True
+
+    async def handle_ping(self, message: Any) -> None:
+        """With a token of the same user in the same app, the socket lives as long as that one does."""
+        told = (message.get("payload") or {}).get("authorization")
+        if told is None or not self.connection_acknowledged:
+            await self.send_message({"type": "pong"})
+            return
+        claims = await self.claims(told)
+        if (claims.actor.kind, claims.actor.id) != (self.actor.kind, self.actor.id):
+            raise Ending(FORBIDDEN, "Forbidden: another user's token")
+        self.signed_in(claims)
+        await self.send_message({"type": "pong", "payload": {"expiresAt": _text(claims.expires_at)}})
+
+    async def claims(self, told: object) -> Claims:
+        """Raises Ending."""
+        try:
+            return await self.view.authenticate(bearer(told))
+        except Refused as no:
+            if no.refusal.kind.value == "UNAVAILABLE":
+                raise Ending(1013, "Try again later") from None
+            raise Ending(FORBIDDEN, f"Forbidden: {no}") from None
+
+    def signed_in(self, claims: Claims) -> None:
+        self.actor = claims.actor
+        self.context = replace(self.context, actor=claims.actor)
+        self.view.sockets.count_user(self)
+        if self.expiry is not None:
+            self.expiry.cancel()
+        left = (claims.expires_at - datetime.now(UTC)).total_seconds()
+        self.expiry = asyncio.get_running_loop().call_later(max(left, 0), self.end, FORBIDDEN, "Forbidden: the token has expired")
+
+    # ---------------------------------------------------------------- operations
+
+    async def handle_subscribe(self, message: Any) -> None:
+        if not self.connection_acknowledged:
+            raise Ending(UNAUTHORIZED, "Unauthorized")
+        id = message["id"]
+        if id in self.operations:
+            raise Ending(TAKEN, f"Subscriber for {id} already exists")
+        most = self.view.rules.operations
+        if len(self.operations) >= most:
+            later = datetime.now(UTC) + timedelta(seconds=5)
+            error = refusal_error(RateLimited(f"at most {most} operations at once on a socket", later))
+            await self.send_message({"id": id, "type": "error", "payload": [error.formatted]})
+            return
+        asking = read_asking(message["payload"])
+        operation: Operation[Api, None] = Operation(self, id, asking.query, asking.variables, asking.operation_name)
+        self.operations[id] = operation
+        operation.task = asyncio.create_task(self.run_operation(operation))
+        operation.task.add_done_callback(self._task_done)
+
+    async def run_operation(self, operation: Operation[Api, None]) -> None:
+        self.started += 1
+        trace.correlation_id.set(f"{self.correlation_id}.{self.started}")
+        try:
+            await self.run(operation)
+        except WebSocketDisconnected:
+            pass  # the client is gone; `handle` sees it too
+        except Exception:
+            log.exception("operation failed on a socket")
+            with suppress(WebSocketDisconnected):
+                await operation.send_operation_message({"id": operation.id, "type": "complete"})
+        finally:
+            if self.operations.get(operation.id) is operation:
+                del self.operations[operation.id]
+            self.idle_since = self.websocket.clock()
+
+    async def run(self, operation: Operation[Api, None]) -> None:
+        """A query or mutation is answered by one result, a subscription by as many as come."""
+        gate, context = self.view.gate, self.context
+        asking = Asking(operation.query, operation.operation_name, operation.variables)
+        try:
+            asked = await gate.admit(context, asking, tuple(OperationType))
+        except Stopped as stopped:
+            await operation.send_initial_errors(list(stopped.errors))
+            return
+        if asked.kind is not OperationType.SUBSCRIPTION:
+            answer = await gate.execute(context, asking, asked)
+            if undone(answer):
+                await operation.send_initial_errors(answer.errors or [])
+                return
+            await operation.send_next(answer)
+        else:
+            started: float | None = perf_counter()
+            async with gate.stream(context, asking) as results:
+                async for result in results:
+                    assert isinstance(result, ExecutionResult)  # nothing comes in parts: we have no @defer
+                    if started is not None:
+                        gate.count(asked, result.errors, started)
+                        started = None
+                    if isinstance(result, PreExecutionError):
+                        await operation.send_initial_errors(result.errors or [])
+                        return
+                    await operation.send_next(result)
+        await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
+    async def handle_message(self, message: Message) -> None:
+        try:
+            await super().handle_message(message)
+        except Ending as end:
+            await self.websocket.close(end.code, end.reason)
+
+
+class Sockets:
+    """All that are open in this process."""
+
+    def __init__(self, rules: Rules, ended: Ended, figures: Figures) -> None:
+        self.open: set[Socket] = set()
+        self._rules = rules
+        self._ended = ended
+        self._figures = figures
+        self._addresses: Counter[str] = Counter()
+        self._users: Counter[UUID] = Counter()
+        self._watching: list[asyncio.Task[None]] = []
+
+    def add(self, socket: Socket) -> None:
+        """Raises Ending."""
+        most = self._rules.sockets_per_address
+        if most is not None and self._addresses[socket.address] >= most:
+            raise Ending(TOO_MANY, "too many sockets of this address")
+        self.open.add(socket)
+        self._addresses[socket.address] += 1
+        self._figures.sockets(1)
+        if not self._watching:
+            self._watching = [asyncio.create_task(self._look()), asyncio.create_task(self._check())]
+
+    def count_user(self, socket: Socket) -> None:
+        """Raises Ending. Safe to repeat."""
+        user_id = socket.actor.id
+        if user_id is None or socket.counted_for == user_id:
+            return
+        most = self._rules.sockets_per_user
+        if most is not None and self._users[user_id] >= most:
+            raise Ending(TOO_MANY, "too many sockets of this user")
+        self._users[user_id] += 1
+        socket.counted_for = user_id
+
+    def remove(self, socket: Socket) -> None:
+        if socket not in self.open:
+            return
+        self.open.discard(socket)
+        self._figures.sockets(-1)
+        _less(self._addresses, socket.address)
+        if socket.counted_for is not None:
+            _less(self._users, socket.counted_for)
+        if not self.open:
+            for task in self._watching:
+                task.cancel()
+            self._watching = []
+
+    async def _look(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(LOOKED_S)
+            for socket in list(self.open):
+                socket.look(clock())
+
+    async def _check(self) -> None:
+        """Feeds ask for themselves what their actor may see; here it is whether there still is a session."""
+        while True:
+            await asyncio.sleep(CHECKED_S)
+            sessions = {socket.actor.session_id: socket for socket in self.open}
+            ids = [id for id in sessions if id is not None]
+            try:
+                gone = set(await self._ended(ids)) if ids else set()
+            except Refused:
+                continue  # nobody can be asked now; nobody's feed has news either
+            for socket in list(self.open):
+                if socket.actor.session_id in gone:
+                    socket.end(FORBIDDEN, "Forbidden: signed out")
+
+    async def drain(self, within_s: float) -> None:
+        """Ends all, spread out, so that they do not come back at one moment. Clients resume by their cursors."""
+
+        async def later(socket: Socket) -> None:
+            await asyncio.sleep(random.uniform(0, within_s))  # noqa: S311  # not a secret
+            for operation in list(socket.operations.values()):
+                with suppress(WebSocketDisconnected):
+                    await operation.send_operation_message({"id": operation.id, "type": "complete"})
+            socket.end(RESTART, "Service restart")
+
+        await asyncio.gather(*(later(socket) for socket in list(self.open)))
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def _less(counter: Counter[Key], key: Key) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
