@@ -1,6 +1,6 @@
 """The transaction of a command."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,9 +30,11 @@ from db.riders import SqlRiders
 from db.sessions import SqlSessions
 from db.sources import SqlSources
 from db.stock import SqlStock
+from db.upserts import SqlCatalog
 from domain.addresses import AddressStore
 from domain.audit import AuditLog
 from domain.cart import CartStore
+from domain.catalog import CatalogStore
 from domain.delivery import DeliveryStore
 from domain.dispatch import OfferStore
 from domain.events import EventLog
@@ -52,11 +54,14 @@ from domain.sources import SourceStore
 from domain.stock import StockStore
 from domain.unit_of_work import UnitOfWork
 
+NEW_IDS = iter(new_id, None)
+
 
 @dataclass
 class SqlUnitOfWork:
     connection: AsyncConnection
     gateway: str
+    ids: Iterator[UUID]
     idempotency: IdempotencyStore
     carts: CartStore
     quotes: QuoteStore
@@ -67,6 +72,7 @@ class SqlUnitOfWork:
     riders: RiderStore
     payments: PaymentStore
     merchants: MerchantStore
+    catalog: CatalogStore
     stock: StockStore
     events: EventLog
     identity: IdentityStore
@@ -79,7 +85,7 @@ class SqlUnitOfWork:
     failures: FailureStore
 
     def new_id(self) -> UUID:
-        return new_id()
+        return next(self.ids)
 
     def new_number(self) -> str:
         return new_number()
@@ -94,18 +100,22 @@ class SqlUnitOfWork:
 
 @asynccontextmanager
 async def unit_of_work(
-    engine: AsyncEngine, committed: Callable[[], None] = lambda: None, gateway: str = "sandbox"
+    engine: AsyncEngine,
+    committed: Callable[[], None] = lambda: None,
+    gateway: str = "sandbox",
+    ids: Iterator[UUID] = NEW_IDS,
 ) -> AsyncIterator[UnitOfWork]:
     """One transaction. Leaving commits; any exception, cancellation included, rolls back.
 
     `committed` is called after a commit that appended events: it wakes the relay and must not wait.
-    `gateway` is who takes what is not paid in cash.
+    `gateway` is who takes what is not paid in cash. `ids` are what new things get, for who must know them beforehand.
     """
     async with engine.begin() as connection:
         events = SqlEventLog(connection)
         yield SqlUnitOfWork(
             connection,
             gateway,
+            ids,
             idempotency=SqlIdempotency(connection),
             carts=SqlCarts(connection),
             quotes=SqlQuotes(connection),
@@ -116,6 +126,7 @@ async def unit_of_work(
             riders=SqlRiders(connection),
             payments=SqlPayments(connection),
             merchants=SqlMerchants(connection),
+            catalog=SqlCatalog(connection),
             stock=SqlStock(connection),
             events=events,
             identity=SqlIdentity(connection),

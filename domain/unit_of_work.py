@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from domain.addresses import AddressStore
     from domain.audit import AuditLog
     from domain.cart import CartStore
+    from domain.catalog import CatalogStore
     from domain.delivery import DeliveryStore
     from domain.dispatch import OfferStore
     from domain.events import EventLog
@@ -46,6 +47,7 @@ class UnitOfWork(Protocol):
     riders: "RiderStore"
     payments: "PaymentStore"
     merchants: "MerchantStore"
+    catalog: "CatalogStore"
     stock: "StockStore"
     events: "EventLog"
     identity: "IdentityStore"
