@@ -65,6 +65,15 @@ def migrate(down: Annotated[str | None, typer.Option(help="Back to this revision
     run(load(), down)
 
 
+@app.command()
+def seed(chain: Annotated[bool, typer.Option("--chain", help="A chain of 134 stores in 32 cities instead.")] = False) -> None:
+    """Fill the database with the demo town. What is there stays as it is."""
+    from launch.load import load
+    from terminal.seed import seed as run
+
+    run(load(), chain)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,

@@ -16,9 +16,17 @@ from adapters.phones import E164Phones
 from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
 from domain.identity import Phones, Seals
+from domain.intake import Inbound
 from domain.sessions import Digests, Passwords, Tokens
 from launch.problem import Problem
+from providers.catalogue_file import CatalogueFile
+from providers.petpooja import Petpooja
+from providers.wms import Wms
 from settings import Settings, key_bytes
+
+_PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), CatalogueFile())
+INBOUNDS = {one.provider: one for one in _PROVIDERS}
+"""Every provider whose words we know, by its name in the paths."""
 
 
 @dataclass(frozen=True)
