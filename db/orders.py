@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, false, func, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, false, func, literal, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.events import to_event
 from db.identity import stores_of
 from db.pages import By, Page, page
 from db.reads import Reads
-from db.tables import delivery, event, order_line, orders, purchase, source
+from db.tables import delivery, event, order_line, orders, payment, purchase, source
 from domain.identity import Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, LockedOrder, OrderMoved, OrderStatus, ReasonCode, Times
@@ -303,3 +303,21 @@ async def overdue(reads: Reads, limit: int) -> list[UUID]:
     """Placed orders no store has answered in time, oldest first."""
     late = select(order.id).where(order.status == OrderStatus.PLACED, order.accept_by <= func.clock_timestamp())
     return [row.id for row in await reads.rows(late.order_by(order.accept_by).limit(limit))]
+
+
+async def first_orders(reads: Reads, actor: Actor, by: OrderFilter, limit: int) -> list[OrderRow]:
+    """Oldest first: what waits longest."""
+    return [to_order(row) for row in await reads.rows(select(*ROW).where(*_wanted(actor, by)).order_by(order.id).limit(limit))]
+
+
+async def versions_of(reads: Reads, order_ids: Sequence[UUID]) -> dict[tuple[str, UUID], int]:
+    """By (stream, entity): how far the deliveries and payments of these orders are."""
+    if not order_ids:
+        return {}
+    trips = select(literal("delivery").label("stream"), delivery.c.id, delivery.c.version).where(delivery.c.order_id.in_(order_ids))
+    paid = (
+        select(literal("payment"), payment.c.id, payment.c.version)
+        .join(orders, order.purchase_id == payment.c.purchase_id)
+        .where(order.id.in_(order_ids))
+    )
+    return {(row.stream, row.id): row.version for row in await reads.rows(trips.union(paid))}

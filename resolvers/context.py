@@ -8,6 +8,7 @@ from domain.bus import Bus
 from domain.identity import Actor, Phones, Seals
 from domain.limits import Limits
 from domain.positions import Positions
+from domain.payments import Gateway
 from domain.sessions import Digests, Messages, Passwords, Tokens
 from domain.unit_of_work import Begin
 from resolvers.loaders import Loaders
@@ -26,6 +27,7 @@ class Ports:
     messages: Messages
     limits: Limits
     sessions: Sessions
+    gateway: Gateway
     bus: Bus
     positions: Positions
 

@@ -9,11 +9,11 @@ from db.pages import Page
 from domain import fulfilment
 from domain import payments as paying
 from domain import purchases as placing
+from domain.addresses import Address
 from domain.identity import ActorKind
 from domain.money import Money
 from domain.orders import LIVE
 from domain.payments import PaymentMethod, PaymentStatus
-from domain.places import PostalAddress
 from domain.refusals import Refused, not_found
 from resolvers.context import Context
 
@@ -48,8 +48,9 @@ def knows_customer(context: Context, row: rows.OrderRow) -> bool:
     return context.actor.kind is not ActorKind.RIDER or row.status in LIVE
 
 
-def address(context: Context, row: rows.OrderRow) -> PostalAddress | None:
-    return row.place if knows_customer(context, row) else None
+def address(context: Context, row: rows.OrderRow) -> Address | None:
+    """The order's own copy, under the order's id."""
+    return Address(row.id, row.place) if row.place is not None and knows_customer(context, row) else None
 
 
 def handover_code(context: Context, row: rows.OrderRow) -> str | None:

@@ -2,12 +2,17 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Annotated, Any
 
 import strawberry
 
+from db import ledger
+from db.pages import Page
 from domain import stock
 from domain.identity import Role
-from schema.roots import ID, Allow, Info, key
+from resolvers import stock as resolve
+from schema.connections import Connection
+from schema.roots import ID, Allow, Info, Node, key, of
 from subscriptions import stock as feeds
 
 strawberry.enum(stock.StockState)
@@ -27,6 +32,59 @@ class StockLevel:
     as_of: datetime
 
 
+_Listing = Annotated["Listing", strawberry.lazy("schema.catalog")]
+
+
+@strawberry.type
+class StockMovement(Node):
+    """One line of the ledger: the signed change of each of the three counters."""
+
+    is_type_of = of(ledger.MovementRow)
+    kind: stock.StockMovementKind
+    on_hand: int
+    held: int
+    allocated: int
+    cause: str
+    at: datetime
+
+
+@strawberry.type
+class StockDetail(Node):
+    """What the merchant sees beside it. Counts are null when untracked."""
+
+    is_type_of = of(ledger.StockDetailRow)
+    on_hand: int | None
+    held: int | None
+    allocated: int | None
+    available: int | None
+    version: int
+    source: str = strawberry.field(description="Who said the count last")
+
+    @strawberry.field(graphql_type=_Listing)
+    @staticmethod
+    async def listing(root: ledger.StockDetailRow, info: Info) -> Any:
+        return await info.context.loaders.listings.load(root.listing_id)
+
+    @strawberry.field(graphql_type=Connection[StockMovement])
+    @staticmethod
+    async def movements(
+        root: ledger.StockDetailRow, info: Info, first: int | None = 20, after: str | None = strawberry.UNSET
+    ) -> Page[ledger.MovementRow]:
+        return await resolve.movements(info.context, root.listing_id, first, after or None)
+
+
+@strawberry.type
+class StockDiscrepancy:
+    counter: str
+    level: int
+    ledger: int
+
+    @strawberry.field(graphql_type=_Listing)
+    @staticmethod
+    async def listing(root: ledger.Discrepancy, info: Info) -> Any:
+        return await info.context.loaders.listings.load(root.listing_id)
+
+
 @strawberry.type
 class StockFrame:
     """The latest value of each listing."""
@@ -35,6 +93,24 @@ class StockFrame:
     reset: bool
     degraded: bool
     levels: list[StockLevel]
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation(graphql_type=StockDetail, extensions=[Allow(Role.MERCHANT)])
+    async def set_stock(
+        self, info: Info, listing_id: ID, on_hand: int, if_version: int | None = strawberry.UNSET
+    ) -> ledger.StockDetailRow:
+        """A count taken now. With `ifVersion`: CONFLICT where the level has changed since it was read."""
+        version = None if if_version is strawberry.UNSET else if_version
+        return await resolve.set_stock(info.context, stock.SetStock(key(listing_id, "listingId"), on_hand, version))
+
+    @strawberry.mutation(graphql_type=StockDetail, extensions=[Allow(Role.MERCHANT)])
+    async def adjust_stock(self, info: Info, listing_id: ID, units: int, note: str, idempotency_key: str) -> ledger.StockDetailRow:
+        """So many more, or fewer. Once for an idempotencyKey."""
+        return await resolve.adjust_stock(
+            info.context, stock.AdjustStock(key(listing_id, "listingId"), units, note, idempotency_key)
+        )
 
 
 @strawberry.type

@@ -31,6 +31,7 @@ SECURITY = {
     "referrer-policy": "no-referrer",
 }
 PATH = "/v1/payments/sandbox/pay/{secret}"
+WEBHOOKS = "/v1/payments/sandbox/webhooks"
 
 
 class Signer(Protocol):
@@ -41,7 +42,7 @@ class Signer(Protocol):
 class SandboxPage:
     reads: Reads
     gateway: Signer
-    send: Callable[[bytes, Mapping[str, str]], Awaitable[int]]  # to our own payment door; returns the status it answered
+    send: Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]  # POST to a URL; returns the status it answered
 
     def routes(self) -> list[Route]:
         return [
@@ -69,7 +70,8 @@ class SandboxPage:
         if payment is None:
             return _page(None, "<p>No such payment.</p>", 404)
         body, headers = self.gateway.webhook(payment.id, payment.amount, captured=captured, now=datetime.now(UTC))
-        status = await self.send(body, headers)
+        host, port = request.scope["server"]  # of the very socket we were called on: a Host header could name anybody
+        status = await self.send(f"http://{f'[{host}]' if ':' in host else host}:{port}{WEBHOOKS}", body, headers)
         if status >= 300:
             return _page(payment, f"<p>The shop answered {status}. Try again.</p>", 502)
         return _page(payment, "<p>Paid. You can go back to the shop.</p>" if captured else "<p>Declined.</p>")

@@ -1,6 +1,6 @@
-"""A payment gateway for trying out: it takes no money, and keeps its word the way a real one does.
+"""Payment gateways. One so far, for trying out: it takes no money, and keeps its word the way a real one does.
 
-What it answers is derived from the payment's id, so a call repeated is the same call. Its webhooks are Standard Webhooks
+What the sandbox answers is derived from the payment's id, so a call repeated is the same call. Its webhooks are Standard Webhooks
 1.0.0: `{"type": "payment.captured" | "payment.failed", "data": {"payment", "ref", "amount", "currency"}}`. Its pay page is
 in webhooks/sandbox.py. It refuses to exist in production: wiring sees to that.
 """
@@ -16,6 +16,7 @@ from uuid import UUID
 from domain import signatures
 from domain.money import Money, minor_units
 from domain.payments import Begun, PaymentMethod, SettlePayment
+from domain.refusals import Refused, Unavailable
 
 CAPTURED, FAILED = "payment.captured", "payment.failed"
 
@@ -67,3 +68,16 @@ class SandboxGateway:
             "webhook-timestamp": str(sent_at),
             "webhook-signature": signature,
         }
+
+
+@dataclass(frozen=True)
+class NoGateway:
+    """Where none is configured: what is not paid in cash cannot be paid."""
+
+    name: str = "none"
+
+    async def begin(self, payment_id: UUID, amount: Money, method: PaymentMethod) -> Begun:
+        raise Refused(Unavailable("only cash is taken at present"))
+
+    async def refund(self, refund_id: UUID, ref: str, amount: Money) -> str:
+        raise Refused(Unavailable("no payment gateway is configured"))

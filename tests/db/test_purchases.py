@@ -1,0 +1,266 @@
+"""From a cart to a purchase and to every end an order can have, on the real database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import ledger, orders, payments
+from db import tables as t
+from db.ids import new_id
+from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain.cart import LineChange, update_lines
+from domain.fulfilment import AcceptOrder, CancelOrder, RejectOrder, accept_order, cancel_order, expire_order, reject_order
+from domain.idempotency import KeyReused
+from domain.identity import Actor
+from domain.money import Money
+from domain.orders import Fulfilment, OrderStatus, ReasonCode, WrongState
+from domain.payments import Begun, PaymentMethod, PaymentStatus, SettlePayment
+from domain.purchases import PlaceOrder, QuoteExpired, expire_unpaid, place_order, settle_payment
+from domain.quotes import BelowMinimum, EmptyCart, LimitExceeded, OutOfArea, QuoteCart, StoreClosed, quote_cart
+from domain.refusals import Conflict, NotFound, Refused
+from domain.unit_of_work import UnitOfWork
+from tests.world import HOME, account, listing, shop
+
+CASH, CARD = PaymentMethod.CASH_ON_DELIVERY, PaymentMethod.CARD
+
+
+@pytest.fixture
+def reads(engine: AsyncEngine) -> Reads:
+    return Reads(engine)
+
+
+async def do(engine: AsyncEngine, work: Callable[[UnitOfWork], Awaitable[Any]]) -> Any:
+    async with unit_of_work(engine) as uow:
+        return await work(uow)
+
+
+async def fill(engine: AsyncEngine, customer: Actor, **units: int) -> None:
+    changes = [LineChange(None, UUID(id), quantity) for id, quantity in units.items()]
+    await do(engine, lambda uow: update_lines(changes, customer, uow))
+
+
+async def quoted(
+    engine: AsyncEngine, customer: Actor, *lines: tuple[UUID, int], fulfilment: Fulfilment = Fulfilment.DELIVERY
+) -> UUID:
+    await fill(engine, customer, **{str(id): units for id, units in lines})
+    command = QuoteCart(HOME, None, fulfilment, None)
+    return await do(engine, lambda uow: quote_cart(command, customer, uow))
+
+
+async def placed(engine: AsyncEngine, customer: Actor, quote_id: UUID, method: PaymentMethod = CASH, key: str = "k") -> UUID:
+    return await do(engine, lambda uow: place_order(PlaceOrder(quote_id, method, key), customer, uow))
+
+
+async def refused(work: Awaitable[object]) -> object:
+    with pytest.raises(Refused) as no:
+        await work
+    return no.value.refusal
+
+
+async def the_order(reads: Reads, customer: Actor, purchase_id: UUID) -> orders.OrderRow:
+    [order] = await orders.orders_of_purchases(reads, customer, [purchase_id])
+    return order
+
+
+async def paid_by_card(engine: AsyncEngine, reads: Reads, purchase_id: UUID) -> payments.PaymentRow:
+    [payment] = await payments.payments_of(reads, [purchase_id])
+    await do(engine, lambda uow: uow.payments.begun(payment.id, Begun(f"secret-{payment.id}", f"ref-{payment.id}")))
+    return payment
+
+
+def says(payment: payments.PaymentRow, *, captured: bool, minor: int | None = None) -> SettlePayment:
+    amount = payment.amount if minor is None else Money(minor, "INR")
+    return SettlePayment(payment.id, captured, amount, f"ref-{payment.id}")
+
+
+async def counters(engine: AsyncEngine, listing_id: UUID) -> tuple[int, int, int]:
+    level = t.stock_level.c
+    async with engine.connect() as connection:
+        found = await connection.execute(select(level.on_hand, level.held, level.allocated).where(level.listing_id == listing_id))
+        return tuple(found.one())
+
+
+async def payment_of(reads: Reads, purchase_id: UUID) -> tuple[PaymentStatus, int]:
+    [payment] = await payments.payments_of(reads, [purchase_id])
+    return payment.status, payment.refunded.minor
+
+
+async def test_a_purchase_over_two_stores_is_one_payment_and_an_order_each(engine, reads):
+    grocer, baker = await shop(engine, delivery_minor=3000), await shop(engine, packaging_minor=500)
+    tea, bread = await listing(engine, grocer, 5), await listing(engine, baker, 5, price_minor=4000)
+    customer = await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 2), (bread, 1))
+    assert await counters(engine, tea) == (5, 2, 0)
+    purchase_id = await placed(engine, customer, quote_id)
+    found = await orders.orders_of_purchases(reads, customer, [purchase_id])
+    assert sorted(order.total.minor for order in found) == [4500, 13000]
+    [payment] = await payments.payments_of(reads, [purchase_id])
+    assert (payment.amount.minor, payment.status) == (17500, PaymentStatus.CASH_DUE)
+    assert await counters(engine, tea) == (5, 0, 2)
+    assert [
+        (charge.rule, charge.amount.minor) for order in found for charge in order.charges if order.store_id == baker.store_id
+    ] == [
+        ("items", 4000),
+        ("packaging", 500),
+        ("delivery-flat", 0),
+    ]
+
+
+async def test_the_same_key_fifty_times_at_once_is_one_purchase(engine, reads):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 1))
+    answers = await asyncio.gather(*(placed(engine, customer, quote_id) for _ in range(50)))
+    assert len(set(answers)) == 1
+    async with engine.connect() as connection:
+        count = await connection.scalar(select(func.count()).where(t.purchase.c.customer_id == customer.id))
+    assert count == 1
+    other = await refused(placed(engine, customer, quote_id, CARD))
+    assert isinstance(other, KeyReused)
+
+
+async def test_the_same_quote_by_another_key_is_the_same_purchase_and_a_strangers_is_not_there(engine):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 1))
+    first = await placed(engine, customer, quote_id, key="one")
+    assert await placed(engine, customer, quote_id, key="two") == first
+    assert await placed(engine, customer, quote_id, key="two") == first
+    assert isinstance(await refused(placed(engine, await account(engine), quote_id)), NotFound)
+
+
+async def test_an_expired_quote_places_nothing_and_may_be_quoted_again(engine):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 1))
+    async with engine.begin() as connection:
+        ago = datetime.now(UTC) - timedelta(seconds=1)
+        await connection.execute(update(t.quote).where(t.quote.c.id == quote_id).values(expires_at=ago))
+        await connection.execute(update(t.stock_hold).where(t.stock_hold.c.quote_id == quote_id).values(expires_at=ago))
+    assert isinstance(await refused(placed(engine, customer, quote_id)), QuoteExpired)
+    assert await placed(engine, customer, await do(engine, lambda uow: quote_cart(_home(), customer, uow)))
+
+
+def _home() -> QuoteCart:
+    return QuoteCart(HOME, None, Fulfilment.DELIVERY, None)
+
+
+async def test_a_quote_says_why_there_is_none(engine):
+    customer = await account(engine)
+    assert isinstance(await refused(do(engine, lambda uow: quote_cart(_home(), customer, uow))), EmptyCart)
+    closed = await shop(engine, status="PAUSED")
+    far = await shop(engine, lat=13.5)
+    dear = await shop(engine, minimum_minor=100_000)
+    for town, kind in ((closed, StoreClosed), (far, OutOfArea), (dear, BelowMinimum)):
+        somebody = await account(engine)
+        tea = await listing(engine, town, 5)
+        refusal = await refused(quoted(engine, somebody, (tea, 1)))
+        assert isinstance(refusal, kind), refusal
+    limited = await listing(engine, await shop(engine), 500, max_per_order=3)
+    assert isinstance(await refused(quoted(engine, customer, (limited, 4))), LimitExceeded)
+
+
+async def test_a_refused_quote_leaves_the_one_before_as_it_was(engine):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    first = await quoted(engine, customer, (tea, 3))
+    await refused(quoted(engine, customer, (tea, 3)))  # six now, of five
+    assert await counters(engine, tea) == (5, 3, 0)
+    assert await placed(engine, customer, first)
+
+
+async def test_a_card_payment_is_placed_by_the_gateways_word_once(engine, reads):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 2)), CARD)
+    assert (await the_order(reads, customer, purchase_id)).status is OrderStatus.PAYMENT_PENDING
+    payment = await paid_by_card(engine, reads, purchase_id)
+    wrong = await refused(do(engine, lambda uow: settle_payment(says(payment, captured=True, minor=1), uow)))
+    assert isinstance(wrong, Conflict)
+    for _ in range(2):
+        await do(engine, lambda uow: settle_payment(says(payment, captured=True), uow))
+    assert (await the_order(reads, customer, purchase_id)).status is OrderStatus.PLACED
+    assert await payment_of(reads, purchase_id) == (PaymentStatus.CAPTURED, 0)
+
+
+async def test_a_declined_card_gives_the_units_back(engine, reads):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 2)), CARD)
+    payment = await paid_by_card(engine, reads, purchase_id)
+    await do(engine, lambda uow: settle_payment(says(payment, captured=False), uow))
+    assert (await the_order(reads, customer, purchase_id)).status is OrderStatus.CANCELLED
+    assert await counters(engine, tea) == (5, 0, 0)
+
+
+async def test_money_that_comes_after_the_time_is_owed_back(engine, reads):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 2)), CARD)
+    payment = await paid_by_card(engine, reads, purchase_id)
+    for _ in range(2):
+        await do(engine, lambda uow: expire_unpaid(purchase_id, uow))
+    assert (await the_order(reads, customer, purchase_id)).status is OrderStatus.EXPIRED
+    assert await counters(engine, tea) == (5, 0, 0)
+    for _ in range(2):
+        await do(engine, lambda uow: settle_payment(says(payment, captured=True), uow))
+    mine = [due.amount.minor for due in await payments.due_refunds(reads, 1000) if due.gateway_ref == f"ref-{payment.id}"]
+    assert mine == [payment.amount.minor]
+
+
+async def test_a_rejected_order_of_two_gives_its_own_share_back(engine, reads):
+    grocer, baker = await shop(engine, delivery_minor=3000), await shop(engine)
+    tea, bread = await listing(engine, grocer, 5), await listing(engine, baker, 5)
+    customer = await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 1), (bread, 1)), CARD)
+    payment = await paid_by_card(engine, reads, purchase_id)
+    await do(engine, lambda uow: settle_payment(says(payment, captured=True), uow))
+    found = {order.store_id: order for order in await orders.orders_of_purchases(reads, customer, [purchase_id])}
+    reject = RejectOrder(found[grocer.store_id].id, ReasonCode.OUT_OF_STOCK, "no tea")
+    await do(engine, lambda uow: reject_order(reject, grocer.owner, uow))
+    assert await payment_of(reads, purchase_id) == (PaymentStatus.PARTLY_REFUNDED, 8000)
+    assert await counters(engine, tea) == (5, 0, 0)
+    cancel = CancelOrder(found[baker.store_id].id, ReasonCode.CUSTOMER_ASKED, None)
+    await do(engine, lambda uow: cancel_order(cancel, customer, uow))
+    assert await payment_of(reads, purchase_id) == (PaymentStatus.REFUNDED, 13000)
+    assert isinstance(await refused(do(engine, lambda uow: cancel_order(cancel, customer, uow))), WrongState)
+
+
+async def test_cash_is_void_when_every_order_has_ended(engine, reads):
+    tea, customer = await listing(engine, await shop(engine), 5), await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 1)))
+    order = await the_order(reads, customer, purchase_id)
+    for _ in range(2):
+        await do(engine, lambda uow: expire_order(order.id, uow))
+    assert (await the_order(reads, customer, purchase_id)).status is OrderStatus.EXPIRED
+    assert await payment_of(reads, purchase_id) == (PaymentStatus.VOIDED, 0)
+
+
+async def test_accept_and_cancel_at_once_have_one_winner(engine, reads):
+    town = await shop(engine)
+    tea = await listing(engine, town, 100)
+    for _ in range(10):
+        customer = await account(engine)
+        purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 1)))
+        order = await the_order(reads, customer, purchase_id)
+        accept = do(engine, lambda uow, id=order.id: accept_order(AcceptOrder(id, 10), town.owner, uow))
+        cancel = do(
+            engine, lambda uow, id=order.id, c=customer: cancel_order(CancelOrder(id, ReasonCode.CUSTOMER_ASKED, None), c, uow)
+        )
+        answers = await asyncio.gather(accept, cancel, return_exceptions=True)
+        assert sum(isinstance(answer, Refused) for answer in answers) == 1, answers
+        history = [event.status for event in await orders.history_of(reads, [order.id])]
+        assert history in ([OrderStatus.PLACED, OrderStatus.ACCEPTED], [OrderStatus.PLACED, OrderStatus.CANCELLED])
+    assert [one for one in await ledger.discrepancies(reads) if one.listing_id == tea] == []
+
+
+async def test_a_strangers_order_is_not_there(engine, reads):
+    town = await shop(engine)
+    tea, customer = await listing(engine, town, 5), await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 1)))
+    order = await the_order(reads, customer, purchase_id)
+    for stranger in (await account(engine), (await shop(engine)).owner):
+        assert await orders.orders_by_id(reads, stranger, [order.id]) == []
+        cancel = CancelOrder(order.id, ReasonCode.OTHER, None)
+        assert isinstance(await refused(do(engine, lambda uow, c=cancel, s=stranger: cancel_order(c, s, uow))), NotFound)
+    assert isinstance(await refused(do(engine, lambda uow: accept_order(AcceptOrder(new_id(), None), town.owner, uow))), NotFound)
