@@ -16,6 +16,7 @@ from domain.positions import Position, eta
 from domain.refusals import not_found
 from resolvers.context import Context
 from resolvers.delivery import position_of
+from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Guard, Snapshot, follow
 from subscriptions.hub import Hub
 from subscriptions.mailboxes import Values
@@ -57,7 +58,7 @@ def rider_offers(context: Context, hub: Hub, after: str | None = None) -> AsyncG
         return [replace(by_id[move.offer_id], status=move.status, version=move.version) for move in moves if move.offer_id in by_id]
 
     async def allowed() -> bool:
-        return await rows.rider_by_id(context.reads, context.actor, rider_id) is not None
+        return await signed_in(context) and await rows.rider_by_id(context.reads, context.actor, rider_id) is not None
 
     feed = Feed(
         name="riderOffers",
@@ -77,10 +78,13 @@ async def rider_position(context: Context, hub: Hub, order_id: UUID) -> AsyncGen
     Follows the order when it gets another rider. Refuses NotFound with the first frame.
     """
 
-    async def allowed() -> bool:
+    async def theirs() -> bool:
         return bool(await orders.orders_by_id(context.reads, context.actor, [order_id]))
 
-    if not await allowed():
+    async def allowed() -> bool:
+        return await signed_in(context) and await theirs()
+
+    if not await theirs():
         raise not_found("order")
     guard = Guard(allowed)
     rider_id: UUID | None = None
