@@ -74,6 +74,64 @@ def seed(chain: Annotated[bool, typer.Option("--chain", help="A chain of 134 sto
     run(load(), chain)
 
 
+user_app = typer.Typer(help="People who sign in.", no_args_is_help=True, rich_markup_mode=None)
+merchant_app = typer.Typer(help="Businesses and their stores.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(user_app, name="user")
+app.add_typer(merchant_app, name="merchant")
+
+
+@user_app.command("add")
+def add_user(
+    name: Annotated[str, typer.Option(help="As others see it.")],
+    phone: Annotated[str, typer.Option(help="The login: +919876543210.")],
+    email: Annotated[str | None, typer.Option(help="Another login.")] = None,
+    password: Annotated[
+        str | None, typer.Option(help="Or `-`: read from standard input. Without one they sign in with a code.")
+    ] = None,
+    to: Annotated[str, typer.Option("--app", help="customer, merchant, rider or support.")] = "customer",
+    merchant: Annotated[str | None, typer.Option(help="The slug of the merchant they work for.")] = None,
+    role: Annotated[str | None, typer.Option(help="There: owner, manager or clerk.", show_default="owner")] = None,
+    store: Annotated[list[str] | None, typer.Option(help="The slug of a clerk's store; once for each.")] = None,
+) -> None:
+    """Add a person, or grant more to one who is there."""
+    from terminal.accounts import NewUser
+    from terminal.accounts import add_user as run
+    from terminal.desk import at_desk
+
+    asked = NewUser(name, phone, email, password, "merchant" if merchant else to, merchant, role, store or ())
+    at_desk(lambda desk: run(asked, desk))
+
+
+@merchant_app.command("add")
+def add_merchant(
+    name: Annotated[str, typer.Option(help="The business.")],
+    store: Annotated[str, typer.Option(help="A place it sells from.")],
+    city: Annotated[str, typer.Option()],
+    lat: Annotated[float, typer.Option(help="Degrees, WGS 84.")],
+    lng: Annotated[float, typer.Option(help="Degrees, WGS 84.")],
+    owner: Annotated[str | None, typer.Option(help="The phone of who runs it.")] = None,
+    hours: Annotated[str | None, typer.Option(help="Every day, as 07:00-23:00.", show_default="all day")] = None,
+) -> None:
+    """Add a business with a store, or one more store of it."""
+    from terminal.accounts import NewMerchant
+    from terminal.accounts import add_merchant as run
+    from terminal.desk import at_desk
+
+    at_desk(lambda desk: run(NewMerchant(name, store, city, lat, lng, owner, hours), desk))
+
+
+@app.command()
+def token(
+    login: Annotated[str, typer.Argument(help="A phone or an e-mail address.")],
+    to: Annotated[str, typer.Option("--app", help="customer, merchant, rider or support.")] = "customer",
+) -> None:
+    """Print an access token of ten minutes, for trying things out. Not in production."""
+    from terminal.accounts import print_token
+    from terminal.desk import at_desk
+
+    at_desk(lambda desk: print_token(login, to, desk))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,

@@ -224,6 +224,20 @@ async def merchants_by_id(reads: Reads, merchant_ids: Sequence[UUID]) -> list[Me
     return [Merchant(row.id, row.name) for row in rows]
 
 
+async def merchant_by_slug(reads: Reads, slug: str) -> Merchant | None:
+    row = await reads.one(select(merchant.c.id, merchant.c.name).where(merchant.c.slug == slug))
+    return Merchant(row.id, row.name) if row else None
+
+
+async def merchant_slugs(reads: Reads, first: int) -> list[str]:
+    return [row.slug for row in await reads.rows(select(merchant.c.slug).order_by(merchant.c.slug).limit(first))]
+
+
+async def store_slugs(reads: Reads, first: int) -> list[str]:
+    """Of stores that are not archived."""
+    return [row.slug for row in await reads.rows(select(s.slug).where(s.archived_at.is_(None)).order_by(s.slug).limit(first))]
+
+
 async def own_merchants(reads: Reads, actor: Actor, merchant_id: UUID | None = None) -> list[Merchant]:
     """Those the actor is a member of, or that one of them; of no more than two."""
     mine = select(merchant.c.id, merchant.c.name).where(merchant.c.id.in_(merchants_of(actor)))
