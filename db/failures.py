@@ -51,11 +51,11 @@ class SqlFailures:
         )
         return [Failure(*row) for row in added]
 
-    async def open_of(self, payload_ids: Collection[UUID], kind: FailureKind) -> set[tuple[UUID, str]]:
+    async def unsettled(self, payload_ids: Collection[UUID]) -> list[Failure]:
         found = await self._connection.execute(
-            select(f.payload_id, f.message).where(f.payload_id.in_(payload_ids), f.kind == kind, f.state.in_(UNSETTLED))
+            select(*FAILURE).where(f.payload_id.in_(payload_ids), f.state.in_(UNSETTLED)).order_by(f.id)
         )
-        return {(row.payload_id, row.message) for row in found}
+        return [Failure(*row) for row in found]
 
     async def settle(self, instruction_ids: Collection[UUID]) -> list[Failure]:
         return await self._change(f.instruction_id.in_(instruction_ids), f.state.in_(UNSETTLED), state=FailureState.RESOLVED)

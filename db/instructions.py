@@ -32,9 +32,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.arrays import rows
 from db.columns import TIME
 from db.ids import new_id
-from db.tables import instruction, mapping, payload, source, told
-from domain.instructions import Command, Stage
-from domain.intake import APPROVAL, EntityKind, InstructionState, PayloadState, Source
+from db.tables import instruction, listing, mapping, payload, source, told, variant
+from domain.applying import BY_SKU, LISTING
+from domain.instructions import Command, Stage, UpdateStockLevel
+from domain.intake import APPROVAL, JUDGEMENT, EntityKind, InstructionState, PayloadState, Source
 from domain.queue import Group, Instruction, Origin, Outcome, Told
 
 i, p, t = instruction.c, payload.c, told.c
@@ -69,9 +70,17 @@ def _instruction(row: Row[*tuple[Any, ...]]) -> Instruction:
 class SqlInstructions:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self._unsettled: set[UUID] = set()
 
     async def add(
-        self, payload_id: UUID, source: Source, commands: Sequence[Command], received_at: datetime, *, waits_for: str | None
+        self,
+        payload_id: UUID,
+        source: Source,
+        commands: Sequence[Command],
+        received_at: datetime,
+        *,
+        waits_for: str | None,
+        after: int = 0,
     ) -> None:
         state = WAITING if waits_for is None else PARKED
         for start in range(0, len(commands), ROWS_AT_ONCE):
@@ -80,7 +89,7 @@ class SqlInstructions:
             one = rows(
                 "one",
                 id=(Uuid(), [new_id() for _ in some]),
-                ordinal=(Integer(), range(start, start + len(some))),
+                ordinal=(Integer(), range(after + start, after + start + len(some))),
                 command=(Text(), [type(command).__name__ for command in some]),
                 entity=(Text(), [command.entity for command in some]),
                 stage=(Integer(), [int(command.stage) for command in some]),
@@ -108,6 +117,8 @@ class SqlInstructions:
                     include_defaults=False,
                 )
             )
+        if commands:
+            self._touched([payload_id])
 
     # ------------------------------------------------------------ claiming
 
@@ -168,7 +179,7 @@ class SqlInstructions:
         return Group(Origin(*row, stores={store.external_id: store.id for store in stores}), instructions)
 
     async def park_followers(self, source_id: UUID) -> int:
-        before = (
+        first = (
             select(earlier.c.waits_for)
             .where(
                 earlier.c.source_id == i.source_id,
@@ -181,18 +192,22 @@ class SqlInstructions:
             .limit(1)
             .scalar_subquery()
         )
-        waiting = (
-            select(i.id, before.label("waits_for")).where(DUE, i.source_id == source_id).with_for_update(skip_locked=True)
-        ).cte("waiting")
+        # Nearly always there is none: who is behind another worker's hand is only looked at.
+        behind = (
+            select(i.id, first.label("waits_for"))
+            .where(DUE, i.source_id == source_id, first.is_not(None))
+            .with_for_update(skip_locked=True)
+            .cte("behind")
+        )
         done = await self._connection.execute(
             update(instruction)
-            .where(i.id == waiting.c.id, waiting.c.waits_for.is_not(None))
-            .values(state=PARKED, waits_for=waiting.c.waits_for)
+            .where(i.id == behind.c.id)
+            .values(state=PARKED, waits_for=behind.c.waits_for)
             .returning(i.payload_id)
         )
-        payload_ids = list(done.scalars())
-        await self.settle_payloads(payload_ids)
-        return len(payload_ids)
+        parked = self._touched(done.scalars())
+        await self.settle()
+        return parked
 
     # ------------------------------------------------------------ what became of them
 
@@ -212,7 +227,7 @@ class SqlInstructions:
             .values(state=by.c.state, waits_for=by.c.waits_for, done_at=case((waits, None), else_=func.clock_timestamp()))
             .returning(i.payload_id)
         )
-        await self.settle_payloads(set(done.scalars()))
+        self._touched(done.scalars())
 
     async def put_off(self, instruction_id: UUID, seconds: float) -> None:
         await self._connection.execute(
@@ -221,9 +236,15 @@ class SqlInstructions:
             .values(attempts=i.attempts + 1, next_at=func.clock_timestamp() + timedelta(seconds=seconds))
         )
 
-    async def settle_payloads(self, payload_ids: Collection[UUID]) -> None:
+    def _touched(self, payload_ids: Iterable[UUID]) -> int:
+        ids = list(payload_ids)
+        self._unsettled.update(ids)
+        return len(ids)
+
+    async def settle(self) -> None:
         """Whoever comes second sees what the first has done: the rows are locked before their instructions are read."""
-        ids = sorted(set(payload_ids))
+        ids = sorted(self._unsettled)
+        self._unsettled.clear()
         if not ids:
             return
         await self._connection.execute(select(p.id).where(p.id.in_(ids)).order_by(p.id).with_for_update())
@@ -262,6 +283,28 @@ class SqlInstructions:
     async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
         return await self._wait_again(i.merchant_id == merchant_id, i.state == PARKED, i.waits_for.in_(sorted(set(appeared))))
 
+    async def wake_resolved(self) -> int:
+        kind, name = func.split_part(i.waits_for, ":", 1), func.substr(i.waits_for, func.strpos(i.waits_for, ":") + 1)
+        item_of = and_(kind == EntityKind.VARIANT.value, i.command == UpdateStockLevel.__name__)
+        m, v, s, li = mapping.c, variant.c, source.c, listing.c
+        mapped = exists().where(m.source_id == i.source_id, m.external_id == name, cast(m.kind, Text) == kind)
+        product = exists().where(m.source_id == i.source_id, m.external_id == name, m.kind == EntityKind.PRODUCT)
+        store = exists().where(m.source_id == i.source_id, m.kind == EntityKind.STORE)
+        by_sku = exists().where(s.id == i.source_id, s.family.in_(BY_SKU), v.merchant_id == i.merchant_id, v.sku == name)
+        place = func.split_part(name, "@", 1), func.split_part(name, "@", 2)
+        listed = exists().where(li.store_id == cast(place[1], Uuid), li.variant_id == cast(place[0], Uuid))
+        items = [EntityKind.VARIANT.value, EntityKind.PRODUCT.value]
+        there = case(
+            (kind == LISTING, listed),
+            (kind == i.waits_for, store),
+            else_=or_(mapped, and_(item_of, product), and_(kind.in_(items), by_sku)),
+        )
+        return await self._wait_again(i.state == PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
+
+    async def counts(self, payload_id: UUID) -> dict[InstructionState, int]:
+        found = await self._connection.execute(select(i.state, func.count()).where(i.payload_id == payload_id).group_by(i.state))
+        return {row[0]: row[1] for row in found}
+
     async def _wait_again(self, *which: ColumnElement[bool]) -> int:
         # In id order, as everybody locks them.
         mine = select(i.id).where(*which).order_by(i.id).with_for_update().cte("mine")
@@ -271,15 +314,13 @@ class SqlInstructions:
             .values(state=WAITING, waits_for=None, attempts=0, next_at=func.clock_timestamp(), done_at=None)
             .returning(i.payload_id)
         )
-        payload_ids = list(done.scalars())
-        await self.settle_payloads(payload_ids)
-        return len(payload_ids)
+        return self._touched(done.scalars())
 
     async def approve_later(self, payload_id: UUID, waits_for: str, becomes: str) -> None:
         await self._connection.execute(
             update(instruction).where(i.payload_id == payload_id, i.waits_for == waits_for).values(waits_for=becomes)
         )
-        await self.settle_payloads([payload_id])
+        self._touched([payload_id])
 
     # ------------------------------------------------------------ old news and new
 

@@ -1,22 +1,36 @@
 """Sources: who may know of one, how a call finds its own, what its ids mean."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Text, Uuid, exists, false, func, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, Text, Uuid, and_, exists, false, func, literal, or_, select, true, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import rows
 from db.identity import merchants_of
 from db.reads import Reads
-from db.tables import category, mapping, merchant, modifier, payload, product, source, source_secret, store, variant
-from domain.identity import Actor, ActorKind, MerchantRole
+from db.tables import (
+    category,
+    listing,
+    mapping,
+    merchant,
+    modifier,
+    payload,
+    product,
+    source,
+    source_secret,
+    stock_level,
+    store,
+    variant,
+)
+from domain.identity import Actor, ActorKind, MerchantRole, Seals
 from domain.intake import EntityKind, Family, PayloadState, Proof
 from domain.intake import Source as Known
+from domain.judgement import Standing
 from domain.sources import LockedSource, NewSecret, NewSource
 
 s, secret, m = source.c, source_secret.c, mapping.c
@@ -106,10 +120,65 @@ class SqlSources:
             )
         )
 
+    async def mapped(self, source_id: UUID, kind: EntityKind, external_ids: Collection[str]) -> dict[str, UUID]:
+        if not external_ids:
+            return {}
+        asked = rows("asked", external_id=(Text(), sorted(set(external_ids)))).c
+        found = await self._connection.execute(
+            select(m.external_id, m.id).where(m.source_id == source_id, m.kind == kind, m.external_id == asked.external_id)
+        )
+        return {row.external_id: row.id for row in found}
+
+    async def all_mapped(self, source_id: UUID, kind: EntityKind) -> dict[str, UUID]:
+        found = await self._connection.execute(select(m.external_id, m.id).where(m.source_id == source_id, m.kind == kind))
+        return {row.external_id: row.id for row in found}
+
+    async def listed(self, places: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], UUID]:
+        asked = _places(places)
+        found = await self._connection.execute(
+            select(listing.c.id, asked.store_id, asked.of).where(
+                listing.c.store_id == asked.store_id, listing.c.variant_id == asked.of
+            )
+        )
+        return {(row.store_id, row.of): row.id for row in found}
+
+    async def listed_products(self, places: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], list[tuple[UUID, UUID]]]:
+        asked = _places(places)
+        found = await self._connection.execute(
+            select(listing.c.id, listing.c.variant_id, asked.store_id, asked.of).where(
+                listing.c.store_id == asked.store_id, listing.c.product_id == asked.of
+            )
+        )
+        listed: dict[tuple[UUID, UUID], list[tuple[UUID, UUID]]] = {}
+        for row in found:
+            listed.setdefault((row.store_id, row.of), []).append((row.variant_id, row.id))
+        return listed
+
+    async def standing(self, source_id: UUID, store_id: UUID) -> list[Standing]:
+        li, level, item = listing.c, stock_level.c, mapping.alias("item")
+        sellable = and_(~level.off, or_(~level.tracked, level.on_hand - level.held - level.allocated - level.buffer > 0))
+        found = await self._connection.execute(
+            select(m.external_id, item.c.external_id, li.price_minor, sellable)
+            .join_from(mapping, listing, li.variant_id == m.id)
+            .join(stock_level, level.listing_id == li.id)
+            .join(
+                item,
+                and_(item.c.source_id == m.source_id, item.c.kind == EntityKind.PRODUCT, item.c.id == li.product_id),
+                isouter=True,
+            )
+            .where(m.source_id == source_id, m.kind == EntityKind.VARIANT, li.store_id == store_id, li.active)
+        )
+        return [Standing(*row) for row in found]
+
     async def store_of_slug(self, slug: str) -> tuple[UUID, UUID] | None:
         found = await self._connection.execute(select(store.c.id, store.c.merchant_id).where(store.c.slug == slug))
         row = found.one_or_none()
         return (row.id, row.merchant_id) if row else None
+
+
+def _places(places: Collection[tuple[UUID, UUID]]) -> Any:
+    inorder = sorted(set(places))
+    return rows("asked", store_id=(Uuid(), [place[0] for place in inorder]), of=(Uuid(), [place[1] for place in inorder])).c
 
 
 # ---------------------------------------------------------------- for the doors
@@ -121,13 +190,16 @@ class Registered:
 
     source: Known
     sealed: Sequence[bytes] = field(repr=False)
-    token_only: bool = False
+
+    def opened(self, seals: Seals) -> Known:
+        """Refuses Unavailable where none of our keys opens a secret."""
+        return replace(self.source, secrets=tuple(map(seals.open, self.sealed)))
 
 
 LIVE_SECRET = or_(secret.not_after.is_(None), secret.not_after > func.clock_timestamp())
 
 
-def _registered() -> Select[Any]:
+def _registered(*, enabled: bool = True) -> Select[Any]:
     stores = (
         select(func.jsonb_object_agg(m.external_id, store.c.time_zone))
         .join_from(mapping, store, store.c.id == m.id)
@@ -148,7 +220,7 @@ def _registered() -> Select[Any]:
         s.last_seen_at,
         stores.label("stores"),
         sealed.label("sealed"),
-    ).where(s.enabled)
+    ).where(s.enabled if enabled else true())
 
 
 def _known(row: Row[Any] | None) -> Registered | None:
@@ -173,6 +245,13 @@ async def by_token(reads: Reads, provider: str, token_hash: bytes) -> Registered
 
 async def by_id(reads: Reads, provider: str, source_id: UUID) -> Registered | None:
     return _known(await reads.one(_registered().where(s.provider == provider, s.id == source_id)))
+
+
+async def any_by_id(reads: Reads, source_id: UUID) -> Known:
+    """Whether it is enabled or not: what it sent before is still to be read."""
+    found = _known(await reads.one(_registered(enabled=False).where(s.id == source_id)))
+    assert found is not None
+    return found.source
 
 
 async def store_of(reads: Reads, source_id: UUID, external_id: str | None) -> UUID | None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db.addresses import SqlAddresses
 from db.audit import SqlAudit
 from db.cart import SqlCarts
+from db.choices import SqlChoices
 from db.delivery import SqlDeliveries
 from db.dispatch import SqlOffers
 from db.events import SqlEventLog
@@ -35,6 +36,7 @@ from domain.addresses import AddressStore
 from domain.audit import AuditLog
 from domain.cart import CartStore
 from domain.catalog import CatalogStore
+from domain.choices import ChoiceStore
 from domain.delivery import DeliveryStore
 from domain.dispatch import OfferStore
 from domain.events import EventLog
@@ -73,6 +75,7 @@ class SqlUnitOfWork:
     payments: PaymentStore
     merchants: MerchantStore
     catalog: CatalogStore
+    choices: ChoiceStore
     stock: StockStore
     events: EventLog
     identity: IdentityStore
@@ -127,6 +130,7 @@ async def unit_of_work(
             payments=SqlPayments(connection),
             merchants=SqlMerchants(connection),
             catalog=SqlCatalog(connection),
+            choices=SqlChoices(connection),
             stock=SqlStock(connection),
             events=events,
             identity=SqlIdentity(connection),

@@ -94,8 +94,8 @@ class Failed:
 class FailureStore(Protocol):
     async def add(self, failures: Sequence[NewFailure]) -> Sequence[Failure]: ...
 
-    async def open_of(self, payload_ids: Collection[UUID], kind: FailureKind) -> Collection[tuple[UUID, str]]:
-        """(payload id, message) of those that are OPEN or ACKNOWLEDGED."""
+    async def unsettled(self, payload_ids: Collection[UUID]) -> Sequence[Failure]:
+        """Those of these payloads, and of their instructions, that are OPEN or ACKNOWLEDGED."""
 
     async def settle(self, instruction_ids: Collection[UUID]) -> Sequence[Failure]:
         """What was wrong with instructions that have since been carried out is RESOLVED."""
@@ -114,11 +114,16 @@ class FailureStore(Protocol):
 
 async def fail(uow: "UnitOfWork", *failures: NewFailure) -> None:
     if failures:
-        await uow.events.add(*map(FailureChanged, await uow.failures.add(failures)))
+        await _tell(await uow.failures.add(failures), uow)
+
+
+async def _tell(failures: Sequence[Failure], uow: "UnitOfWork") -> None:
+    causes = {failure.id: f"instruction:{failure.instruction_id}" for failure in failures if failure.instruction_id}
+    await uow.events.add(*map(FailureChanged, failures), causes=causes or None)
 
 
 async def settle(instruction_ids: Collection[UUID], uow: "UnitOfWork") -> None:
-    await uow.events.add(*map(FailureChanged, await uow.failures.settle(instruction_ids)))
+    await _tell(await uow.failures.settle(instruction_ids), uow)
 
 
 async def settle_payload(payload_id: UUID, uow: "UnitOfWork") -> None:
@@ -156,6 +161,7 @@ async def _replay(found: Sequence[Failed], uow: "UnitOfWork") -> None:
     for payload_id in sorted(approved):
         await uow.instructions.release(payload_id, APPROVAL)
     whole = {failed.failure.payload_id for failed in found if failed.failure.instruction_id is None} - approved
+    await uow.instructions.settle()
     for payload_id in sorted(whole):
         await uow.payloads.translate_again(payload_id)
     await uow.events.add(*map(FailureChanged, await uow.failures.replayed([failure.id for failure in again])))

@@ -1,6 +1,6 @@
 """What providers tell us: a call as it came, and what it is found to say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -134,6 +134,7 @@ class Inbound(Protocol):
     proof: Proof
     doors: Mapping[str, str]  # what follows the source in the path -> the door's name
     endpoints: Mapping[str, str]  # the door's name as people are told it -> what follows the source in the path
+    questions: Collection[str]  # doors that may be asked with GET
 
     def verify(self, call: Call, source: Source) -> None:
         """Over the raw bytes. Refuses Unauthenticated."""

@@ -84,9 +84,16 @@ class Told:
 
 class InstructionStore(Protocol):
     async def add(
-        self, payload_id: UUID, source: Source, commands: Sequence[Command], received_at: datetime, *, waits_for: str | None
+        self,
+        payload_id: UUID,
+        source: Source,
+        commands: Sequence[Command],
+        received_at: datetime,
+        *,
+        waits_for: str | None,
+        after: int = 0,
     ) -> None:
-        """In this order. With `waits_for` they are parked until it comes."""
+        """In this order, after so many there are. With `waits_for` they are parked until it comes."""
 
     async def sources_waiting(self) -> Sequence[UUID]:
         """Sources that have something to carry out by now."""
@@ -105,8 +112,12 @@ class InstructionStore(Protocol):
     async def put_off(self, instruction_id: UUID, seconds: float) -> None:
         """One attempt more, later."""
 
-    async def settle_payloads(self, payload_ids: Collection[UUID]) -> None:
-        """What has become of their instructions: their state, and the stage they have come to."""
+    async def settle(self) -> None:
+        """Once, at the end of a transaction that has changed what has become of instructions: their payloads follow, each in
+        its state and at the stage it has come to."""
+
+    async def wake_resolved(self) -> int:
+        """What waits for something that is there by now: one that appeared just while it was being parked, or by another way."""
 
     async def park_followers(self, source_id: UUID) -> int:
         """What comes after a parked instruction of its entity waits for the same."""
@@ -116,6 +127,8 @@ class InstructionStore(Protocol):
 
     async def release(self, payload_id: UUID, waits_for: str) -> None:
         """The payload's instructions that waited for this wait no longer."""
+
+    async def counts(self, payload_id: UUID) -> Mapping[InstructionState, int]: ...
 
     async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
         """The merchant's instructions that waited for what has now appeared wait their turn again."""

@@ -1,6 +1,6 @@
 """A provider's connection to a merchant: its secrets, and which of its ids are which of ours."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -13,8 +13,10 @@ from domain.refusals import not_found
 from domain.texts import line
 
 if TYPE_CHECKING:
+    from domain.judgement import Standing
     from domain.unit_of_work import UnitOfWork
 
+Place = tuple[UUID, UUID]  # a store, and what it may sell
 GRACE = timedelta(hours=24)  # so long an older secret is good beside a new one
 LIVE_SECRETS = 5
 
@@ -67,6 +69,21 @@ class SourceStore(Protocol):
     async def map(self, source: LockedSource, kind: EntityKind, ids: Sequence[tuple[str, UUID]]) -> None:
         """An external id that was mapped before means this from now on."""
 
+    async def mapped(self, source_id: UUID, kind: EntityKind, external_ids: Collection[str]) -> Mapping[str, UUID]: ...
+
+    async def all_mapped(self, source_id: UUID, kind: EntityKind) -> Mapping[str, UUID]: ...
+
+    async def listed(self, places: Collection[Place]) -> Mapping[Place, UUID]:
+        """(store id, variant id) -> listing id."""
+
+    async def listed_products(
+        self, places: Collection[tuple[UUID, UUID]]
+    ) -> Mapping[tuple[UUID, UUID], Sequence[tuple[UUID, UUID]]]:
+        """(store id, product id) -> (variant id, listing id) of each of its listings there."""
+
+    async def standing(self, source_id: UUID, store_id: UUID) -> Sequence["Standing"]:
+        """What the store shows of what this source has told of."""
+
     async def store_of_slug(self, slug: str) -> tuple[UUID, UUID] | None:
         """(store id, merchant id)"""
 
@@ -107,6 +124,15 @@ class MapExternalId:
 
 
 EXTERNAL_ID_CHARACTERS = 200
+ANY_STORE = EntityKind.STORE.value  # what waits for whichever store the source will be mapped to
+_ITEMS = (EntityKind.PRODUCT, EntityKind.VARIANT)
+
+
+def appeared(kind: EntityKind, external_ids: Iterable[str]) -> list[str]:
+    """What may have waited for these. A till's item is a product or a variant: who waits for one asks for either."""
+    kinds = _ITEMS if kind in _ITEMS else (kind,)
+    names = [named(one, external_id) for external_id in external_ids for one in kinds]
+    return [*names, ANY_STORE] if kind is EntityKind.STORE else names
 
 
 async def map_external_id(command: MapExternalId, actor: Actor, uow: "UnitOfWork") -> None:
@@ -118,6 +144,7 @@ async def map_external_id(command: MapExternalId, actor: Actor, uow: "UnitOfWork
     if not await uow.sources.owned(source.merchant_id, command.kind, command.id):
         raise not_found(command.kind.value.lower())
     await uow.sources.map(source, command.kind, [(external_id, command.id)])
-    await uow.instructions.wake(source.merchant_id, [named(command.kind, external_id)])
+    await uow.instructions.wake(source.merchant_id, appeared(command.kind, [external_id]))
+    await uow.instructions.settle()
     detail = f"{named(command.kind, external_id)} is {command.id}"
     await uow.audit.write(actor, "mapExternalId", command.source_id, source.merchant_id, detail)

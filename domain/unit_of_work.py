@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from domain.audit import AuditLog
     from domain.cart import CartStore
     from domain.catalog import CatalogStore
+    from domain.choices import ChoiceStore
     from domain.delivery import DeliveryStore
     from domain.dispatch import OfferStore
     from domain.events import EventLog
@@ -48,6 +49,7 @@ class UnitOfWork(Protocol):
     payments: "PaymentStore"
     merchants: "MerchantStore"
     catalog: "CatalogStore"
+    choices: "ChoiceStore"
     stock: "StockStore"
     events: "EventLog"
     identity: "IdentityStore"

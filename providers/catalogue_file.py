@@ -25,6 +25,7 @@ class CatalogueFile:
     provider, family, proof = "catalogue_file", Family.SELLER, Proof.TOKEN
     endpoints: Mapping[str, str] = {"import": "import"}
     doors: Mapping[str, str] = {"import": "import"}
+    questions: frozenset[str] = frozenset()
 
     def verify(self, call: Call, source: Source) -> None:
         """The URL's token has said it."""

@@ -48,6 +48,7 @@ class Petpooja:
         "update_store_status": STATUS,
         "webhooks/get-store-status": ASKED,
     }
+    questions = frozenset({ASKED})
 
     def verify(self, call: Call, source: Source) -> None:
         """A source that is mapped to no outlet yet takes any: what it says waits for the mapping."""

@@ -32,6 +32,7 @@ class Wms:
         name: f"webhooks/{name}" for name in ("stock", "receiving", "returns", "transfers", "shortages")
     }
     doors: Mapping[str, str] = {path: door for door, path in endpoints.items()}
+    questions: frozenset[str] = frozenset()
 
     def verify(self, call: Call, source: Source) -> None:
         signatures.verify(source.secrets, call.headers, call.body, call.received_at)

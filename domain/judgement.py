@@ -1,0 +1,80 @@
+"""A whole push is judged before any of it runs: a truncated file must not empty a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from domain.instructions import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
+from domain.queue import Group
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+MOST_REMOVED = Fraction(30, 100)
+MOST_MOVED = Fraction(1, 2)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A listing that the store shows now and this source has told of, by the source's ids."""
+
+    variant: str
+    item: str | None
+    price_minor: int
+    sellable: bool
+
+
+async def judge(group: Group, uow: "UnitOfWork") -> str | None:
+    """Why it must not run unseen, or None. A store nobody has mapped has nothing to lose yet."""
+    commands = [one.command for one in group.instructions]
+    for store in {command.store for command in commands if isinstance(command, DeactivateMissing)}:
+        store_id = _store(group, store)
+        if store_id is None:
+            continue
+        standing = await uow.sources.standing(group.origin.source_id, store_id)
+        reason = too_much(standing, [command for command in commands if command.store == store])
+        if reason is not None:
+            return reason
+    return None
+
+
+def _store(group: Group, store: str | None) -> UUID | None:
+    stores = group.origin.stores
+    if store is not None:
+        return stores.get(store)
+    return next(iter(stores.values())) if len(stores) == 1 else None
+
+
+def too_much(standing: Sequence[Standing], commands: Sequence[Command]) -> str | None:
+    """Of what the store sells: more than 30 % removed, all of it made unavailable, or prices moved by more than half."""
+    if not standing:
+        return None
+    present = {id for command in commands if isinstance(command, DeactivateMissing) for id in command.present}
+    hidden = {command.variant for command in commands if isinstance(command, UpsertVariant) and not command.active}
+    staying = [one for one in standing if one.variant in present - hidden]
+    removed = len(standing) - len(staying)
+    if Fraction(removed, len(standing)) > MOST_REMOVED:
+        return f"it would remove {removed} of the {len(standing)} listings: replay this failure to approve it"
+    switched = {
+        command.id: command.available
+        for command in commands
+        if isinstance(command, UpdateStockLevel) and command.mode is StockMode.AVAILABILITY
+    }
+    counted = {
+        command.id: bool(command.quantity)
+        for command in commands
+        if isinstance(command, UpdateStockLevel) and command.mode is StockMode.ABSOLUTE
+    }
+    said = {**counted, **switched}
+    after = [said.get(one.variant, said.get(one.item or "", one.sellable)) for one in staying]
+    if any(one.sellable for one in standing) and not any(after):
+        return "it would leave nothing in stock: replay this failure to approve it"
+    prices = {command.variant: command.price_minor for command in commands if isinstance(command, UpdatePrice)}
+    before = sum(one.price_minor for one in staying if one.variant in prices)
+    moved = sum(abs(prices[one.variant] - one.price_minor) for one in staying if one.variant in prices)
+    if before and Fraction(moved, before) > MOST_MOVED:
+        percent = round(100 * moved / before)
+        return f"it would move prices by {percent} % on the whole: replay this failure to approve it"
+    return None

@@ -1,0 +1,103 @@
+"""What became of a group of instructions, and of payloads read late: written down with what went wrong."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from domain import failures
+from domain.failures import NewFailure, fail
+from domain.intake import (
+    APPROVAL,
+    JUDGEMENT,
+    FailureKind,
+    InstructionState,
+    PayloadState,
+    Reading,
+    Source,
+    Wrong,
+)
+from domain.judgement import judge
+from domain.payloads import Unread, first_stage, whole
+from domain.queue import Group, Origin, Outcome
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+DONE = frozenset({InstructionState.APPLIED, InstructionState.SUPERSEDED})
+
+
+async def settle(group: Group, outcomes: Mapping[UUID, Outcome], uow: "UnitOfWork") -> None:
+    """States, failures and events, in the transaction of the work. What was wrong and is no longer is RESOLVED."""
+    await uow.instructions.finish(outcomes)
+    done = [id for id, outcome in outcomes.items() if outcome.state in DONE]
+    if done:
+        await failures.settle(done, uow)
+    wrong = [(one, outcome) for one in group.instructions if (outcome := outcomes.get(one.id)) and outcome.kind]
+    if wrong:
+        before = await uow.failures.unsettled({one.payload_id for one, _ in wrong})
+        said = {(failure.payload_id, failure.message) for failure in before if failure.kind is FailureKind.MAPPING}
+        known = {failure.instruction_id for failure in before if failure.kind is not FailureKind.MAPPING}
+        new = []
+        for one, outcome in wrong:
+            assert outcome.kind is not None
+            # What a whole payload waits for is said once, not for each of its thousand instructions.
+            told = (one.payload_id, outcome.message)
+            if outcome.state is InstructionState.PARKED and told in said:
+                continue
+            if outcome.state is InstructionState.FAILED and one.id in known:
+                continue
+            said.add(told)
+            new.append(_failure(uow.new_id(), outcome.kind, outcome.message, one.payload_id, group.origin, one.id))
+        await fail(uow, *new)
+    await uow.instructions.settle()
+
+
+def _failure(
+    id: UUID, kind: FailureKind, message: str, payload_id: UUID, origin: Origin | Source, instruction_id: UUID | None = None
+) -> NewFailure:
+    source_id = origin.source_id if isinstance(origin, Origin) else origin.id
+    return NewFailure(id, kind, message, payload_id, origin.merchant_id, source_id, origin.provider, instruction_id)
+
+
+async def judged(payload_id: UUID, uow: "UnitOfWork") -> None:
+    """A whole push runs, or waits for somebody to approve it."""
+    group = await uow.instructions.of_payload(payload_id)
+    reason = await judge(group, uow) if group else None
+    await uow.payloads.judged(payload_id)
+    if reason is None or group is None:
+        await uow.instructions.release(payload_id, JUDGEMENT)
+    else:
+        await uow.instructions.approve_later(payload_id, JUDGEMENT, APPROVAL)
+        await fail(uow, _failure(uow.new_id(), FailureKind.VALIDATION, reason, payload_id, group.origin))
+    await uow.instructions.settle()
+
+
+async def read_late(unread: Unread, source: Source, reading: Reading, uow: "UnitOfWork") -> None:
+    """A payload that was kept before it was translated, or is replayed. What it said before is not said again."""
+    before = await uow.instructions.of_payload(unread.id)
+    said = [one.command for one in before.instructions] if before else []
+    new = [command for command in reading.commands if command not in said] if said else list(reading.commands)
+    if reading.refused:
+        state = PayloadState.FAILED
+    else:
+        state = PayloadState.ACCEPTED if new or said else PayloadState.APPLIED
+    key = reading.event_id or unread.dedupe_key
+    if key is not None and unread.dedupe_key is None and await uow.payloads.sha256_of(source.id, key) is not None:
+        key = None  # another delivery of it was accepted meanwhile
+    judge_first = whole(new)
+    await uow.payloads.translated(unread.id, state=state, judged=not judge_first, stage=first_stage(new), dedupe_key=key)
+    await uow.instructions.add(
+        unread.id, source, new, unread.received_at, waits_for=JUDGEMENT if judge_first else None, after=len(said)
+    )
+    await _told_late(unread, source, reading.wrong, uow)
+    await uow.instructions.settle()
+
+
+async def _told_late(unread: Unread, source: Source, wrong: Wrong | None, uow: "UnitOfWork") -> None:
+    before = [one for one in await uow.failures.unsettled([unread.id]) if one.instruction_id is None]
+    if wrong is not None and any(one.message == wrong.message for one in before):
+        return
+    if before:
+        await failures.settle_payload(unread.id, uow)
+    if wrong is not None:
+        await fail(uow, _failure(uow.new_id(), wrong.kind, wrong.message, unread.id, source))

@@ -1,0 +1,64 @@
+"""What one sender may take of a process: so many calls at once, so many rejected rows a minute."""
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+AT_ONCE = 8  # calls of one source with a connection in hand; others of it wait
+MOST_WAITING = 500
+MINUTE_S = 60
+REJECTED_A_MINUTE = 60
+MOST_KEYS = 10_000
+
+
+@dataclass
+class _Lane:
+    turns: asyncio.Semaphore
+    inside: int = 0
+
+
+@dataclass
+class InFlight:
+    """A source that sends a thousand calls at once takes turns with itself, not with its neighbours."""
+
+    at_once: int = AT_ONCE
+    most_waiting: int = MOST_WAITING
+    _lanes: dict[Hashable, _Lane] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def turn(self, key: Hashable) -> AsyncIterator[bool]:
+        """False: too many wait already."""
+        lane = self._lanes.setdefault(key, _Lane(asyncio.Semaphore(self.at_once)))
+        if lane.inside >= self.most_waiting:
+            yield False
+            return
+        lane.inside += 1
+        try:
+            async with lane.turns:
+                yield True
+        finally:
+            lane.inside -= 1
+            if not lane.inside:
+                self._lanes.pop(key, None)
+
+
+@dataclass
+class Budget:
+    """So many a minute for each key; what is beyond is only counted."""
+
+    a_minute: int = REJECTED_A_MINUTE
+    beyond: int = 0
+    _minute: int = -1
+    _taken: dict[Hashable, int] = field(default_factory=dict)
+
+    def take(self, key: Hashable, now_s: float) -> bool:
+        minute = int(now_s // MINUTE_S)
+        if minute != self._minute:
+            self._minute, self._taken = minute, {}
+        taken = self._taken.get(key, 0)
+        if taken >= self.a_minute or (not taken and len(self._taken) >= MOST_KEYS):
+            self.beyond += 1
+            return False
+        self._taken[key] = taken + 1
+        return True

@@ -1,0 +1,164 @@
+"""What the intake has kept is carried out: translated where that was left for later, judged, applied group by group.
+
+Any number of these run at once. A group is one transaction and its row locks are the lease: who dies in the middle leaves
+everything as it was.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from db import sources
+from db.reads import Reads
+from domain import trace
+from domain.applying import carry_out
+from domain.intake import Call, FailureKind, Inbound, translated
+from domain.queue import Group, Outcome, failed
+from domain.refusals import Kind, Refused
+from domain.settling import judged, read_late, settle
+from domain.unit_of_work import Begin
+
+log = logging.getLogger("haat.instructions")
+HINT = "intake.hint"  # "": somebody has kept a payload
+GROUP = 500
+POLL_S = 0.25  # for hints that were lost
+LOOK_AGAIN_S = 5.0  # for what appeared just while something was being parked for want of it
+ATTEMPTS = 5
+BACKOFF_S, BACKOFF_MOST_S = 0.5, 60.0
+FINAL = frozenset({Kind.INVALID_INPUT, Kind.NOT_FOUND, Kind.CONFLICT, Kind.FORBIDDEN})  # the same again would be refused again
+
+
+class Instructions:
+    def __init__(self, unit_of_work: Begin, reads: Reads, inbounds: Mapping[str, Inbound], group: int = GROUP) -> None:
+        self._unit_of_work = unit_of_work
+        self._reads = reads
+        self._inbounds = inbounds
+        self._group = group
+        self._woken = asyncio.Event()
+        self._look_again_at = 0.0
+
+    def wake(self) -> None:
+        """Something was kept."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Whatever goes wrong, the next round begins from what is in the database."""
+        while True:
+            self._woken.clear()
+            try:
+                busy = await self.once()
+            except Exception:
+                log.exception("a round was given up")
+                await asyncio.sleep(random.uniform(0.5, 1))  # noqa: S311  # so that not all come back at once
+                continue
+            if not busy:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._woken.wait()
+
+    async def drain(self) -> None:
+        """Until there is nothing to do by now."""
+        while await self.once():
+            pass
+
+    async def once(self) -> int:
+        """One round, a group of each source: none of them waits for another's flood. Returns how much was done."""
+        done = await self._translate() + await self._judge() + await self._look_again()
+        async with self._unit_of_work() as uow:
+            waiting = list(await uow.instructions.sources_waiting())
+        random.shuffle(waiting)  # workers start at different ones
+        for source_id in waiting:
+            done += await self._apply(source_id, None)
+        return done
+
+    # ------------------------------------------------------------ reading
+
+    async def _translate(self) -> int:
+        async with self._unit_of_work() as uow:
+            unread = await uow.payloads.next_untranslated()
+            if unread is None:
+                return 0
+            trace.correlation_id.set(unread.correlation_id)
+            trace.cause.set(f"payload:{unread.id}")
+            known = await sources.any_by_id(self._reads, unread.source_id)
+            inbound = self._inbounds[unread.provider]
+            query = dict(parse_qsl(unread.headers.get(":path", "").partition("?")[2], keep_blank_values=True))
+            call = Call(unread.door, unread.body, unread.headers, unread.received_at, query)
+            reading = await asyncio.to_thread(translated, inbound, call, known)
+            await read_late(unread, known, reading, uow)
+        return 1
+
+    async def _judge(self) -> int:
+        async with self._unit_of_work() as uow:
+            payload_id = await uow.payloads.next_unjudged()
+            if payload_id is None:
+                return 0
+            trace.cause.set(f"payload:{payload_id}")
+            await judged(payload_id, uow)
+        return 1
+
+    async def _look_again(self) -> int:
+        now = asyncio.get_running_loop().time()
+        if now < self._look_again_at:
+            return 0
+        self._look_again_at = now + LOOK_AGAIN_S
+        async with self._unit_of_work() as uow:
+            woken = await uow.instructions.wake_resolved()
+            await uow.instructions.settle()
+        return woken
+
+    # ------------------------------------------------------------ applying
+
+    async def _apply(self, source_id: UUID, among: Collection[UUID] | None) -> int:
+        """One group. What fails together is tried apart, so that one that cannot be done stops nobody."""
+        group: Group | None = None
+        try:
+            async with self._unit_of_work() as uow:
+                group = await uow.instructions.claim(source_id, self._group, among)
+                if group is None:
+                    return await uow.instructions.park_followers(source_id) if among is None else 0
+                outcomes = await carry_out(group, uow)
+                await settle(group, outcomes, uow)
+            return len(outcomes)
+        except Exception as error:
+            if group is None:
+                raise
+            ids = [one.id for one in group.instructions]
+            if len(ids) == 1:
+                await self._give_up(source_id, ids[0], error)
+                return 1
+            log.info("a group of %s is tried apart: %s", len(ids), type(error).__name__)
+            half = len(ids) // 2
+            await self._apply(source_id, ids[:half])
+            await self._apply(source_id, ids[half:])
+            return len(ids)
+        finally:
+            trace.correlations.set({})
+
+    async def _give_up(self, source_id: UUID, id: UUID, error: Exception) -> None:
+        """For now, or for good: what is refused stays refused; what broke is tried again, later and later, five times."""
+        async with self._unit_of_work() as uow:
+            group = await uow.instructions.claim(source_id, 1, [id])
+            if group is None:
+                return
+            (one,) = group.instructions
+            outcome = _final(error, one.attempts + 1)
+            if outcome is None:
+                wait_s = min(BACKOFF_S * 2**one.attempts, BACKOFF_MOST_S)
+                await uow.instructions.put_off(id, wait_s * random.uniform(0.5, 1))  # noqa: S311
+                log.warning("instruction %s is put off", id, exc_info=error)
+            else:
+                log.log(logging.INFO if isinstance(error, Refused) else logging.ERROR, "instruction %s failed", id, exc_info=error)
+                await settle(group, {id: outcome}, uow)
+
+
+def _final(error: Exception, attempts: int) -> Outcome | None:
+    if isinstance(error, Refused) and error.refusal.kind in FINAL:
+        return failed(error.refusal.message)
+    if attempts >= ATTEMPTS:
+        return failed(f"{type(error).__name__} after {attempts} tries", FailureKind.PROCESSING)
+    return None
