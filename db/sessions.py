@@ -1,6 +1,6 @@
 """Sessions, their refresh tokens, and one-time codes. Nothing here could be used by who reads it: all is hashed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,15 +31,15 @@ class Standing:
 GONE = Standing(False, 0)
 
 
-async def standing(reads: Reads, session_id: UUID) -> Standing:
-    """Not alive: signed out, past its time, its user banned, or the app taken from them."""
+async def standings(reads: Reads, session_ids: Collection[UUID]) -> dict[UUID, Standing]:
+    """Not alive: signed out, past its time, its user banned, or the app taken from them; and what never was."""
     granted: ColumnElement[bool] = or_(*(and_(s.app == app, granted) for app, granted in GRANTED.items()))
-    row = await reads.one(
-        select(and_(ALIVE, user.banned_at.is_(None), granted).label("alive"), user.grants)
+    found = await reads.rows(
+        select(s.id, and_(ALIVE, user.banned_at.is_(None), granted).label("alive"), user.grants)
         .join_from(session, user_account, user.id == s.user_id)
-        .where(s.id == session_id)
+        .where(s.id.in_(session_ids))
     )
-    return Standing(row.alive, row.grants) if row else GONE
+    return dict.fromkeys(session_ids, GONE) | {row.id: Standing(row.alive, row.grants) for row in found}
 
 
 class SqlSessions:

@@ -481,9 +481,9 @@ async def test_a_session_is_asked_for_once_a_second(town, mine):
     class Counting(Reads):
         asked = 0
 
-        async def one(self, statement):
+        async def rows(self, statement):
             self.asked += 1
-            return await super().one(statement)
+            return await super().rows(statement)
 
     reads, now = Counting(town.engine), 1_000.0
     known = ports(reads, sessions=Sessions(reads, lambda: now))
@@ -493,6 +493,18 @@ async def test_a_session_is_asked_for_once_a_second(town, mine):
     now += 1
     await resolve.authenticate(known, mine["accessToken"])
     assert reads.asked == 2
+
+
+async def test_of_many_sessions_those_that_are_over_are_named_in_one_statement(town, anybody, phone, mine):
+    other = await anybody(SIGN_IN, login=phone, password=PASSWORD)
+    ours = [town.ports.tokens.read(answer["accessToken"]).actor.session_id for answer in (mine, other)]
+    nobodys = uuid4()
+    assert await town.ports.sessions.ended([*ours, nobodys]) == {nobodys}
+    async with town.begin() as uow:
+        await sessions.sign_out(Actor(ActorKind.CUSTOMER, UUID(mine["viewer"]["id"]), ours[0]), uow)
+    assert await town.ports.sessions.ended([*ours, nobodys]) == {ours[0], nobodys}
+    assert not (await town.ports.sessions.standing(ours[0])).alive
+    assert await town.ports.sessions.ended([]) == set()
 
 
 async def test_a_session_is_over_at_its_time(town, anybody, mine):
