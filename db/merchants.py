@@ -54,6 +54,7 @@ from domain.merchants import (
 from domain.places import EARTH_RADIUS_M, Point
 
 s, hours, instead = store.c, store_hours.c, store_hours_exception.c
+StoreRow = Store  # what reads return and quotes decide by is one class
 NEAR_M = 50_000  # nobody looks for a store farther away
 METRES_A_DEGREE = 110_000  # of latitude, at least
 

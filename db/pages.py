@@ -2,19 +2,18 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Row, Select, and_, false, func, literal, or_, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, Subquery, and_, false, func, literal, or_, tuple_
 
 from db.reads import Reads
 from domain.refusals import Refused, invalid
 
 Node = TypeVar("Node")
-Other = TypeVar("Other")
 FIRST, MOST = 20, 50
 
 
@@ -63,20 +62,27 @@ async def page(
     reads: Reads,
     statement: Select[Any],
     sort: Sequence[By],
-    to_row: Callable[[Row[Any]], Node],
+    to_row: Callable[[Row[*tuple[Any, ...]]], Node],
     first: int | None,
     after: str | None,
     name: str = "",
+    details: Callable[[Subquery], Select[Any]] | None = None,
 ) -> Page[Node]:
     """One statement for the rows of a page and one more. `name` tells sorts of like types apart: a cursor is good for its own.
 
-    `statement` brings neither order nor limit, nor groups. Refuses InvalidInput.
+    `statement` brings neither order nor limit, nor groups. `details` reads in full what it has picked, joined to it: where a
+    row comes from many tables, these are asked for the rows of the page alone. Refuses InvalidInput.
     """
     count, start = size(first), _start(after, sort, name)
     keyed = statement.add_columns(*(by.column.label(f"key_{place}") for place, by in enumerate(sort)))
     if start is not None:
         keyed = keyed.where(_beyond(sort, start))
     keyed = keyed.order_by(*(by.column.desc() if by.descending else by.column.asc() for by in sort)).limit(count + 1)
+    if details is not None:
+        picked = keyed.subquery("picked")
+        keys = [picked.c[f"key_{place}"] for place in range(len(sort))]
+        keyed = details(picked).add_columns(*keys)
+        keyed = keyed.order_by(*(key.desc() if by.descending else key.asc() for key, by in zip(keys, sort, strict=True)))
     found = await reads.rows(keyed)
     edges = [Edge(cursor((name, *row[-len(sort) :])), to_row(row)) for row in found[:count]]
     info = PageInfo(
@@ -86,12 +92,6 @@ async def page(
         end_cursor=edges[-1].cursor if edges else None,
     )
     return Page(edges, info, statement)
-
-
-async def filled(page: Page[Node], load: Callable[[Sequence[Node]], Awaitable[Sequence[Other]]]) -> Page[Other]:
-    """The same page, each row read in full: `load` answers in the order it was asked."""
-    nodes = await load(page.nodes)
-    return Page([Edge(edge.cursor, node) for edge, node in zip(page.edges, nodes, strict=True)], page.page_info, page.whole)
 
 
 def empty(statement: Select[Any]) -> Page[Any]:

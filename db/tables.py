@@ -151,7 +151,7 @@ listing = _table(
     key("variant_id", of="variant"), text("name"), minor("price_minor"), minor("mrp_minor", null=True), minor("packaging_minor", 0),
     currency(), flag("active", True), count("max_per_order", None, null=True), version(), created(), time("updated_at", null=False),
     UniqueConstraint("store_id", "variant_id"), Index(None, "merchant_id", "id"), Index(None, "variant_id"),
-    Index(None, "store_id", "product_id"),
+    Index(None, "store_id", "product_id"), Index(None, "product_id"),
     Index("ix_listing_page", "store_id", "id", postgresql_where=sa.text("active")),
     Index("ix_listing_by_name", "store_id", "name", "id", postgresql_where=sa.text("active")),
     Index("ix_listing_by_price", "store_id", "price_minor", "id", postgresql_where=sa.text("active")),

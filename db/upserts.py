@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import rows
+from db.catalog import PRODUCT, to_product
 from db.columns import MINOR
 from db.identity import stores_of
 from db.ids import new_id
@@ -49,8 +50,7 @@ from domain.identity import Actor, ActorKind
 from domain.refusals import not_found
 
 p, v, li, group, option, link = product.c, variant.c, listing.c, modifier_group.c, modifier.c, listing_modifier_group.c
-PRODUCT = tuple(p[field.name] for field in fields(Product))  # each in the order in which its class takes them
-VARIANT = tuple(v[field.name] for field in fields(Variant))
+VARIANT = tuple(v[field.name] for field in fields(Variant))  # each in the order in which its class takes them
 LISTING = tuple(li[field.name] for field in fields(Listing))
 NOW = func.clock_timestamp()
 
@@ -64,12 +64,6 @@ def visible_to(actor: Actor) -> ColumnElement[bool]:
             return true()
         case _:
             return false()
-
-
-def to_product(row: Sequence[Any] | Row[*tuple[Any, ...]]) -> Product:
-    id, merchant_id, kind, name, description, brand, category_id, diet, images, attributes, version = row
-    told = tuple(Attribute(key, attributes[key]) for key in sorted(attributes))
-    return Product(id, merchant_id, kind, name, description, brand, category_id, diet, tuple(images), told, version)
 
 
 def _attributes(told: Iterable[Attribute]) -> dict[str, str]:

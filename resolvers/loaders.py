@@ -6,10 +6,12 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import delivery, stock
+from db import catalog, delivery, merchants, stock
+from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
 from db.reads import Reads
 from domain.identity import ANYBODY, Actor
+from domain.merchants import Merchant, Store
 from domain.stock import StockLevel
 
 Row = TypeVar("Row")
@@ -75,9 +77,61 @@ class Loaders:
         async def deliveries_of_offers(ids: list[UUID]) -> Iterable[tuple[UUID, DeliveryRow]]:
             return await delivery.deliveries_of_offers(reads, actor, ids)
 
+        async def stores(ids: list[UUID]) -> Iterable[Store]:
+            return await merchants.stores_by_id(reads, ids)
+
+        async def merchants_(ids: list[UUID]) -> Iterable[Merchant]:
+            return await merchants.merchants_by_id(reads, ids)
+
+        async def categories(ids: list[UUID]) -> Iterable[CategoryRow]:
+            return await catalog.categories_by_id(reads, ids)
+
+        async def categories_of_stores(ids: list[UUID]) -> Iterable[tuple[UUID, CategoryRow]]:
+            return await catalog.categories_of_stores(reads, ids)
+
+        async def listings(ids: list[UUID]) -> Iterable[ListingRow]:
+            return await catalog.listings_by_id(reads, ids)
+
+        async def siblings(ids: list[UUID]) -> Iterable[tuple[UUID, ListingRow]]:
+            return await catalog.siblings(reads, ids)
+
+        async def modifiers(ids: list[UUID]) -> Iterable[ModifierRow]:
+            return await catalog.modifiers_by_id(reads, ids)
+
+        async def modifier_groups(ids: list[UUID]) -> Iterable[tuple[UUID, ModifierGroupRow]]:
+            return [(group.listing_id, group) for group in await catalog.modifier_groups(reads, ids)]
+
+        async def order_lines(ids: list[UUID]) -> Iterable[tuple[UUID, OrderLineRow]]:
+            return [(line.order_id, line) for line in await orders.lines_of(reads, ids)]
+
+        async def order_history(ids: list[UUID]) -> Iterable[tuple[UUID, OrderEventRow]]:
+            return [(event.order_id, event) for event in await orders.history_of(reads, ids)]
+
+        async def orders_of_purchases(ids: list[UUID]) -> Iterable[tuple[UUID, OrderRow]]:
+            return [(order.purchase_id, order) for order in await orders.orders_of_purchases(reads, actor, ids)]
+
+        async def purchases_(ids: list[UUID]) -> Iterable[PurchaseRow]:
+            return await purchases.purchases_by_id(reads, actor, ids)
+
+        async def payments_(ids: list[UUID]) -> Iterable[PaymentRow]:
+            return await payments.payments_of(reads, ids)
+
+        self.stores = by_key(stores, lambda store: store.id)
+        self.merchants = by_key(merchants_, lambda merchant: merchant.id)
+        self.categories = by_key(categories, lambda category: category.id)
+        self.categories_of_store = all_of(categories_of_stores)
+        self.listings = by_key(listings, lambda listing: listing.id)
+        self.siblings = all_of(siblings)
+        self.modifiers = by_key(modifiers, lambda modifier: modifier.id)
+        self.modifier_groups = all_of(modifier_groups)
         self.levels = by_key(levels, lambda level: level.listing_id)
         self.delivery_of_order = first_of(deliveries_of_orders)
         self.deliveries_of_offer = all_of(deliveries_of_offers)
+        self.order_lines = all_of(order_lines)
+        self.order_history = all_of(order_history)
+        self.orders_of_purchase = all_of(orders_of_purchases)
+        self.purchases = by_key(purchases_, lambda purchase: purchase.id)
+        self.payments = by_key(payments_, lambda payment: payment.purchase_id)
 
     def forget(self) -> None:
         loaders: Iterable[DataLoader[Any, Any]] = vars(self).values()

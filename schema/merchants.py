@@ -1,0 +1,151 @@
+"""Stores, for everybody; the merchant's door, and what a store says of itself."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from db.catalog import CategoryRow, ListingRow
+from db.merchants import StoreSearch
+from db.orders import OrderFilter
+from db.pages import Page
+from domain import merchants
+from domain.catalog import ListingSort
+from domain.identity import Role
+from domain.merchants import SetStoreStatus, StoreStatus
+from domain.orders import OrderStatus
+from resolvers import catalog as selling
+from resolvers import merchants as resolve
+from resolvers import orders as bought
+from resolvers import stock as keeping
+from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
+from schema.connections import Connection
+from schema.roots import ID, Allow, Info, Node, key, of
+from schema.scalars import Point, PointInput, point
+from schema.stock import StockDetail
+
+if TYPE_CHECKING:
+    from schema.orders import OrderConnection
+
+strawberry.enum(StoreStatus)
+
+
+@strawberry.type
+class Store(Node):
+    is_type_of = of(merchants.Store)
+    slug: str
+    name: str
+    city: str
+    location: Point
+    status: StoreStatus = strawberry.field(description="CLOSED outside its hours, whatever the store says of itself")
+    opens_at: datetime | None = strawberry.field(description="Of a closed one: when it takes orders next, if known")
+    closes_at: datetime | None = strawberry.field(description="Of an open one: when its hours end, within two weeks")
+    prep_minutes: int
+
+    @strawberry.field
+    @staticmethod
+    def distance_metres(root: merchants.Store, from_: Annotated[PointInput, strawberry.argument(name="from")]) -> int:
+        """Along the great circle."""
+        return root.distance_metres(point(from_, "from"))
+
+    @strawberry.field
+    @staticmethod
+    def delivers_to(root: merchants.Store, point_: Annotated[PointInput, strawberry.argument(name="point")]) -> bool:
+        return root.delivers_to(point(point_, "point"))
+
+    @strawberry.field(graphql_type=list[Category], description="Those in which it has something to sell")
+    @staticmethod
+    async def categories(root: merchants.Store, info: Info) -> Sequence[CategoryRow]:
+        return await info.context.loaders.categories_of_store.load(root.id)
+
+    @strawberry.field(graphql_type=ListingConnection)
+    @staticmethod
+    async def listings(
+        root: merchants.Store,
+        info: Info,
+        filter: ListingFilter | None = strawberry.UNSET,
+        sort: ListingSort | None = ListingSort.RELEVANCE,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[ListingRow]:
+        by = sort or ListingSort.RELEVANCE
+        return await selling.listings(info.context, root.id, listing_filter(filter), by, first, after or None)
+
+
+@strawberry.type
+class Merchant(Node):
+    """The merchant's own door. A field of another noun reads through that noun's resolvers, its type is named lazily."""
+
+    is_type_of = of(merchants.Merchant)
+    name: str
+
+    @strawberry.field(graphql_type=list[Store], description="Those the caller may act for")
+    @staticmethod
+    async def stores(root: merchants.Merchant, info: Info) -> Sequence[merchants.Store]:
+        return await resolve.stores_of_merchant(info.context, root.id)
+
+    @strawberry.field(graphql_type=Annotated["OrderConnection", strawberry.lazy("schema.orders")], description="Newest first")
+    @staticmethod
+    async def orders(
+        root: merchants.Merchant,
+        info: Info,
+        store_id: ID | None = strawberry.UNSET,
+        status: list[OrderStatus] | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        asked = OrderFilter(status or None, key(store_id, "storeId") if store_id else None, root.id)
+        return await bought.orders(info.context, asked, first, after or None)
+
+    @strawberry.field(graphql_type=Connection[StockDetail], description="`text` finds by name, SKU or barcode")
+    @staticmethod
+    async def stock(
+        root: merchants.Merchant,
+        info: Info,
+        store_id: ID,
+        text: str | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        return await keeping.details(info.context, key(store_id, "storeId"), text or None, first, after or None)
+
+
+@strawberry.type
+class Query:
+    @strawberry.field(graphql_type=Connection[Store], extensions=[Allow(Role.PUBLIC)])
+    async def stores(
+        self,
+        info: Info,
+        near: PointInput | None = strawberry.UNSET,
+        open: bool | None = strawberry.UNSET,
+        text: str | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[merchants.Store]:
+        """With `near`: those within 50 km, the nearest first; else by name. `open`: those that take orders now, or do not."""
+        search = StoreSearch(point(near, "near") if near else None, open if isinstance(open, bool) else None, text or None)
+        return await resolve.stores(info.context, search, first, after or None)
+
+    @strawberry.field(graphql_type=Store | None, extensions=[Allow(Role.PUBLIC)])
+    async def store(
+        self, info: Info, id: ID | None = strawberry.UNSET, slug: str | None = strawberry.UNSET
+    ) -> merchants.Store | None:
+        """By one of the two."""
+        return await resolve.store(info.context, key(id) if id else None, slug or None)
+
+    @strawberry.field(graphql_type=Merchant, extensions=[Allow(Role.MERCHANT)])
+    async def merchant(self, info: Info, id: ID | None = strawberry.UNSET) -> merchants.Merchant:
+        """Without an id: the caller's only merchant, else INVALID_INPUT."""
+        return await resolve.merchant(info.context, key(id) if id else None)
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation(graphql_type=Store, extensions=[Allow(Role.MERCHANT)])
+    async def set_store_status(
+        self, info: Info, store_id: ID, status: StoreStatus, until: datetime | None = strawberry.UNSET
+    ) -> merchants.Store:
+        """What the store says of itself; with `until`, from then on OPEN again. For managers and owners."""
+        command = SetStoreStatus(key(store_id, "storeId"), status, until or None)
+        return await resolve.set_store_status(info.context, command)
