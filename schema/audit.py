@@ -40,6 +40,6 @@ class SupportAudit:
     @strawberry.field(graphql_type=AuditConnection, description="The newest first")
     @staticmethod
     async def audit(
-        info: Info, subject: ID | None = strawberry.UNSET, first: int = 20, after: str | None = strawberry.UNSET
+        info: Info, subject: ID | None = strawberry.UNSET, first: int | None = 20, after: str | None = strawberry.UNSET
     ) -> Page[audit.AuditEntry]:
         return await resolve.audit(info.context, key(subject, "subject") if subject else None, first, after or None)

@@ -88,9 +88,9 @@ class Mutation:
         return await resolve.sign_up(info.context, name, phone, password)
 
     @strawberry.mutation(graphql_type=SignInResult, extensions=[Allow(Role.PUBLIC), Answers()])
-    async def sign_in(self, info: Info, login: str, password: str, app: App = App.CUSTOMER) -> resolve.Session:
+    async def sign_in(self, info: Info, login: str, password: str, app: App | None = App.CUSTOMER) -> resolve.Session:
         """`login` is a phone or an e-mail address. Why it was refused is never told."""
-        return await resolve.sign_in(info.context, login, password, app)
+        return await resolve.sign_in(info.context, login, password, app or App.CUSTOMER)
 
     @strawberry.mutation(extensions=[Allow(Role.PUBLIC)])
     async def request_otp(self, info: Info, phone: str) -> bool:
@@ -98,9 +98,9 @@ class Mutation:
         return await resolve.request_code(info.context, phone)
 
     @strawberry.mutation(graphql_type=SignInResult, extensions=[Allow(Role.PUBLIC), Answers()])
-    async def verify_otp(self, info: Info, phone: str, code: str, app: App = App.CUSTOMER) -> resolve.Session:
+    async def verify_otp(self, info: Info, phone: str, code: str, app: App | None = App.CUSTOMER) -> resolve.Session:
         """A phone that is new here gets a customer's account."""
-        return await resolve.verify_code(info.context, phone, code, app)
+        return await resolve.verify_code(info.context, phone, code, app or App.CUSTOMER)
 
     @strawberry.mutation(graphql_type=SignInResult, extensions=[Allow(Role.PUBLIC), Answers()])
     async def refresh_session(self, info: Info, refresh_token: str) -> resolve.Session:
