@@ -18,12 +18,11 @@ def seed(settings: Settings, whole_chain: bool) -> None:
     """The town, or the chain beside it. What is there stays as it is."""
     refuse_in_production(settings)
     if not whole_chain:
-        shops = sum(len(business.shops) for business in BUSINESSES)
-        new = at_desk(with_progress("seeding the town", shops, seed_the_town), settings)
+        new, shops = at_desk(seed_the_town, settings), SHOPS
         say(f"the town is there: {shops} stores, {new} new listings; every demo password is {PASSWORD}")
         return
     business, _ = chain()
-    new = at_desk(with_progress("seeding the chain", len(business.shops), seed_the_chain), settings)
+    new = at_desk(seed_the_chain, settings)
     say(f"{business.name} is there: {len(business.shops)} stores, {new} new listings")
 
 
@@ -32,39 +31,46 @@ def refuse_in_production(settings: Settings) -> None:
         raise Problem("demo accounts have no place in production", "add real ones with ./haat user add and ./haat merchant add")
 
 
+SHOPS = sum(len(business.shops) for business in BUSINESSES)
 Told = Callable[[str, int], None]
 """After each shop: its name, and how many of its listings are new."""
 
 
-def with_progress(title: str, total: int, work: Callable[[Desk, Told], Awaitable[None]]) -> Callable[[Desk], Awaitable[int]]:
+async def with_progress(title: str, total: int, work: Callable[[Told], Awaitable[None]]) -> int:
+    """A bar where a person looks on. Returns how many listings are new."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    new = 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(title, total=total)
+
+        def told(name: str, listings: int) -> None:
+            nonlocal new
+            new += listings
+            progress.update(bar, advance=1, description=name)
+
+        await work(told)
+    return new
+
+
+async def seed_the_town(desk: Desk) -> int:
     """Returns how many listings are new."""
-
-    async def run(desk: Desk) -> int:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        new = 0
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task(title, total=total)
-
-            def told(name: str, listings: int) -> None:
-                nonlocal new
-                new += listings
-                progress.update(bar, advance=1, description=name)
-
-            await work(desk, told)
-        return new
-
-    return run
-
-
-async def seed_the_town(desk: Desk, told: Told) -> None:
     refuse_in_production(desk.settings)
-    await seed_town(await seeding(desk, told))
+
+    async def work(told: Told) -> None:
+        await seed_town(await seeding(desk, told))
+
+    return await with_progress("the town", SHOPS, work)
 
 
-async def seed_the_chain(desk: Desk, told: Told) -> None:
+async def seed_the_chain(desk: Desk) -> int:
+    """Returns how many listings are new."""
     refuse_in_production(desk.settings)
     business, cities = chain()
-    await seed_business(business, cities, await seeding(desk, told))
+
+    async def work(told: Told) -> None:
+        await seed_business(business, cities, await seeding(desk, told))
+
+    return await with_progress(business.name, len(business.shops), work)
 
 
 async def seeding(desk: Desk, told: Told) -> Seeding:

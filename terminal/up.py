@@ -20,6 +20,7 @@ from launch.redis import MEMORY, Redis, find_program
 from launch.state import Run, announce, claim, reset
 from launch.supervisor import Supervisor, Watch
 from settings import ROOT, Env, Settings
+from terminal.ready import show
 from terminal.said import console, say
 
 READY_WITHIN_S = 60
@@ -176,7 +177,6 @@ def tell(asked: Asked, settings: Settings, told: Address, took_s: float) -> None
         sys.stdout.write(json.dumps(urls | told) + "\n")
         sys.stdout.flush()
     say(f"ready in {took_s:.1f} s")
-    for name, url in urls.items():
-        say(f"  {name:<8} {url}")
+    show(settings.public_url or "", told)
     if settings.env is Env.DEMO:
         say("  Ctrl-C stops it; what it holds is kept")
