@@ -58,6 +58,7 @@ class Town:
 
     engine: AsyncEngine
     ports: Ports
+    hub: Any = None  # where a test has feeds
 
     @property
     def reads(self) -> Reads:
@@ -67,7 +68,7 @@ class Town:
         return unit_of_work(self.engine)
 
     def caller(self, actor: Actor = ANYBODY, remote: str = "203.0.113.7") -> Api:
-        return Api(actor, self.reads, self.begin, Loaders(self.reads), self.ports, remote)
+        return Api(actor, self.reads, self.begin, Loaders(self.reads), self.ports, remote=remote, hub=self.hub)
 
     async def user(self, phone: str, password: str = PASSWORD, name: str = "Asha", **more: Any) -> UUID:
         hashed = await self.ports.passwords.hash(password)
