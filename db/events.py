@@ -30,7 +30,7 @@ class SqlEventLog:
         if not events:
             return
         self.added += len(events)
-        cause, correlation = trace.cause.get(), trace.correlation_id.get()
+        cause, correlation, correlations = trace.cause.get(), trace.correlation_id.get(), trace.correlations.get()
         await self._connection.execute(
             insert(event),
             [
@@ -42,8 +42,8 @@ class SqlEventLog:
                     "seq": one.seq,
                     "body": msgspec.to_builtins(one, str_keys=True),
                     "concerns": list(one.concerns),
-                    "caused_by": causes.get(one.entity, cause) if causes else cause,
-                    "correlation_id": correlation,
+                    "caused_by": (caused_by := causes.get(one.entity, cause) if causes else cause),
+                    "correlation_id": correlations.get(caused_by, correlation),
                 }
                 for one in events
             ],
@@ -59,15 +59,6 @@ def to_stamped(row: Row[*tuple[Any, ...]]) -> Stamped:
 
 
 STAMPED = (e.pos, e.at, e.concerns, e.kind, e.body, e.caused_by, e.correlation_id)
-
-
-async def last_pos(reads: Reads) -> int:
-    return int(await reads.value(select(func.coalesce(func.max(e.pos), 0))))
-
-
-async def since(reads: Reads, pos: int, limit: int) -> Sequence[Stamped]:
-    """In order, after `pos`."""
-    return [to_stamped(row) for row in await reads.rows(select(*STAMPED).where(e.pos > pos).order_by(e.pos).limit(limit))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +115,3 @@ async def resume(
         .limit(REPLAYED + 1)
     )
     return (now, [to_stamped(row) for row in rows]) if len(rows) <= REPLAYED else None
-
-
-async def epoch(reads: Reads) -> str:
-    """Which history `pos` counts: another database has another."""
-    return str(await reads.value(select(log_epoch.c.epoch)))
