@@ -132,6 +132,41 @@ def token(
     at_desk(lambda desk: print_token(login, to, desk))
 
 
+@app.command()
+def webhook(
+    source: Annotated[str, typer.Argument(help="A source's id, or a provider that has one source: petpooja, wms.")],
+    event: Annotated[str | None, typer.Argument(help="petpooja: menu, stock, store-status; wms: stock.snapshot, …")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="sku=TEA-250, or a path: data.lines.0.available=4.")] = None,
+    store: Annotated[str | None, typer.Option(help="Its slug, or the provider's own id of it.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Send the same so many times.")] = 1,
+    bad_signature: Annotated[bool, typer.Option("--bad-signature", help="As one who does not know the secret.")] = False,
+    secret: Annotated[str | None, typer.Option(help="Where only its hash is kept.")] = None,
+) -> None:
+    """Sign the sample of a provider's event and send it through the real door."""
+    from terminal.desk import at_desk
+    from terminal.webhook import Asked, prepare, send
+
+    asked = Asked(source, event, change or (), store, bad_signature, secret)
+    statuses = send(at_desk(lambda desk: prepare(asked, desk)), repeat)
+    if not all(400 <= status < 500 if bad_signature else 200 <= status < 300 for status in statuses):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    failures: Annotated[list[str] | None, typer.Argument(help="Their ids.")] = None,
+    provider: Annotated[str | None, typer.Option(help="All open ones of this provider.")] = None,
+    kind: Annotated[str | None, typer.Option(help="All open ones of this kind: mapping, validation, processing, …")] = None,
+) -> None:
+    """Try again what the intake could not do. The worker does it; the audit tells of it."""
+    from terminal.desk import at_desk
+    from terminal.replay import Asked
+    from terminal.replay import replay as run
+
+    if not at_desk(lambda desk: run(Asked(failures or (), provider, kind), desk)):
+        raise typer.Exit(1)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,
@@ -142,6 +177,32 @@ def test(
     from terminal.checks import run_gates
 
     raise typer.Exit(run_gates(long, database, context.args))
+
+
+@app.command()
+def simulate(
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long it plays.")] = 2,
+    riders: Annotated[int, typer.Option(min=0, max=25)] = 10,
+    orders_per_minute: Annotated[int, typer.Option(min=1, max=600)] = 30,
+    pos: Annotated[int, typer.Option(min=0, max=50, help="Tills and warehouses that call.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed is the same plan.")] = 7,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="With repeats, old news, forgeries, slow readers, the end of Redis.")
+    ] = False,
+    break_: Annotated[
+        str | None, typer.Option("--break", help="Plant a fault the checks must find: stock, payload or order.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Of the town that runs there.", show_default=".haat")] = None,
+    town: Annotated[str | None, typer.Option(help="Instead: a file with the ready line of `up --json`, or -.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One summary object on standard output.")] = False,
+) -> None:
+    """Play a town through its public doors, and check that nothing broke."""
+    from simulate.plan import Wish
+    from terminal.simulate import Asked
+    from terminal.simulate import simulate as play
+
+    if not play(Asked(Wish(minutes, riders, orders_per_minute, pos, seed, faults), data, town, break_, json)):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.reads import Reads
 from db.unit_of_work import NEW_IDS, unit_of_work
+from domain.identity import Actor, ActorKind
 from domain.refusals import InvalidInput, Refusal, Refused
 from domain.unit_of_work import UnitOfWork
 from launch.load import load
@@ -19,6 +20,8 @@ from terminal.database import address
 from wiring import Trust, open_engine, trust
 
 T = TypeVar("T")
+OPERATOR = Actor(ActorKind.SUPPORT, UUID("00000000-0000-7000-8000-000000000c11"))
+"""Whoever runs the servers. May what support may, and the audit calls them by this id."""
 CONNECTIONS = 5
 
 
