@@ -1,19 +1,31 @@
+"""The ASGI app: routes and lifespan over what wiring.py made. Decides nothing."""
+
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from domain.identity import Actor
 from launch.load import load
-from settings import Settings
-from wiring import Wiring, wire, working
+from resolvers.identity import authenticate
+from resolvers.loaders import Loaders
+from schema.api import schema
+from schema.http import Door, Rules
+from schema.roots import Api
+from settings import Env, Settings
+from webhooks.intake import Door as IntakeDoor
+from webhooks.payments import PaymentDoor
+from webhooks.sandbox import SandboxPage
+from wiring import INBOUNDS, Wiring, wire, working
 
 READY_WITHIN_S = 2
+INTAKE = "intake"
 
 
 def create_app(settings: Settings, only: str | None = None, workers: Iterable[str] = ()) -> Starlette:
@@ -21,15 +33,20 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with wire(settings) as wiring, working(wiring, workers):
+        async with wire(settings, workers) as wiring:
             app.state.wiring = wiring
-            yield
+            app.router.routes.extend(doors(wiring, only))
+            await wiring.hub.start()
+            try:
+                async with working(wiring, workers):
+                    yield
+            finally:
+                await wiring.hub.stop()
 
     middleware = []
     if settings.trusted_proxies:
         middleware.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
-    routes = [Route("/livez", livez), Route("/readyz", readyz)]
-    app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+    app = Starlette(routes=health(), middleware=middleware, lifespan=lifespan)
     app.state.draining = False
     return app
 
@@ -39,12 +56,55 @@ def from_environment() -> Starlette:
     return create_app(load())
 
 
-async def livez(request: Request) -> PlainTextResponse:
+def doors(wiring: Wiring, only: str | None) -> Sequence[BaseRoute]:
+    """What this process answers beside its health."""
+    return [*partners(wiring), *(graphql(wiring) if only != INTAKE else ())]
+
+
+def partners(wiring: Wiring) -> Sequence[BaseRoute]:
+    intake = IntakeDoor(INBOUNDS, wiring.intake_reads, wiring.intake_unit_of_work, wiring.ports.seals)
+    gateways = {wiring.sandbox.name: wiring.sandbox} if wiring.sandbox else {}
+    routes = [*intake.routes(), *PaymentDoor(gateways, wiring.intake_unit_of_work).routes()]
+    if wiring.sandbox:
+        routes += SandboxPage(wiring.reads, wiring.sandbox, wiring.post).routes()
+    return routes
+
+
+def graphql(wiring: Wiring) -> Sequence[BaseRoute]:
+    limits = wiring.settings.rate_limits
+
+    def context(actor: Actor, remote: str) -> Api:
+        reads = wiring.reads
+        return Api(actor, reads, wiring.unit_of_work, Loaders(reads, actor), wiring.ports, remote, hub=wiring.hub)
+
+    rules = Rules(
+        introspection=wiring.settings.env is not Env.PRODUCTION,
+        deadline_s=wiring.settings.request_deadline_s,
+        frame_bytes=wiring.settings.websocket_message_bytes,
+        messages_per_s=20 if limits else None,
+        sockets_per_user=5 if limits else None,
+        sockets_per_address=50 if limits else None,
+    )
+    door = Door(
+        schema, context, lambda token: authenticate(wiring.ports, token), wiring.ports.sessions.ended, wiring.figures, rules
+    )
+
+    async def jwks(request: Request) -> Response:
+        return JSONResponse(wiring.ports.tokens.jwks(), headers={"cache-control": "public, max-age=300"})
+
+    return [Route("/graphql", door), WebSocketRoute("/graphql", door), Route("/.well-known/jwks.json", jwks)]
+
+
+def health() -> list[BaseRoute]:
+    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def livez(request: Request) -> Response:
     """Never asks anybody else: not ready is not dead."""
     return PlainTextResponse("ok")
 
 
-async def readyz(request: Request) -> PlainTextResponse:
+async def readyz(request: Request) -> Response:
     wiring: Wiring = request.app.state.wiring
     if request.app.state.draining:
         return PlainTextResponse("draining", 503)
@@ -53,3 +113,7 @@ async def readyz(request: Request) -> PlainTextResponse:
     except Exception as error:  # whatever it is, we cannot serve
         return PlainTextResponse(f"not ready: {type(error).__name__}", 503)
     return PlainTextResponse("ok")
+
+
+async def metrics(request: Request) -> Response:
+    return PlainTextResponse("")

@@ -1,43 +1,54 @@
 """Settings → what the rooms are given. The only file that knows the outside."""
 
 import asyncio
+import hmac
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
+import httpx2
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from adapters.bus import open_bus
+from adapters.gateways import NoGateway, SandboxGateway
+from adapters.limits import NoLimits, RedisLimits
+from adapters.messages import ConsoleMessages, NoMessages
 from adapters.passwords import Argon2Passwords
 from adapters.phones import E164Phones
+from adapters.positions import open_positions
 from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
+from db.reads import Reads
+from db.relay import leadership
+from db.unit_of_work import unit_of_work
+from domain.bus import Bus
+from domain.dispatch import Nearest
+from domain.figures import Figures, Uncounted
 from domain.identity import Phones, Seals
 from domain.intake import Inbound
 from domain.sessions import Digests, Passwords, Tokens
+from domain.unit_of_work import Begin
 from launch.problem import Problem
 from providers.catalogue_file import CatalogueFile
 from providers.petpooja import Petpooja
 from providers.wms import Wms
-from settings import Settings, key_bytes
+from resolvers.context import Ports
+from resolvers.sessions import Sessions
+from settings import Env, Settings, key_bytes
+from subscriptions.hub import Hub
+from workers.deadlines import Deadlines
+from workers.dispatch import Dispatching
+from workers.instructions import Instructions
+from workers.relay import Hints, Relay
 
 _PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), CatalogueFile())
 INBOUNDS = {one.provider: one for one in _PROVIDERS}
 """Every provider whose words we know, by its name in the paths."""
-
-
-@dataclass(frozen=True)
-class Wiring:
-    settings: Settings
-    engine: AsyncEngine
-
-    async def ready(self) -> None:
-        """Raises what is in the way of serving."""
-        async with self.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
 
 
 @dataclass(frozen=True)
@@ -54,9 +65,7 @@ class Trust:
 def trust(settings: Settings) -> Trust:
     sealing = [key_bytes(key) for key in settings.sealing_keys]
     return Trust(
-        JwtTokens(
-            [key_bytes(key) for key in settings.signing_keys], settings.public_url or f"http://{settings.host}:{settings.port}"
-        ),
+        JwtTokens([key_bytes(key) for key in settings.signing_keys], settings.public_url or "haat"),
         Argon2Passwords(),
         HmacDigests(sealing),
         AesSeals(sealing),
@@ -64,8 +73,66 @@ def trust(settings: Settings) -> Trust:
     )
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """What one process is made of, whichever role it has."""
+
+    settings: Settings
+    engine: AsyncEngine
+    intake_engine: AsyncEngine  # a pool of its own: browsing cannot starve the webhooks
+    bus: Bus
+    hub: Hub
+    relay: Relay
+    hints: Hints
+    ports: Ports
+    figures: Figures
+    sandbox: SandboxGateway | None
+    http: httpx2.AsyncClient
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(self.engine)
+
+    @property
+    def intake_reads(self) -> Reads:
+        return Reads(self.intake_engine)
+
+    @property
+    def unit_of_work(self) -> Begin:
+        return partial(unit_of_work, self.engine, self.hints.committed, self.ports.gateway.name)
+
+    @property
+    def intake_unit_of_work(self) -> Begin:
+        return partial(unit_of_work, self.intake_engine, self.hints.committed, self.ports.gateway.name)
+
+    async def ready(self) -> None:
+        """Raises what is in the way of serving."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """For the sandbox gateway's webhook."""
+        return (await self.http.post(url, content=body, headers=dict(headers))).status_code
+
+
+async def _relay(wiring: Wiring) -> None:
+    await wiring.relay.run()
+
+
+async def _instructions(wiring: Wiring) -> None:
+    await Instructions(wiring.unit_of_work, wiring.reads, INBOUNDS).run()
+
+
+async def _deadlines(wiring: Wiring) -> None:
+    await Deadlines(wiring.reads, wiring.unit_of_work, wiring.ports.gateway).run()
+
+
+async def _dispatch(wiring: Wiring) -> None:
+    await Dispatching(wiring.reads, wiring.unit_of_work, wiring.ports.positions, wiring.bus, Nearest()).run()
+
+
 Worker = Callable[[Wiring], Awaitable[None]]
-WORKERS: dict[str, Worker] = {}
+WORKERS: Mapping[str, Worker] = {"relay": _relay, "instructions": _instructions, "deadlines": _deadlines, "dispatch": _dispatch}
 """The loops of `./haat work`, by name; each runs until it is cancelled."""
 
 
@@ -93,12 +160,56 @@ async def working(wiring: Wiring, names: Iterable[str]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def wire(settings: Settings) -> AsyncIterator[Wiring]:
-    engine = open_engine(settings, settings.pool_size, "haat")
-    try:
-        yield Wiring(settings, engine)
-    finally:
-        await engine.dispose()
+async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator[Wiring]:
+    """`workers` are the loops this process will run: one that has the relay wakes it without the bus."""
+    names = set(workers)
+    async with AsyncExitStack() as open_things:
+        engine = open_engine(settings, settings.pool_size, "haat")
+        open_things.push_async_callback(engine.dispose)
+        intake_engine = open_engine(settings, settings.intake_pool_size, "haat intake")
+        open_things.push_async_callback(intake_engine.dispose)
+        redis_url = None if settings.redis_url is None or settings.in_memory else settings.redis_url.get_secret_value()
+        bus = open_bus(redis_url or "memory://")
+        await bus.start()
+        open_things.push_async_callback(bus.stop)
+        relay = Relay(partial(leadership, engine), bus)
+        http = await open_things.enter_async_context(httpx2.AsyncClient(timeout=10))
+        sandbox = None if settings.env is Env.PRODUCTION else SandboxGateway(_sandbox_key(settings))
+        yield Wiring(
+            settings,
+            engine,
+            intake_engine,
+            bus,
+            Hub(bus, Reads(engine)),
+            relay,
+            Hints(bus, relay if "relay" in names else None),
+            open_ports(settings, redis_url, engine, bus, sandbox),
+            Uncounted(),
+            sandbox,
+            http,
+        )
+
+
+def open_ports(settings: Settings, redis_url: str | None, engine: AsyncEngine, bus: Bus, sandbox: SandboxGateway | None) -> Ports:
+    ours = trust(settings)
+    return Ports(
+        tokens=ours.tokens,
+        passwords=ours.passwords,
+        digests=ours.digests,
+        seals=ours.seals,
+        phones=ours.phones,
+        messages=NoMessages() if settings.env is Env.PRODUCTION else ConsoleMessages(),
+        limits=RedisLimits(redis_url, key_bytes(settings.sealing_keys[0])) if settings.rate_limits else NoLimits(),
+        sessions=Sessions(Reads(engine)),
+        gateway=sandbox or NoGateway(),
+        bus=bus,
+        positions=open_positions(redis_url),
+    )
+
+
+def _sandbox_key(settings: Settings) -> bytes:
+    """Every process must make the same references, and recognise the same signatures."""
+    return hmac.digest(key_bytes(settings.sealing_keys[0]), b"the sandbox gateway", "sha256")
 
 
 def open_engine(settings: Settings, pool_size: int, name: str) -> AsyncEngine:

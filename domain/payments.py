@@ -172,6 +172,10 @@ class PaymentStore(Protocol):
     async def owe(self, refund_id: UUID, payment_id: UUID, order_id: UUID | None, amount: Money, reason: str) -> bool:
         """To be given back by the gateway. False where it is owed already."""
 
+    async def given_back(self, refund_id: UUID, gateway_ref: str) -> None: ...
+
+    async def try_later(self, refund_id: UUID, after: timedelta) -> None: ...
+
 
 def check_move(start: PaymentStatus, end: PaymentStatus) -> None:
     """Refuses Conflict."""

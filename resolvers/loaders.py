@@ -6,9 +6,12 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import catalog, delivery, merchants, stock
+from db import catalog, delivery, merchants, orders, payments, purchases, stock
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
+from db.orders import OrderEventRow, OrderLineRow, OrderRow
+from db.payments import PaymentRow
+from db.purchases import PurchaseRow
 from db.reads import Reads
 from domain.identity import ANYBODY, Actor
 from domain.merchants import Merchant, Store

@@ -40,7 +40,7 @@ async def purchase_of(context: Context, row: rows.OrderRow) -> purchases.Purchas
     """The customer's and support's alone: a store must not learn what else was bought."""
     if context.actor.kind not in (ActorKind.CUSTOMER, ActorKind.SUPPORT):
         return None
-    return await purchase(context, row.purchase_id)
+    return await context.loaders.purchases.load(row.purchase_id)
 
 
 def knows_customer(context: Context, row: rows.OrderRow) -> bool:

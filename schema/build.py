@@ -25,7 +25,7 @@ def build(query: type, mutation: type | None = None, subscription: type | None =
         mutation,
         subscription,
         extensions=[Prepared, FreshLoaders],
-        config=StrawberryConfig(scalar_map=SCALARS, relay_max_results=50, sort_schema=True),
+        config=StrawberryConfig(scalar_map=SCALARS, relay_max_results=50),
     )
     schema.documents = Documents(schema._schema, Guard(schema._schema))
     return schema

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -142,7 +143,7 @@ class Purchase(Node):
     @strawberry.field(graphql_type=list[Order])
     @staticmethod
     async def orders(root: purchases.PurchaseRow, info: Info) -> Sequence[rows.OrderRow]:
-        return await rows.orders_of_purchases(info.context.reads, info.context.actor, [root.id])
+        return await info.context.loaders.orders_of_purchase.load(root.id)
 
     @strawberry.field(graphql_type=Payment)
     @staticmethod
@@ -196,7 +197,12 @@ HandOverResult = Annotated[Order | WrongState | WrongHandoverCode, strawberry.un
 _PARTIES = (Role.CUSTOMER, Role.MERCHANT, Role.RIDER, Role.SUPPORT)
 
 
-def order_filter(status: Sequence[orders.OrderStatus] | None, store_id: str | None = None, text: str | None = None) -> OrderFilter:
+def order_filter(
+    status: Sequence[orders.OrderStatus] | None,
+    store_id: str | None = None,
+    text: str | None = None,
+    merchant_id: UUID | None = None,
+) -> OrderFilter:
     """Refuses InvalidInput."""
     return OrderFilter(status or None, key(store_id, "storeId") if store_id else None, merchant_id, text or None)
 

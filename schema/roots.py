@@ -1,7 +1,7 @@
 """What every type here leans on: who may, how an id is read, how a row is known as a type."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from subscriptions.hub import Hub
 class Api(Context):
     """The context of a GraphQL operation: resolvers' own, and the hub for feeds."""
 
-    hub: Hub | None = None
+    hub: Hub = field(kw_only=True)
 
 
 Info = strawberry.Info[Api, None]

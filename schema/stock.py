@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from db import ledger
+from db.ledger import Discrepancy
 from db.pages import Page
 from domain import stock
 from domain.identity import Role
@@ -31,6 +32,9 @@ class StockLevel:
     version: int = strawberry.field(description="Grows by one with every change of the level")
     as_of: datetime
 
+
+if TYPE_CHECKING:
+    from schema.catalog import Listing
 
 _Listing = Annotated["Listing", strawberry.lazy("schema.catalog")]
 
@@ -81,7 +85,7 @@ class StockDiscrepancy:
 
     @strawberry.field(graphql_type=_Listing)
     @staticmethod
-    async def listing(root: ledger.Discrepancy, info: Info) -> Any:
+    async def listing(root: Discrepancy, info: Info) -> Any:
         return await info.context.loaders.listings.load(root.listing_id)
 
 

@@ -43,10 +43,10 @@ def order(context: Context, hub: Hub, order_id: UUID, after: str | None = None) 
     """Every step of the order, of its delivery and of its payment. Refuses NotFound with the first frame."""
 
     async def snapshot() -> Snapshot[OrderChange]:
-        [found] = await rows.orders_by_id(context.reads, context.actor, [order_id]) or [None]
-        if found is None:
+        found = await rows.orders_by_id(context.reads, context.actor, [order_id])
+        if not found:
             raise not_found("order")
-        return await _as_of_now(context, [found])
+        return await _as_of_now(context, found)
 
     async def allowed() -> bool:
         return await signed_in(context) and bool(await rows.orders_by_id(context.reads, context.actor, [order_id]))

@@ -1,0 +1,31 @@
+"""The API: all roots together."""
+
+import strawberry
+
+from schema import addresses, cart, catalog, customers, identity, merchants, orders, quotes, riders, stock, support
+from schema.build import build
+
+
+@strawberry.type
+class Query(identity.Query, merchants.Query, catalog.Query, orders.Query, customers.Query, riders.Query, support.Query): ...
+
+
+@strawberry.type
+class Mutation(
+    identity.Mutation,
+    addresses.Mutation,
+    cart.Mutation,
+    quotes.Mutation,
+    orders.Mutation,
+    catalog.Mutation,
+    stock.Mutation,
+    merchants.Mutation,
+    riders.Mutation,
+): ...
+
+
+@strawberry.type
+class Subscription(stock.Subscription, orders.Subscription, riders.Subscription): ...
+
+
+schema = build(Query, Mutation, Subscription)
