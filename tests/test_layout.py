@@ -23,7 +23,7 @@ def imported(path: Path) -> set[str]:
 
 
 def ours() -> list[Path]:
-    rooms = (path for room in ROOMS | {"demo", "launch", "terminal", "tests"} for path in ROOT.glob(f"{room}/**/*.py"))
+    rooms = (path for room in ROOMS | {"demo", "launch", "simulate", "terminal", "tests"} for path in ROOT.glob(f"{room}/**/*.py"))
     return [*ROOT.glob("*.py"), *rooms]
 
 
