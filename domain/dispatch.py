@@ -181,8 +181,6 @@ async def accept_offer(offer_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
     found = await uow.offers.find(offer_id, actor)
     if found is None:
         raise not_found("offer")
-    if found.status is OfferStatus.ACCEPTED:
-        return
     # As the clock: the rider may not see the order yet. That the offer is theirs gives the right.
     orders = [order for id in sorted(found.order_ids) if (order := await uow.orders.lock(id, CLOCK)) is not None]
     trips = [(order, trip) for order in orders if (trip := await uow.deliveries.lock(order.id)) is not None]

@@ -7,9 +7,9 @@ from typing import Annotated
 import strawberry
 
 from db import delivery as rows
-from db import dispatch, identity, merchants, orders, pages
+from db import dispatch, identity, orders, pages
 from db import riders as rider_rows
-from domain import delivery, places, positions, riders
+from domain import delivery, merchants, places, positions, riders
 from domain import dispatch as dispatching
 from domain.identity import Role
 from domain.orders import ReasonCode
@@ -51,7 +51,7 @@ class Delivery(Node):
 
     @strawberry.field(graphql_type=Store)
     @staticmethod
-    async def store(root: rows.DeliveryRow, info: Info) -> merchants.StoreRow | None:
+    async def store(root: rows.DeliveryRow, info: Info) -> merchants.Store | None:
         return await info.context.loaders.stores.load(root.store_id)
 
     @strawberry.field(

@@ -114,7 +114,7 @@ async def rider_position(context: Context, hub: Hub, order_id: UUID) -> AsyncGen
                     break
                 for seen in batch.riders:
                     moved = _later(last, _position(seen))
-                    if seen.rider == rider_id and now is not None and moved is not last:
+                    if now is not None and moved is not last:
                         last = moved
                         yield PositionFrame(False, batch.degraded, last, eta(now.trip, last))
 

@@ -296,3 +296,26 @@ async def test_support_gives_nothing_to_who_is_off_duty_nor_what_has_ended(engin
     for stranger in (await account(engine), (await shop(engine)).owner, made.customer, made.shop.owner):
         refusal = await refusal_of(engine, dispatch.assign_rider, made.delivery_id, rider.id, stranger)
         assert isinstance(refusal, NotFound | WrongDeliveryState)
+
+
+async def test_a_step_that_waited_for_support_to_change_the_rider_finds_it_anothers(engine):
+    made, desk = await trip(engine), await support(engine)
+    first, second = await on_duty(engine), await on_duty(engine)
+    await assigned(engine, made.delivery_id, first)
+    async with unit_of_work(engine) as uow:
+        await dispatch.assign_rider(made.delivery_id, second.id, desk, uow)
+        step = asyncio.create_task(do(engine, riders.pick_up, made.delivery_id, first))
+        await waits_for_a_lock(engine)
+    with pytest.raises(Refused) as no:
+        await step
+    assert isinstance(no.value.refusal, NotFound)
+    assert await states(engine, made) == (D.ASSIGNED, S.ACCEPTED, second.id)
+
+
+async def waits_for_a_lock(engine):
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    async with asyncio.timeout(5):
+        while True:
+            if await Reads(engine).value(waiting):
+                return
+            await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ from adapters.positions import MemoryPositions
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import dispatch, riders
+from domain.bus import RiderSeen
 from domain.delivery import OfferStatus
 from domain.identity import Actor
 from domain.orders import ReasonCode
@@ -188,6 +189,24 @@ async def test_an_older_place_never_follows_a_newer_one(engine, live):
     assert (await live.report(rider, 4, HOME.point, ago_s=20)).accepted == 1
     await live.do(riders.arrive_at_door, made.delivery_id, rider)
     assert (await soon(feed)).position.point == STREET
+    await feed.aclose()
+
+
+async def test_what_was_underway_when_the_snapshot_was_read_does_not_take_the_rider_back(engine, live):
+    made, rider = await trip(engine), await on_duty(engine)
+    await picked_up(engine, made.delivery_id, rider)
+    await live.tell()
+    now = await Reads(engine).value(select(func.clock_timestamp()))
+    await live.positions.keep(rider.id, [Sighting("phone", 1, STREET, now)], now)
+    feed = feeds.rider_position(live.caller(made.customer), live.hub, made.order_id)
+    assert (await soon(feed)).position.at == now
+    waiting = asyncio.create_task(soon(feed))
+    await asyncio.sleep(0)
+    live.hub.saw(RiderSeen(rider.id, 1.0, 1.0, now - timedelta(seconds=2)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    live.hub.saw(RiderSeen(rider.id, HOME.point.lat, HOME.point.lng, now + timedelta(seconds=2)))
+    assert (await waiting).position.point == HOME.point
     await feed.aclose()
 
 
