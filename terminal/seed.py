@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from db import identity as accounts
 from demo.chain import chain
 from demo.seed import Seeding, seed_business, seed_town
-from demo.town import BUSINESSES, PASSWORD
+from demo.town import BUSINESSES, PASSWORD, PEOPLE
 from launch.problem import Problem
 from settings import Env, Settings
 from terminal.desk import Desk, at_desk
@@ -29,6 +30,18 @@ def seed(settings: Settings, whole_chain: bool) -> None:
 def refuse_in_production(settings: Settings) -> None:
     if settings.env is Env.PRODUCTION:
         raise Problem("demo accounts have no place in production", "add real ones with ./haat user add and ./haat merchant add")
+
+
+def check_nobody_is_demo(settings: Settings) -> None:
+    """In production the password that everybody knows opens nothing."""
+    if settings.env is Env.PRODUCTION:
+        at_desk(_find_demo_accounts, settings)
+
+
+async def _find_demo_accounts(desk: Desk) -> None:
+    for person in PEOPLE:
+        if await accounts.login(desk.reads, person.phone, None) is not None:
+            raise Problem("this database has the demo's accounts", "begin with one of your own: their password is public")
 
 
 SHOPS = sum(len(business.shops) for business in BUSINESSES)

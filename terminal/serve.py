@@ -10,12 +10,14 @@ from launch.problem import Problem
 from launch.server import serve
 from settings import Settings
 from terminal.said import say
+from terminal.seed import check_nobody_is_demo
 from wiring import WORKERS, wire, working
 
 
 def run_server(only: str | None, fd: int | None, with_work: bool) -> None:
     """One server process. `fd` is a listening socket we inherited, else we listen ourselves."""
     settings = with_servers(load())
+    check_nobody_is_demo(settings)
     app = create_app(settings, only, tuple(WORKERS) if with_work else ())
     listening = socket.socket(fileno=fd) if fd is not None else own_socket(settings)
 
