@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, case, exists, false, func, insert,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.reads import Reads
-from db.tables import delivery, offer, offer_delivery, rider, rider_position, store
+from db.tables import delivery, offer, offer_delivery, rider, rider_position, store, user_account
 from domain.delivery import DeliveryStatus, OfferMoved, OfferStatus
 from domain.dispatch import EXPIRIES, Candidate, FoundOffer, NewOffer, Searching, Unfound
 from domain.identity import Actor, ActorKind
@@ -62,8 +62,12 @@ def _refused(rider_id: Any, delivery_id: Any) -> ColumnElement[bool]:
     )
 
 
+def _banned(rider_id: Any) -> ColumnElement[bool]:
+    return exists().where(user_account.c.id == rider_id, user_account.c.banned_at.is_not(None))
+
+
 def _askable(rider_id: Any, delivery_id: Any) -> list[ColumnElement[bool]]:
-    return [r.on_duty, ~_open_offer_of(rider_id), ~_busy(rider_id), ~_refused(rider_id, delivery_id)]
+    return [r.on_duty, ~_banned(rider_id), ~_open_offer_of(rider_id), ~_busy(rider_id), ~_refused(rider_id, delivery_id)]
 
 
 async def close_offers(

@@ -57,7 +57,10 @@ async def assign_rider(context: Context, delivery_id: UUID, rider_id: UUID) -> r
 
 async def position(context: Context, row: rows.DeliveryRow) -> Position | None:
     """Of its rider, while the delivery lives and the actor may know."""
-    return await position_of(context, row.rider_id) if row.rider_id is not None else None
+    if row.rider_id is None:
+        return None
+    found = await context.ports.positions.latest([row.rider_id])
+    return found.get(row.rider_id) or await context.loaders.saved_positions.load(row.rider_id)
 
 
 async def position_of(context: Context, rider_id: UUID) -> Position | None:

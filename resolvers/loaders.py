@@ -6,7 +6,7 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import catalog, delivery, merchants, orders, payments, purchases, stock
+from db import catalog, delivery, merchants, orders, payments, purchases, riders, stock
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
 from db.orders import OrderEventRow, OrderLineRow, OrderRow
@@ -15,6 +15,7 @@ from db.purchases import PurchaseRow
 from db.reads import Reads
 from domain.identity import ANYBODY, Actor
 from domain.merchants import Merchant, Store
+from domain.positions import Position
 from domain.stock import StockLevel
 
 Row = TypeVar("Row")
@@ -119,6 +120,14 @@ class Loaders:
         async def payments_(ids: list[UUID]) -> Iterable[PaymentRow]:
             return await payments.payments_of(reads, ids)
 
+        async def orders_(ids: list[UUID]) -> Iterable[OrderRow]:
+            return await orders.orders_by_id(reads, actor, ids)
+
+        async def saved_positions(ids: list[UUID]) -> Iterable[Position]:
+            return (await riders.saved_positions(reads, ids)).values()
+
+        self.orders = by_key(orders_, lambda order: order.id)
+        self.saved_positions = by_key(saved_positions, lambda position: position.rider_id)
         self.stores = by_key(stores, lambda store: store.id)
         self.merchants = by_key(merchants_, lambda merchant: merchant.id)
         self.categories = by_key(categories, lambda category: category.id)

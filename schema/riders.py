@@ -16,7 +16,6 @@ from domain.orders import ReasonCode
 from resolvers import delivery as resolve
 from resolvers import dispatch as answering
 from resolvers import identity as calling
-from resolvers import orders as ordering
 from resolvers import riders as riding
 from schema.connections import Connection
 from schema.identity import Viewer
@@ -60,7 +59,7 @@ class Delivery(Node):
     )
     @staticmethod
     async def order(root: rows.DeliveryRow, info: Info) -> orders.OrderRow | None:
-        return await ordering.order(info.context, root.order_id) if root.order_id is not None else None
+        return await info.context.loaders.orders.load(root.order_id) if root.order_id is not None else None
 
     @strawberry.field(graphql_type=Position | None, description="Of its rider, while the delivery lives")
     @staticmethod

@@ -276,10 +276,10 @@ async def test_the_list_of_deliveries_costs_the_same_however_long(engine, calls)
             await calls.say(rider, DELIVER, id=str(made.delivery_id), code=await code_of(engine, made.order_id))
         counts.append(0)
         event.listen(engine.sync_engine, "before_cursor_execute", counted)
-        told = await calls.say(rider, "{ rider { deliveries { nodes { id status store { id } dropArea { lat } riderName } } } }")
+        told = await calls.say(rider, f"{{ rider {{ deliveries {{ nodes {{ {DELIVERY} }} }} }} }}")
         event.remove(engine.sync_engine, "before_cursor_execute", counted)
     assert len(told["deliveries"]["nodes"]) == 6
-    assert counts[0] == counts[1] <= 4
+    assert counts[0] == counts[1] <= 5
 
 
 async def test_deliveries_are_found_by_status_and_by_page(engine, calls):

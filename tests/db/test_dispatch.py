@@ -199,15 +199,18 @@ async def test_what_was_accepted_is_not_declined_and_what_is_gone_needs_no_answe
 
 async def test_only_who_is_on_duty_free_and_not_asked_is_a_candidate(engine, reads):
     made, other = await trip(engine), await trip(engine)
-    free, asked, busy, off = [await on_duty(engine) for _ in range(4)]
+    free, asked, busy, off, banned = [await on_duty(engine) for _ in range(5)]
+    async with engine.begin() as connection:
+        now = func.clock_timestamp()
+        await connection.execute(update(t.user_account).where(t.user_account.c.id == banned.id).values(banned_at=now))
     await offered(engine, other.delivery_id, asked)
     await picked_up(engine, (await trip(engine)).delivery_id, busy)
     await do(engine, riders.set_duty, False, off)
     found = await askable(reads, made.delivery_id)
     assert free.id in found
-    assert found.isdisjoint({asked.id, busy.id, off.id})
+    assert found.isdisjoint({asked.id, busy.id, off.id, banned.id})
     async with unit_of_work(engine) as uow:  # and again under the lock, whatever the list said
-        assert await dispatch.offer(made.delivery_id, [asked.id, busy.id, off.id, nobody().id, free.id], uow) == free.id
+        assert await dispatch.offer(made.delivery_id, [asked.id, busy.id, off.id, banned.id, nobody().id, free.id], uow) == free.id
 
 
 async def test_many_dispatchers_make_one_offer_a_delivery_and_one_a_rider(engine):
