@@ -49,13 +49,13 @@ class CartLineInput:
     id: ID | None = strawberry.UNSET
     listing_id: ID
     quantity: int
-    modifier_ids: list[ID] = strawberry.field(default_factory=list)
+    modifier_ids: list[ID] | None = strawberry.field(default_factory=list)
     note: str | None = strawberry.UNSET
 
     def change(self, index: int) -> cart.LineChange:
         """Refuses InvalidInput."""
         at = f"lines.{index}"
-        chosen = tuple(key(id, f"{at}.modifierIds") for id in self.modifier_ids)
+        chosen = tuple(key(id, f"{at}.modifierIds") for id in self.modifier_ids or ())
         return cart.LineChange(
             key(self.id, f"{at}.id") if self.id else None,
             key(self.listing_id, f"{at}.listingId"),
