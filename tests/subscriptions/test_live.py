@@ -99,7 +99,7 @@ def disasters(server):
     return [kill, flush, cut, hang]
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.long)], ids=["short", "long"])
+@pytest.mark.parametrize("rounds", [2, pytest.param(35, marks=pytest.mark.long)], ids=["short", "long"])
 async def test_everybody_ends_at_the_truth_whatever_happens_to_the_bus(engine, server, rounds):
     things = await Things(engine).make(20)
     watchers, stop = [], asyncio.Event()
