@@ -69,8 +69,8 @@ class SqlFailures:
             state=FailureState.RESOLVED,
         )
 
-    async def replayed(self, ids: Collection[UUID]) -> list[Failure]:
-        return await self._change(f.id.in_(ids), state=FailureState.OPEN, replays=f.replays + 1)
+    async def replayed(self, ids: Collection[UUID], state: FailureState) -> list[Failure]:
+        return await self._change(f.id.in_(ids), state=state, replays=f.replays + 1)
 
     async def change(self, id: UUID, state: FailureState, note: str) -> Failure:
         (changed,) = await self._change(f.id == id, state=state, note=note)

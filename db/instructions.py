@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
     update,
@@ -40,6 +41,9 @@ from domain.queue import Group, Instruction, Origin, Outcome, Told
 
 i, p, t = instruction.c, payload.c, told.c
 WAITING, PARKED = InstructionState.WAITING, InstructionState.PARKED
+# As they stand in the partial indexes: of a bound value no plan could know that they fit.
+IS_WAITING: ColumnElement[Any] = literal_column("'WAITING'")
+IS_PARKED: ColumnElement[Any] = literal_column("'PARKED'")
 ROWS_AT_ONCE = 2_000  # of one INSERT: a batch of fifty thousand is no single statement
 
 earlier = instruction.alias("earlier")
@@ -48,10 +52,10 @@ FIRST = ~exists().where(
     earlier.c.source_id == i.source_id,
     earlier.c.entity == i.entity,
     earlier.c.id < i.id,
-    earlier.c.state.in_([WAITING, PARKED]),
+    earlier.c.state.in_([IS_WAITING, IS_PARKED]),
     earlier.c.waits_for.is_distinct_from(APPROVAL),
 )
-DUE = and_(i.state == WAITING, i.next_at <= func.clock_timestamp())
+DUE = and_(i.state == IS_WAITING, i.next_at <= func.clock_timestamp())
 WRITTEN = (
     *("id", "payload_id", "source_id", "merchant_id", "ordinal", "command", "entity", "stage", "body", "state"),
     *("next_at", "waits_for", "created_at"),
@@ -117,17 +121,17 @@ class SqlInstructions:
                     include_defaults=False,
                 )
             )
-        if commands:
+        if commands or after:
             self._touched([payload_id])
 
     # ------------------------------------------------------------ claiming
 
     async def sources_waiting(self) -> list[UUID]:
         # From one source to the next through the index, however many instructions each has.
-        first = select(i.source_id).where(i.state == WAITING).order_by(i.source_id).limit(1)
+        first = select(i.source_id).where(i.state == IS_WAITING).order_by(i.source_id).limit(1)
         found = select(first.scalar_subquery().label("source_id")).cte("found", recursive=True)
         following = (
-            select(i.source_id).where(i.state == WAITING, i.source_id > found.c.source_id).order_by(i.source_id).limit(1)
+            select(i.source_id).where(i.state == IS_WAITING, i.source_id > found.c.source_id).order_by(i.source_id).limit(1)
         ).scalar_subquery()
         found = found.union_all(select(following).where(found.c.source_id.is_not(None)))
         due = exists().where(DUE, i.source_id == found.c.source_id).correlate(found)
@@ -185,7 +189,8 @@ class SqlInstructions:
                 earlier.c.source_id == i.source_id,
                 earlier.c.entity == i.entity,
                 earlier.c.id < i.id,
-                earlier.c.state == PARKED,
+                earlier.c.state.in_([IS_WAITING, IS_PARKED]),
+                earlier.c.state == IS_PARKED,
                 earlier.c.waits_for != APPROVAL,
             )
             .order_by(earlier.c.id)
@@ -232,7 +237,7 @@ class SqlInstructions:
     async def put_off(self, instruction_id: UUID, seconds: float) -> None:
         await self._connection.execute(
             update(instruction)
-            .where(i.id == instruction_id, i.state == WAITING)
+            .where(i.id == instruction_id, i.state == IS_WAITING)
             .values(attempts=i.attempts + 1, next_at=func.clock_timestamp() + timedelta(seconds=seconds))
         )
 
@@ -249,7 +254,7 @@ class SqlInstructions:
             return
         await self._connection.execute(select(p.id).where(p.id.in_(ids)).order_by(p.id).with_for_update())
         of_it = i.payload_id == p.id
-        waiting = and_(of_it, i.state == WAITING)
+        waiting = and_(of_it, i.state == IS_WAITING)
         # One put off does not hold up the others of its batch, only what comes after all of them.
         fresh = (
             select(i.stage)
@@ -262,7 +267,7 @@ class SqlInstructions:
         stages = select(p.id, func.coalesce(fresh, any_stage).label("stage")).where(p.id.in_(ids)).subquery("stages")
         ended = case(
             (exists().where(of_it, i.state == InstructionState.FAILED), PayloadState.FAILED.value),
-            (exists().where(of_it, i.state == PARKED), PayloadState.PARKED.value),
+            (exists().where(of_it, i.state == IS_PARKED), PayloadState.PARKED.value),
             else_=PayloadState.APPLIED.value,
         )
         await self._connection.execute(
@@ -278,10 +283,10 @@ class SqlInstructions:
         await self._wait_again(i.id.in_(instruction_ids), i.state.in_([InstructionState.FAILED, PARKED]))
 
     async def release(self, payload_id: UUID, waits_for: str) -> None:
-        await self._wait_again(i.payload_id == payload_id, i.state == PARKED, i.waits_for == waits_for)
+        await self._wait_again(i.payload_id == payload_id, i.state == IS_PARKED, i.waits_for == waits_for)
 
     async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
-        return await self._wait_again(i.merchant_id == merchant_id, i.state == PARKED, i.waits_for.in_(sorted(set(appeared))))
+        return await self._wait_again(i.merchant_id == merchant_id, i.state == IS_PARKED, i.waits_for.in_(sorted(set(appeared))))
 
     async def wake_resolved(self) -> int:
         kind, name = func.split_part(i.waits_for, ":", 1), func.substr(i.waits_for, func.strpos(i.waits_for, ":") + 1)
@@ -299,7 +304,7 @@ class SqlInstructions:
             (kind == i.waits_for, store),
             else_=or_(mapped, and_(item_of, product), and_(kind.in_(items), by_sku)),
         )
-        return await self._wait_again(i.state == PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
+        return await self._wait_again(i.state == IS_PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
 
     async def counts(self, payload_id: UUID) -> dict[InstructionState, int]:
         found = await self._connection.execute(select(i.state, func.count()).where(i.payload_id == payload_id).group_by(i.state))

@@ -106,8 +106,8 @@ class FailureStore(Protocol):
     async def lock(self, ids: Collection[UUID], actor: Actor) -> Sequence[Failed]:
         """Those that the actor may see, in id order."""
 
-    async def replayed(self, ids: Collection[UUID]) -> Sequence[Failure]:
-        """One replay more; OPEN again."""
+    async def replayed(self, ids: Collection[UUID], state: FailureState) -> Sequence[Failure]:
+        """One replay more."""
 
     async def change(self, id: UUID, state: FailureState, note: str) -> Failure: ...
 
@@ -154,17 +154,18 @@ async def replay_failures(ids: Sequence[UUID], actor: Actor, uow: "UnitOfWork") 
 
 
 async def _replay(found: Sequence[Failed], uow: "UnitOfWork") -> None:
-    again = [failed.failure for failed in found]
-    instruction_ids = [failure.instruction_id for failure in again if failure.instruction_id]
-    await uow.instructions.retry(instruction_ids)
-    approved = {failed.failure.payload_id for failed in found if failed.failure.instruction_id is None and failed.parked}
-    for payload_id in sorted(approved):
+    await uow.instructions.retry([failed.failure.instruction_id for failed in found if failed.failure.instruction_id])
+    approved = [failed.failure for failed in found if failed.failure.instruction_id is None and failed.parked]
+    for payload_id in sorted({failure.payload_id for failure in approved}):
         await uow.instructions.release(payload_id, APPROVAL)
-    whole = {failed.failure.payload_id for failed in found if failed.failure.instruction_id is None} - approved
     await uow.instructions.settle()
-    for payload_id in sorted(whole):
+    others = [failed.failure for failed in found if failed.failure not in approved]
+    for payload_id in sorted({failure.payload_id for failure in others if failure.instruction_id is None}):
         await uow.payloads.translate_again(payload_id)
-    await uow.events.add(*map(FailureChanged, await uow.failures.replayed([failure.id for failure in again])))
+    # That somebody approves is all that was wanted; what is tried again has yet to go well.
+    for some, state in ((approved, FailureState.RESOLVED), (others, FailureState.OPEN)):
+        if some:
+            await _tell(await uow.failures.replayed([failure.id for failure in some], state), uow)
 
 
 def why_not(failed: Failed) -> str | None:
@@ -181,7 +182,7 @@ def why_not(failed: Failed) -> str | None:
             return "only the beginning of it was kept"
         if failed.repeated:
             return "already applied by a later delivery of the same news"
-        if failure.state is FailureState.RESOLVED and failed.payload is PayloadState.APPLIED:
+        if failure.state is FailureState.RESOLVED and failed.payload in (PayloadState.ACCEPTED, PayloadState.APPLIED):
             return "already applied"
     return None
 
