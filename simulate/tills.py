@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -118,8 +118,8 @@ class Post:
 
     http: httpx2.AsyncClient
     seen: Seen
-    versions: count[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
-    numbers: count[int] = field(default_factory=lambda: count(1))
+    versions: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def ref(self) -> str:
         return f"sim-{self.seen.run}-{next(self.numbers)}"
