@@ -23,6 +23,7 @@ from db.tables import (
     store,
     variant,
 )
+from db.words import asked as checked
 from db.words import beginnings
 from domain.catalog import Attribute, ListingSort, Product
 from domain.money import Money
@@ -272,7 +273,7 @@ def _filtered(found: Select[Any], asked: ListingFilter, words: ColumnElement[Any
     if asked.category_id is not None:
         found = found.where(p.category_id.in_(_within(asked.category_id)))
     if asked.brand is not None:
-        found = found.where(p.brand == asked.brand)
+        found = found.where(p.brand == checked(asked.brand, "filter.brand"))
     if asked.price_max_minor is not None:
         found = found.where(li.price_minor <= asked.price_max_minor)
     if asked.in_stock is not None:

@@ -38,7 +38,7 @@ from db.identity import merchants_of, stores_of
 from db.pages import By, Page, empty, page
 from db.reads import Reads
 from db.tables import merchant, source, store, store_hours, store_hours_exception
-from db.words import beginnings
+from db.words import asked, beginnings
 from domain.identity import Actor, ActorKind
 from domain.merchants import (
     DAY,
@@ -190,9 +190,8 @@ async def stores_by_id(reads: Reads, store_ids: Sequence[UUID], now: datetime | 
 
 
 async def store_by_slug(reads: Reads, slug: str) -> Store | None:
-    if "\0" in slug:
-        return None
-    row = await reads.one(_STORES.where(s.slug == slug))
+    """Refuses InvalidInput for what is no text."""
+    row = await reads.one(_STORES.where(s.slug == asked(slug, "slug")))
     return _store(row) if row else None
 
 

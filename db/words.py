@@ -28,16 +28,21 @@ def weighted(*texts: tuple[str, str]) -> str:
     return " || ".join(f"setweight({vector(sql)}, '{weight}')" for sql, weight in texts)
 
 
+def asked(text: str, path: str) -> str:
+    """Text that may be looked for. Refuses InvalidInput for what is too long, or PostgreSQL cannot keep."""
+    if len(text) > TEXT_LIMIT:
+        raise invalid(path, f"must have at most {TEXT_LIMIT} characters")
+    if re.search("[\0\ud800-\udfff]", text):
+        raise invalid(path, "has characters that are no text")
+    return text
+
+
 def beginnings(text: str, path: str) -> ColumnElement[Any] | None:
     """A query for all of the words, each by its beginning: `garl oi` finds garlic oil. None when there is no word in it.
 
     Refuses InvalidInput for what is too long, or is no text.
     """
-    if len(text) > TEXT_LIMIT:
-        raise invalid(path, f"must have at most {TEXT_LIMIT} characters")
-    if re.search("[\0\ud800-\udfff]", text):
-        raise invalid(path, "has characters that are no text")
-    words = text.translate(_PARTS).split()
+    words = asked(text, path).translate(_PARTS).split()
     if not any(character.isalnum() for word in words for character in word):
         return None
     # No quote and no backslash is left in a word, so none can leave its quotes.

@@ -13,7 +13,7 @@ from domain.catalog import Diet, ListingSort, ProductKind, SetPrice
 from domain.identity import Role
 from resolvers import catalog as resolve
 from schema.connections import Connection, Counted
-from schema.roots import ID, Allow, Info, Node, key, of
+from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.scalars import Money, PointInput, minor, point
 from schema.stock import StockLevel
 
@@ -138,11 +138,11 @@ def listing_filter(told: ListingFilter | None) -> rows.ListingFilter:
     if not told:
         return rows.ListingFilter()
     return rows.ListingFilter(
-        told.text or None,
+        given(told.text),
         key(told.category_id, "filter.categoryId") if told.category_id else None,
-        told.brand or None,
-        minor(told.price_max, "filter.priceMax") if isinstance(told.price_max, Decimal) else None,
-        told.in_stock if isinstance(told.in_stock, bool) else None,
+        given(told.brand),
+        None if (most := given(told.price_max)) is None else minor(most, "filter.priceMax"),
+        given(told.in_stock),
     )
 
 
@@ -169,7 +169,7 @@ class Query:
     ) -> Page[rows.ListingRow]:
         """In all stores. With `near`: in those that deliver there, open ones first, then the nearest."""
         here = point(near, "near") if near else None
-        return await resolve.search(info.context, text, here, listing_filter(filter), first, after or None)
+        return await resolve.search(info.context, text, here, listing_filter(filter), first, given(after))
 
 
 @strawberry.type

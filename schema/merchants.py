@@ -21,7 +21,7 @@ from resolvers import orders as bought
 from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
-from schema.roots import ID, Allow, Info, Node, key, of
+from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
 
@@ -70,7 +70,7 @@ class Store(Node):
         after: str | None = strawberry.UNSET,
     ) -> Page[ListingRow]:
         by = sort or ListingSort.RELEVANCE
-        return await selling.listings(info.context, root.id, listing_filter(filter), by, first, after or None)
+        return await selling.listings(info.context, root.id, listing_filter(filter), by, first, given(after))
 
 
 @strawberry.type
@@ -95,8 +95,8 @@ class Merchant(Node):
         first: int | None = 20,
         after: str | None = strawberry.UNSET,
     ) -> Page[Any]:
-        asked = OrderFilter(status or None, key(store_id, "storeId") if store_id else None, root.id)
-        return await bought.orders(info.context, asked, first, after or None)
+        asked = OrderFilter(given(status), key(store_id, "storeId") if store_id else None, root.id)
+        return await bought.orders(info.context, asked, first, given(after))
 
     @strawberry.field(graphql_type=Connection[StockDetail], description="`text` finds by name, SKU or barcode")
     @staticmethod
@@ -108,7 +108,7 @@ class Merchant(Node):
         first: int | None = 20,
         after: str | None = strawberry.UNSET,
     ) -> Page[Any]:
-        return await keeping.details(info.context, key(store_id, "storeId"), text or None, first, after or None)
+        return await keeping.details(info.context, key(store_id, "storeId"), given(text), first, given(after))
 
 
 @strawberry.type
@@ -124,15 +124,15 @@ class Query:
         after: str | None = strawberry.UNSET,
     ) -> Page[merchants.Store]:
         """With `near`: those within 50 km, the nearest first; else by name. `open`: those that take orders now, or do not."""
-        search = StoreSearch(point(near, "near") if near else None, open if isinstance(open, bool) else None, text or None)
-        return await resolve.stores(info.context, search, first, after or None)
+        search = StoreSearch(point(near, "near") if near else None, given(open), given(text))
+        return await resolve.stores(info.context, search, first, given(after))
 
     @strawberry.field(graphql_type=Store | None, extensions=[Allow(Role.PUBLIC)])
     async def store(
         self, info: Info, id: ID | None = strawberry.UNSET, slug: str | None = strawberry.UNSET
     ) -> merchants.Store | None:
         """By one of the two."""
-        return await resolve.store(info.context, key(id) if id else None, slug or None)
+        return await resolve.store(info.context, key(id) if id else None, given(slug))
 
     @strawberry.field(graphql_type=Merchant, extensions=[Allow(Role.MERCHANT)])
     async def merchant(self, info: Info, id: ID | None = strawberry.UNSET) -> merchants.Merchant:
@@ -147,5 +147,5 @@ class Mutation:
         self, info: Info, store_id: ID, status: StoreStatus, until: datetime | None = strawberry.UNSET
     ) -> merchants.Store:
         """What the store says of itself; with `until`, from then on OPEN again. For managers and owners."""
-        command = SetStoreStatus(key(store_id, "storeId"), status, until or None)
+        command = SetStoreStatus(key(store_id, "storeId"), status, given(until))
         return await resolve.set_store_status(info.context, command)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -27,6 +27,7 @@ class Api(Context):
 
 Info = strawberry.Info[Api, None]
 ID = strawberry.ID
+Told = TypeVar("Told")
 
 
 def key(id: str, path: str = "id") -> UUID:
@@ -35,6 +36,11 @@ def key(id: str, path: str = "id") -> UUID:
         return UUID(id)
     except ValueError:
         raise invalid(path, "not an id") from None
+
+
+def given(told: Told | None) -> Told | None:
+    """What was said: None where nothing was, and where null was."""
+    return None if told is strawberry.UNSET else told
 
 
 def of(*rows: type) -> Callable[[object, object], bool]:
