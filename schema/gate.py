@@ -40,7 +40,7 @@ class Stopped(Exception):
     """The operation does not run."""
 
     def __init__(self, errors: Sequence[Told]) -> None:
-        super().__init__()
+        super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
 
 

@@ -143,7 +143,7 @@ class Door(GraphQL[Api, None]):
 
     async def body(self, request: Request) -> bytes:
         most = self.rules.body_bytes
-        too_long = NotRead(413, f"more than {most} bytes", {"Connection": "close"})
+        too_long = NotRead(413, f"more than {most} bytes")
         told = request.headers.get("content-length", "0")
         if not told.isdecimal() or int(told[:20]) > most:
             raise too_long

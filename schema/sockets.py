@@ -228,6 +228,14 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
                 return
         self.abort()
 
+    async def complete(self) -> None:
+        """Ends every operation, and says so."""
+        for operation in list(self.operations.values()):
+            assert operation.task is not None
+            operation.task.cancel()
+            with suppress(WebSocketDisconnected):
+                await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
     def abort(self) -> None:
         self.aborted = True
         if self.task is not None:
@@ -433,9 +441,7 @@ class Sockets:
 
         async def later(socket: Socket) -> None:
             await asyncio.sleep(random.uniform(0, within_s))  # noqa: S311  # not a secret
-            for operation in list(socket.operations.values()):
-                with suppress(WebSocketDisconnected):
-                    await operation.send_operation_message({"id": operation.id, "type": "complete"})
+            await socket.complete()
             socket.end(RESTART, "Service restart")
 
         await asyncio.gather(*(later(socket) for socket in list(self.open)))

@@ -1,7 +1,6 @@
 """A small schema in the shape of the contract, and its door on a real socket of this process."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from db.reads import Reads
 from domain.identity import ANYBODY, Actor, ActorKind, Role
 from domain.refusals import Conflict, InvalidInput, Problem, RateLimited, Refused, Unauthenticated, Unavailable
 from domain.sessions import Claims
+from launch.ports import bind
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from schema.build import Schema, build
@@ -319,9 +319,8 @@ class Stall:
             return answer.json()
 
     def socket(self, protocols: Sequence[str] = ("graphql-transport-ws",), **options: Any) -> Any:
-        return websockets.connect(
-            f"ws://127.0.0.1:{self.port}/graphql", subprotocols=[websockets.Subprotocol(one) for one in protocols], **options
-        )
+        spoken = [websockets.Subprotocol(one) for one in protocols] or None
+        return websockets.connect(f"ws://127.0.0.1:{self.port}/graphql", subprotocols=spoken, **options)
 
 
 def make(rules: Rules) -> Stall:
@@ -330,7 +329,7 @@ def make(rules: Rules) -> Stall:
     reads = cast("Reads", None)
 
     def context(actor: Actor, remote: str) -> Api:
-        return Api(actor, reads, cast("Any", None), Loaders(reads), ports, remote)
+        return Api(actor, reads, cast("Any", None), Loaders(reads), ports, remote, hub=cast("Any", None))
 
     async def authenticate(token: str) -> Claims:
         return await stall.authenticate(token)
@@ -346,7 +345,7 @@ def make(rules: Rules) -> Stall:
 async def serving(rules: Rules = Rules()) -> AsyncIterator[Stall]:
     stall = make(rules)
     app = Starlette(routes=[Route("/graphql", stall.door), WebSocketRoute("/graphql", stall.door)])
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = bind("127.0.0.1", 0)
     stall.port = listening.getsockname()[1]
     config = uvicorn.Config(
         app,
