@@ -39,6 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio's own loop forgets it: 40 ms an answer
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ACKNOWLEDGE_WITHIN_MS)
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
