@@ -153,6 +153,7 @@ async def add_merchant(asked: NewMerchant, desk: Desk) -> None:
     hours = _hours(asked.hours) if asked.hours else ()
     owner_id = await _owner(asked.owner, desk) if asked.owner else None
     slug, store_slug = slug_of(asked.name), slug_of(asked.store)
+    before = await places.merchant_by_slug(desk.reads, slug)
     async with desk.begin() as uow:
         taken = await uow.sources.store_of_slug(store_slug)
         merchant_id = await identity.add_merchant(identity.AddMerchant(asked.name, slug, owner_id), CLOCK, uow)
@@ -162,7 +163,7 @@ async def add_merchant(asked: NewMerchant, desk: Desk) -> None:
         store_id = await merchants.add_store(store, CLOCK, uow)
     if taken is not None:
         say(f"the store {store_slug} was there before, and stays as it is")
-    if owner_id is None:
+    if before is None and owner_id is None:
         say(f"nobody runs it yet: ./haat user add --name … --phone … --app merchant --merchant {slug} --role owner")
     result(merchant=merchant_id, slug=slug, store=store_id, store_slug=store_slug)
 
