@@ -30,7 +30,7 @@ from schema import catalog, merchants
 from schema.build import build
 from schema.roots import Api
 from tests.callers import ports
-from tests.groceries import goods, stock_up
+from tests.groceries import Good, goods, stock_up
 from tests.world import account, member, shop
 
 
@@ -206,16 +206,15 @@ async def test_stores_by_id_slug_place_and_name(engine, calls, grocery):
 async def shelved(engine, price=10_000, mrp=12_000):
     """A shop, and one listing in it."""
     made = await shop(engine)
-    [one] = goods(1)
-    plain = type(one)("PLAIN", f"Plain {new_id().hex}", None, one.path, price, mrp)
+    plain = Good("PLAIN", f"Plain {new_id().hex}", None, ("Plain", "Things"), price, mrp)
     [id] = await stock_up(engine, made.merchant_id, made.store_id, [plain])
     return made, id
 
 
 async def test_a_listing_shows_its_choices_and_siblings(engine, calls):
     made = await shop(engine)
-    one = next(good for good in goods() if len(good.variants) == 3)
-    ids = await stock_up(engine, made.merchant_id, made.store_id, [one])
+    trio = Good("TRIO", "Coffee", None, ("Cups",), 5_000, None, ("Small", "Regular", "Large"))
+    ids = await stock_up(engine, made.merchant_id, made.store_id, [trio])
     async with unit_of_work(engine) as uow:
         groups = [UpsertedGroup(made.store_id, "g", "Milk", [UpsertedModifier("m", "Oat", 1_500)])]
         await apply_modifier_groups(groups, [OfferedGroups(ids[1], [OfferedGroup("g", 0, 1)])], uow)
