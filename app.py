@@ -16,7 +16,8 @@ from launch.load import load
 from resolvers.identity import authenticate
 from resolvers.loaders import Loaders
 from schema.api import schema
-from schema.http import Door, Rules
+from schema.doors import Rules
+from schema.http import Door
 from schema.roots import Api
 from settings import Env, Settings
 from webhooks.intake import Door as IntakeDoor

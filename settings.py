@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     pool_size: int = Field(10, ge=1)
     pool_overflow: int = Field(5, ge=0)
     pool_timeout_s: float = 2
+    writes_at_once: int = Field(8, ge=1, description="transactions of a process; others wait their turn, not on locks")
     pool_recycle_s: int = 1800
     intake_pool_size: int = Field(5, ge=1, description="a pool of its own: browsing cannot starve the webhooks")
     database_connect_timeout_s: float = 5

@@ -88,6 +88,7 @@ class Wiring:
     figures: Figures
     sandbox: SandboxGateway | None
     http: httpx2.AsyncClient
+    turns: asyncio.Semaphore
 
     @property
     def reads(self) -> Reads:
@@ -99,7 +100,7 @@ class Wiring:
 
     @property
     def unit_of_work(self) -> Begin:
-        return partial(unit_of_work, self.engine, self.hints.committed, self.ports.gateway.name)
+        return partial(unit_of_work, self.engine, self.hints.committed, self.ports.gateway.name, turns=self.turns)
 
     @property
     def intake_unit_of_work(self) -> Begin:
@@ -187,6 +188,7 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             Uncounted(),
             sandbox,
             http,
+            asyncio.Semaphore(settings.writes_at_once),
         )
 
 
@@ -222,6 +224,7 @@ def open_engine(settings: Settings, pool_size: int, name: str) -> AsyncEngine:
         pool_timeout=settings.pool_timeout_s,
         pool_pre_ping=True,
         pool_recycle=settings.pool_recycle_s,
+        hide_parameters=True,  # an error is logged, and what was asked with may be anybody's
         connect_args={
             "timeout": settings.database_connect_timeout_s,
             "command_timeout": settings.database_command_timeout_s,

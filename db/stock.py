@@ -129,7 +129,7 @@ class SqlStock:
         uncounted = {id for id, now in locked.items() if not now.tracked and not now.off}
         asked = {id: units for id, units in command.units.items() if id in locked and id not in uncounted}
         if not asked:
-            return Held((), frozenset(command.units) - uncounted)
+            return Held((), {}, frozenset(command.units) - uncounted)
         by = rows("asked", listing_id=(Uuid(), list(asked)), units=(Integer(), list(asked.values())))
         done = await self._connection.execute(
             update(stock_level)
@@ -150,7 +150,7 @@ class SqlStock:
                     for id, units in taken.items()
                 ],
             )
-        return Held([now.level for now in changed], frozenset(command.units) - taken.keys() - uncounted)
+        return Held([now.level for now in changed], taken, frozenset(command.units) - taken.keys() - uncounted)
 
     async def held_by(self, quote_id: UUID) -> dict[UUID, int]:
         found = await self._connection.execute(select(hold.listing_id, hold.units).where(hold.quote_id == quote_id))

@@ -1,7 +1,7 @@
 """The transaction of a command."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.addresses import SqlAddresses
+from db.answering import answering
 from db.audit import SqlAudit
 from db.cart import SqlCarts
 from db.choices import SqlChoices
@@ -102,18 +103,26 @@ class SqlUnitOfWork:
 
 
 @asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    with answering:
+        yield
+
+
+@asynccontextmanager
 async def unit_of_work(
     engine: AsyncEngine,
     committed: Callable[[], None] = lambda: None,
     gateway: str = "sandbox",
     ids: Iterator[UUID] = NEW_IDS,
+    turns: AbstractAsyncContextManager[object] | None = None,
 ) -> AsyncIterator[UnitOfWork]:
-    """One transaction. Leaving commits; any exception, cancellation included, rolls back.
+    """One transaction. Leaving commits; any exception, cancellation included, rolls back. Refuses Unavailable.
 
     `committed` is called after a commit that appended events: it wakes the relay and must not wait.
     `gateway` is who takes what is not paid in cash. `ids` are what new things get, for who must know them beforehand.
+    `turns` lets so many of a process in at once, in order: the others wait here, and not on each other's locks.
     """
-    async with engine.begin() as connection:
+    async with turns or nullcontext(), _answering(), engine.begin() as connection:
         events = SqlEventLog(connection)
         yield SqlUnitOfWork(
             connection,

@@ -145,7 +145,8 @@ class GatewayWords(Protocol):
 class Gateway(Protocol):
     """A payment provider. Each call may be repeated with the same id: it is done once."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def begin(self, payment_id: UUID, amount: Money, method: PaymentMethod) -> Begun:
         """Refuses PaymentDeclined, Unavailable."""

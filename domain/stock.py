@@ -222,6 +222,7 @@ class StockStore(Protocol):
 @dataclass(frozen=True)
 class Held:
     changed: Sequence[StockLevel]
+    taken: Mapping[UUID, int]  # listing id -> units
     short: frozenset[UUID]
 
 
@@ -244,19 +245,22 @@ async def hold_units(command: HoldUnits, uow: "UnitOfWork") -> Mapping[UUID, int
 
     Holds past their time do not stand in the way of a live one.
     """
-    before = await uow.stock.held_by(command.replaces) if command.replaces else {}
-    await uow.stock.lock({*command.units, *before})  # all of them before any is changed: locks are taken in one order
-    changed = list(await uow.stock.release_quote(command.replaces)) if command.replaces else []
+    changed: list[StockLevel] = []
+    if command.replaces and (before := await uow.stock.held_by(command.replaces)):
+        await uow.stock.lock({*command.units, *before})  # all of them before any is changed: locks are taken in one order
+        changed += await uow.stock.release_quote(command.replaces)
     held = await uow.stock.hold_units(command)
-    changed, short = [*changed, *held.changed], held.short
+    taken, short = dict(held.taken), held.short
+    changed += held.changed
     if short and (freed := await uow.stock.release_expired(short)):
         again = replace(command, units={listing_id: command.units[listing_id] for listing_id in short})
         held = await uow.stock.hold_units(again)
-        changed, short = [*changed, *freed, *held.changed], held.short
+        changed += [*freed, *held.changed]
+        taken, short = taken | dict(held.taken), held.short
     if short:
         raise Refused(NotEnoughStock("some of it is gone", await uow.stock.shortages(command, short)))
     await uow.events.add(*map(StockChanged, changed))
-    return await uow.stock.held_by(command.quote_id)
+    return taken
 
 
 async def release_expired(listing_ids: Iterable[UUID], uow: "UnitOfWork") -> None:

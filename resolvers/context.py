@@ -7,8 +7,8 @@ from db.reads import Reads
 from domain.bus import Bus
 from domain.identity import Actor, Phones, Seals
 from domain.limits import Limits
-from domain.positions import Positions
 from domain.payments import Gateway
+from domain.positions import Positions
 from domain.sessions import Digests, Messages, Passwords, Tokens
 from domain.unit_of_work import Begin
 from resolvers.loaders import Loaders

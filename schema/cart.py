@@ -44,7 +44,10 @@ class Cart(Node):
 
 @strawberry.input
 class CartLineInput:
-    """With `id`: changes that line. Without: adds to the line of that key or starts one. Quantity 0 removes. Lines not named stay."""
+    """With `id`: changes that line. Without: adds to the line of that key or starts one. Quantity 0 removes.
+
+    Lines not named stay.
+    """
 
     id: ID | None = strawberry.UNSET
     listing_id: ID

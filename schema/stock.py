@@ -25,7 +25,7 @@ class StockLevel:
     listing_id: ID
     state: stock.StockState
     available: int | None = strawberry.field(
-        description="Units a customer may take now; null when untracked or where the store hides counts. Never depends on the viewer"
+        description="Units a customer may take now; null when untracked or where the store hides counts. The same for all"
     )
     back_at: datetime | None = strawberry.field(description="When a snoozed listing returns, if known")
     stale: bool = strawberry.field(description="Its source has been silent for too long")
@@ -123,6 +123,6 @@ class Subscription:
     async def stock(
         self, info: Info, store_id: ID, listing_ids: list[ID] | None = strawberry.UNSET, after: str | None = strawberry.UNSET
     ) -> AsyncIterator[feeds.StockFrame]:
-        """At most 200 listingIds: their levels, then their changes. Without ids: an empty snapshot, then every change in the store."""
+        """At most 200 listingIds: their levels, then their changes. Without: an empty snapshot, then all of the store's."""
         ids = [key(id, "listingIds") for id in listing_ids] if listing_ids else None
         return feeds.stock(info.context, info.context.hub, key(store_id, "storeId"), ids, after or None)
