@@ -96,17 +96,14 @@ class Door:
         async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
             if not mine:
                 return _respond(inbound.refuse(call, 429, "too many at once"), {"Retry-After": "1"})
-            reading = await self._read(inbound, call, source, remote)
+            stranger = source is None or not _allowed(source, remote)
+            reading = await self._read(inbound, call, None if stranger else source)
             if reading.question is not None:
                 assert source is not None
                 return await self._answer(inbound, call, source, reading)
             received = _received(inbound, call, source, path, remote)
-            status = self._status(inbound, source, reading)
-            if (
-                reading.refused
-                and _unproven(reading)
-                and not self.rejected.take((_id(source), network_of(remote)), call.received_at.timestamp())
-            ):
+            status = 404 if stranger and inbound.proof is Proof.TOKEN else _status(reading)
+            if _unproven(reading) and not self._within_budget(source, remote, call):
                 assert reading.wrong is not None
                 return _respond(inbound.refuse(call, status, reading.wrong.message))
             kept = await self._keep(received, reading)
@@ -129,19 +126,17 @@ class Door:
                 return None
         return found.opened(self.seals) if found else None
 
-    async def _read(self, inbound: Inbound, call: Call, source: Source | None, remote: str) -> Reading:
-        """Who is unknown, and who calls from elsewhere, hears what a wrong signature hears."""
-        if source is None or not _allowed(source, remote):
+    async def _read(self, inbound: Inbound, call: Call, source: Source | None) -> Reading:
+        """Who is unknown, and who calls from elsewhere, hears what a wrong token or signature hears."""
+        if source is None:
             message = "not found" if inbound.proof is Proof.TOKEN else "the signature does not match"
             return Reading(wrong=Wrong(FailureKind.AUTH, message))
         if len(call.body) <= INLINE_BYTES:
             return read(inbound, call, source)
         return await asyncio.to_thread(read, inbound, call, source)
 
-    def _status(self, inbound: Inbound, source: Source | None, reading: Reading) -> int:
-        if reading.wrong is None:
-            return 200
-        return 404 if source is None and inbound.proof is Proof.TOKEN else status_of(reading.wrong.kind)
+    def _within_budget(self, source: Source | None, remote: str, call: Call) -> bool:
+        return self.rejected.take((source.id if source else None, network_of(remote)), call.received_at.timestamp())
 
     async def _keep(self, received: Received, reading: Reading) -> Kept:
         async with self.unit_of_work() as uow:
@@ -188,12 +183,12 @@ def _allowed(source: Source, remote: str) -> bool:
     return any(address in ipaddress.ip_network(network, strict=False) for network in source.ip_allow)
 
 
+def _status(reading: Reading) -> int:
+    return 200 if reading.wrong is None else status_of(reading.wrong.kind)
+
+
 def _unproven(reading: Reading) -> bool:
     return reading.wrong is not None and reading.wrong.kind is FailureKind.AUTH
-
-
-def _id(source: Source | None) -> UUID | None:
-    return source.id if source else None
 
 
 def _received(inbound: Inbound, call: Call, source: Source | None, path: str, remote: str) -> Received:

@@ -1,0 +1,339 @@
+"""The doors of providers, over HTTP: what is answered, what is kept, what is done once."""
+
+import asyncio
+import json
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from db import tables as t
+from db.ids import new_id
+from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain.failures import replay_failures
+from domain.identity import Actor, ActorKind
+from domain.intake import Proof
+from domain.refusals import Conflict, Refused
+from domain.sources import NewSecret, rotate_secret
+from tests.partners import INBOUNDS, SEALS, Partner, client_of, dish, event, menu, partner, snapshot
+from tests.world import account
+from webhooks.intake import BODY_BYTES, Door
+from webhooks.limits import Budget, InFlight
+
+OFF = {"restID": "k7x2m9qa", "type": "item", "inStock": False, "itemID": ["1"]}
+
+
+async def kept(engine: AsyncEngine, provider: str, **columns) -> list:
+    p = t.payload.c
+    where = [p[name] == value if value is not None else p[name].is_(None) for name, value in columns.items()]
+    async with engine.connect() as connection:
+        return (await connection.execute(select(t.payload).where(p.provider == provider, *where).order_by(p.id))).all()
+
+
+def at(till: Partner, **given) -> httpx2.AsyncClient:
+    """The same source's door, made otherwise."""
+    remote = given.pop("remote", "127.0.0.1")
+    return client_of(replace(till.door, **given), remote)
+
+
+# ---------------------------------------------------------------- once
+
+
+@pytest.mark.parametrize("provider", ["petpooja", "wms"])
+async def test_fifty_identical_at_once_are_one_effect_and_fifty_acknowledgements(engine, provider):
+    sender = await partner(engine, provider, "k7x2m9qa")
+    if provider == "wms":
+        body = json.dumps(event("stock.adjusted", location="k7x2m9qa", sku="T", delta="1")).encode()
+        rest, headers = "webhooks/stock", sender.signed(body, "the-same")
+    else:
+        rest, headers, body = "webhooks/inventory", {}, json.dumps(OFF).encode()
+    answers = await asyncio.gather(*(sender.post(rest, body, **headers) for _ in range(50)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
+    states = await sender.payloads()
+    assert (states.count("ACCEPTED"), states.count("DUPLICATE")) == (1, 49)
+    assert len(await sender.instructions()) == 1
+    repeats = await sender.failures("DUPLICATE")
+    assert len(repeats) == 49
+    assert {row.state.value for row in repeats} == {"RESOLVED"}
+
+
+async def test_the_same_id_with_another_body_is_refused_and_kept(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    first = json.dumps(snapshot("BLR_DS1", ("T", 1, 1))).encode()
+    other = json.dumps(snapshot("BLR_DS1", ("T", 2, 2))).encode()
+    assert (await wms.post("webhooks/stock", first, **wms.signed(first, "one"))).status_code == 200
+    answer = await wms.post("webhooks/stock", other, **wms.signed(other, "one"))
+    assert (answer.status_code, answer.json()["status"]) == (409, "failed")
+    assert await wms.payloads() == ["ACCEPTED", "REJECTED"]
+    (failure,) = await wms.failures("VALIDATION")
+    assert "came before, with another body" in failure.message
+    assert (await kept(engine, "wms", source_id=wms.source_id))[1].body == other
+
+
+async def test_an_id_whose_first_body_was_refused_is_free_for_the_right_one(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    for body, status in ((b"{", 400), (json.dumps(snapshot("BLR_DS1", ("T", 2, 2))).encode(), 200)):
+        assert (await wms.post("webhooks/stock", body, **wms.signed(body, "one"))).status_code == status
+
+
+async def test_two_minutes_later_the_same_words_are_news_again(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await till.post("webhooks/inventory", OFF)
+    p = t.payload.c
+    async with engine.begin() as connection:
+        past = func.clock_timestamp() - timedelta(seconds=121)
+        await connection.execute(update(t.payload).where(p.source_id == till.source_id).values(received_at=past))
+    await till.post("webhooks/inventory", OFF)
+    assert await till.payloads() == ["ACCEPTED", "ACCEPTED"]
+
+
+# ---------------------------------------------------------------- whose
+
+
+async def test_an_unknown_token_is_not_found_and_kept_as_nobodys(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    wrong = till.path("webhooks/inventory").replace(till.secret.decode(), "x" * 32)
+    answer = await till.client.post(wrong, json=OFF)
+    assert (answer.status_code, answer.json()) == (404, {"code": "404", "status": "failed", "message": "not found"})
+    row = (await kept(engine, "petpooja", source_id=None))[-1]
+    assert (row.state.value, row.body, row.merchant_id) == ("REJECTED", json.dumps(OFF, separators=(",", ":")).encode(), None)
+    assert "x" * 32 not in json.dumps(row.headers)
+    f = t.failure.c
+    (failure,) = await till.rows(select(t.failure).where(f.payload_id == row.id))
+    assert (failure.kind.value, failure.state.value, failure.merchant_id) == ("AUTH", "OPEN", None)
+
+
+async def test_another_outlets_id_is_refused_as_petpooja_expects(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    answer = await till.post("webhooks/inventory", {**OFF, "restID": "another"})
+    assert (answer.status_code, answer.json()) == (400, {"code": "400", "status": "failed", "message": "Unknown restID"})
+    assert [row.kind.value for row in await till.failures()] == ["AUTH"]
+
+
+async def test_a_wrong_signature_an_unknown_source_and_a_stranger_hear_the_same(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    body = json.dumps(snapshot("BLR_DS1", ("T", 1, 1))).encode()
+    wrong = await wms.post("webhooks/stock", body, **wms.signed(body, secret=b"w" * 32))
+    path = wms.path("webhooks/stock")
+    unsigned = await wms.client.post(path, content=body)
+    unknown = await wms.client.post(path.replace(str(wms.source_id), str(new_id())), content=body, headers=wms.signed(body))
+    nobody = await wms.client.post(path.partition("?")[0], content=body, headers=wms.signed(body))
+    answers = {(answer.status_code, answer.text) for answer in (wrong, unsigned, unknown, nobody)}
+    assert answers == {(401, '{"status":"failed","message":"the signature does not match"}')}
+    assert await wms.payloads() == ["REJECTED", "REJECTED"]
+    assert [(row.kind.value, row.state.value) for row in await wms.failures()] == [("AUTH", "OPEN")] * 2
+    assert not await wms.instructions()
+
+
+async def test_two_secrets_live_at_once_and_an_old_one_ends(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    new = secrets.token_bytes(32)
+    async with unit_of_work(engine) as uow:
+        await rotate_secret(wms.source_id, NewSecret(Proof.SIGNATURE, new, SEALS.seal(new)), wms.shop.owner, uow)
+    for n, secret in enumerate((wms.secret, new)):
+        body = json.dumps(snapshot("BLR_DS1", ("T", n, n))).encode()
+        assert (await wms.post("webhooks/stock", body, **wms.signed(body, secret=secret))).status_code == 200
+    s = t.source_secret.c
+    async with engine.begin() as connection:
+        ended = update(t.source_secret).where(s.source_id == wms.source_id, s.not_after.is_not(None))
+        await connection.execute(ended.values(not_after=func.clock_timestamp()))
+    body = json.dumps(snapshot("BLR_DS1", ("T", 9, 9))).encode()
+    assert (await wms.post("webhooks/stock", body, **wms.signed(body, secret=wms.secret))).status_code == 401
+    assert (await wms.post("webhooks/stock", body, **wms.signed(body, secret=new))).status_code == 200
+
+
+async def test_from_an_address_that_is_not_on_the_list_nothing_is_taken(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    async with engine.begin() as connection:
+        await connection.execute(update(t.source).where(t.source.c.id == till.source_id).values(ip_allow=["10.1.0.0/16", "::1"]))
+    assert (await till.post("webhooks/inventory", OFF)).status_code == 404
+    assert (await at(till, remote="10.1.2.3").post(till.path("webhooks/inventory"), json=OFF)).status_code == 200
+    assert [row.remote for row in await kept(engine, "petpooja", source_id=till.source_id)] == ["127.0.0.1", "10.1.2.3"]
+
+
+async def test_a_source_that_is_switched_off_is_not_there(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    async with engine.begin() as connection:
+        await connection.execute(update(t.source).where(t.source.c.id == till.source_id).values(enabled=False))
+    assert (await till.post("webhooks/inventory", OFF)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["pos/nobody/x/webhooks/menu", "erp/petpooja/x/webhooks/menu", "pos/petpooja/x/webhooks/nothing", "erp/wms/x/webhooks/stock"],
+)
+async def test_what_is_no_door_is_not_found(engine, path):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    assert (await till.client.post(f"/v1/integrations/{path}", json={})).status_code == 404
+
+
+async def test_a_door_is_posted_to(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    answer = await till.client.get(till.path("webhooks/menu"))
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+async def test_headers_are_kept_without_what_proves_anything(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    body = json.dumps(snapshot("BLR_DS1", ("T", 1, 1))).encode()
+    signed = wms.signed(body)
+    given = {"Authorization": "Bearer abc", "X-Api-Token": "tell-nobody", "X-Trace": "t1"}
+    await wms.post("webhooks/stock", body, **signed, **given)
+    (row,) = await kept(engine, "wms", source_id=wms.source_id)
+    shown = json.dumps(row.headers)
+    assert not [secret for secret in (signed["webhook-signature"], "abc", "tell-nobody") if secret in shown]
+    assert (row.headers["x-trace"], row.headers["webhook-id"]) == ("t1", signed["webhook-id"])
+    assert (row.body, row.size, row.correlation_id != "") == (body, len(body), True)
+
+
+async def test_of_what_nobody_signed_the_beginning_is_kept_and_no_more_than_the_budget(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    budget = Budget(a_minute=3)
+    client = at(till, rejected=budget, remote="203.0.113.7", clock=lambda: datetime.now(UTC))
+    path = till.path("webhooks/menu").replace(till.secret.decode(), "y" * 32)
+    answers = {(await client.post(path, content=b"z" * 9000)).status_code for _ in range(5)}
+    assert answers == {404}
+    rows = await kept(engine, "petpooja", remote="203.0.113.7")
+    assert [(len(row.body), row.size) for row in rows] == [(4096, 9000)] * 3
+    assert budget.beyond == 2
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_is_too_long_is_refused_unread(engine, streamed):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+
+    async def parts():
+        for _ in range(11):
+            yield b" " * (BODY_BYTES // 10)
+
+    content = parts() if streamed else b" " * (BODY_BYTES + 1)
+    answer = await till.client.post(till.path("webhooks/inventory"), content=content)
+    assert (answer.status_code, answer.json()) == (413, {"code": "413", "status": "failed", "message": "too large"})
+    assert not await till.payloads()
+
+
+async def test_a_long_menu_is_kept_at_once_and_read_by_the_worker(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    pushed = menu("k7x2m9qa", *(dish(str(n), itemdescription="x" * 200) for n in range(1000)))
+    answer = await till.post("webhooks/menu", pushed)
+    assert (answer.status_code, await till.payloads(), await till.instructions()) == (200, ["ACCEPTED"], [])
+    await till.worker.drain()
+    assert await till.payloads() == ["APPLIED"], [(row.kind, row.message) for row in await till.failures()]
+    assert len(await till.listings()) == 1000
+
+
+async def test_a_long_body_that_says_nothing_fails_late_and_is_read_again_when_replayed(engine, monkeypatch):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    pushed = menu("k7x2m9qa", *(dish(str(n), itemdescription="x" * 200) for n in range(1000)))
+    real = type(till.inbound).translate
+
+    def broken(*arguments):
+        raise KeyError("a field nobody thought of")
+
+    monkeypatch.setattr(type(till.inbound), "translate", broken)
+    assert (await till.tell("webhooks/menu", pushed)).status_code == 200
+    assert await till.payloads() == ["FAILED"]
+    (failure,) = await till.failures("VALIDATION")
+    monkeypatch.setattr(type(till.inbound), "translate", real)
+    async with unit_of_work(engine) as uow:
+        await replay_failures([failure.id], till.shop.owner, uow)
+    await till.worker.drain()
+    assert await till.payloads() == ["APPLIED"]
+    assert [row.state.value for row in await till.failures()] == ["RESOLVED"]
+
+
+async def test_what_was_refused_is_read_again_when_replayed_but_not_what_nobody_signed(engine, monkeypatch):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    body = json.dumps(event("store.status", location="BLR_DS1", open=False)).encode()
+    monkeypatch.setattr(type(wms.inbound), "translate", lambda *arguments: 1 / 0)
+    assert (await wms.post("webhooks/stock", body)).status_code == 400
+    monkeypatch.undo()
+    await wms.post("webhooks/stock", body, **wms.signed(body, secret=b"w" * 32))
+    broken, unsigned = await wms.failures()
+    async with unit_of_work(engine) as uow:
+        await replay_failures([broken.id], wms.shop.owner, uow)
+    await wms.worker.drain()
+    assert await wms.payloads() == ["APPLIED", "REJECTED"]
+    with pytest.raises(Refused) as no:
+        async with unit_of_work(engine) as uow:
+            await replay_failures([unsigned.id], Actor(ActorKind.SUPPORT, (await account(engine)).id), uow)
+    assert isinstance(no.value.refusal, Conflict)
+    assert "nobody has proven whose it is" in no.value.refusal.message
+
+
+# ---------------------------------------------------------------- when things break
+
+
+async def test_without_a_database_it_is_to_be_sent_again(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    client = client_of(Door(INBOUNDS, Reads(nowhere), lambda: unit_of_work(nowhere), SEALS))
+    answer = await client.post(till.path("webhooks/menu"), json={})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {"success": "0", "message": "try again later"}
+    await nowhere.dispose()
+
+
+async def test_a_commit_that_fails_is_no_acknowledgement(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+
+    class Lost:
+        async def __aenter__(self):
+            self.inner = unit_of_work(engine)
+            return await self.inner.__aenter__()
+
+        async def __aexit__(self, *error):
+            await self.inner.__aexit__(ConnectionError, ConnectionError("lost"), None)
+            raise ConnectionError("lost")
+
+    answer = await at(till, unit_of_work=Lost).post(till.path("webhooks/inventory"), json=OFF)
+    assert answer.status_code == 503
+    assert not await till.payloads()
+
+
+async def test_one_source_takes_turns_with_itself(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    client = at(till, in_flight=InFlight(at_once=1, most_waiting=2))
+    path = till.path("webhooks/inventory")
+    answers = await asyncio.gather(*(client.post(path, json={**OFF, "itemID": [str(n)]}) for n in range(12)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert len(await till.payloads()) == statuses.count(200)
+
+
+FIELDS = (
+    *("restID", "itemID", "inStock", "restaurants", "items", "details", "type", "data", "lines", "sku", "store_status"),
+    *("turn_on_time", "timestamp", "version", "menusharingcode", "available"),
+)
+DOORS = ("petpooja webhooks/menu", "petpooja webhooks/inventory", "petpooja webhooks/store-status", "wms webhooks/stock")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6),
+    max_leaves=12,
+)
+BODIES = st.binary(max_size=200) | JSON.map(lambda told: json.dumps(told).encode())
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(body=BODIES, door=st.sampled_from(DOORS))
+async def test_no_body_however_broken_is_more_than_refused(engine, senders, body, door):
+    provider, rest = door.split()
+    sender = senders[provider]
+    answer = await sender.post(rest, body)
+    assert answer.status_code in (200, 400), answer.text
+    assert answer.json()
+
+
+@pytest.fixture(scope="module")
+async def senders(engine):
+    return {provider: await partner(engine, provider, "k7x2m9qa") for provider in ("petpooja", "wms")}
