@@ -81,7 +81,7 @@ class _Line:
         self.data = Document(data.told, data.path, line.problems)
 
     def __getitem__(self, name: str) -> Document:
-        return self.line[name] if name in self.line else self.data[name]
+        return self.data[name] if name in self.data and name not in self.line else self.line[name]
 
     @property
     def version(self) -> int | None:

@@ -1,0 +1,261 @@
+"""Golden payloads, composed from the published field tables."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.catalog import Diet, ProductKind
+from domain.instructions import (
+    Choice,
+    ChoiceGroup,
+    DeactivateMissing,
+    StockMode,
+    UpdatePrice,
+    UpdateStockLevel,
+    UpdateStoreStatus,
+    UpsertCatalogItem,
+    UpsertMenuItem,
+    UpsertVariant,
+)
+from domain.intake import EntityKind, FailureKind, Question, read
+from domain.merchants import StoreStatus
+from domain.refusals import InvalidInput, Refused, Unauthenticated
+from providers.petpooja import Petpooja
+from tests.providers.calls import RECEIVED, call, said, source
+
+TILL, STORE = Petpooja(), "k7x2m9qa"
+AVAILABILITY = StockMode.AVAILABILITY
+MENU = {
+    "success": "1",
+    "restaurants": [
+        {
+            "restaurantid": "91012",
+            "active": "1",
+            "details": {"menusharingcode": STORE, "country": "India", "packaging_applicable_on": "ITEM", "packaging_charge": ""},
+        }
+    ],
+    "ordertypes": [{"ordertypeid": 1, "ordertype": "Delivery"}, {"ordertypeid": 2, "ordertype": "PickUp"}],
+    "parentcategories": [{"id": "9", "name": "Main", "rank": "1", "image_url": "", "status": "1"}],
+    "categories": [{"categoryid": "700", "active": "1", "parent_category_id": "9", "categoryname": "Pizza"}],
+    "items": [
+        {
+            "itemid": "81001",
+            "itemname": "Garden Pizza",
+            "itemdescription": "Capsicum, corn",
+            "item_categoryid": "700",
+            "item_attributeid": "1",
+            "itemrank": "3",
+            "item_ordertype": "1,2",
+            "price": "0.00",
+            "active": "1",
+            "in_stock": "2",
+            "itemallowvariation": "1",
+            "itemallowaddon": "1",
+            "itemaddonbasedon": "1",
+            "item_packingcharges": "10.00",
+            "minimumpreparationtime": "15",
+            "item_image_url": "https://img.example/81001.jpg",
+            "nutrition": {"protien": "ignored"},
+            "variation": [
+                {
+                    "id": "81091",
+                    "variationid": "11",
+                    "name": "Regular",
+                    "price": "199.00",
+                    "active": "1",
+                    "item_packingcharges": "10.00",
+                    "variationrank": "1",
+                    "variationallowaddon": 1,
+                    "addon": [{"addon_group_id": "300", "addon_item_selection_min": "0", "addon_item_selection_max": "2"}],
+                },
+                {
+                    "id": "81092",
+                    "variationid": "12",
+                    "name": "Large",
+                    "price": "349.00",
+                    "active": "1",
+                    "item_packingcharges": "15.00",
+                    "variationrank": "2",
+                    "variationallowaddon": 0,
+                    "addon": [],
+                },
+            ],
+            "addon": [],
+        }
+    ],
+    "addongroups": [
+        {
+            "addongroupid": "300",
+            "addongroup_name": "Extra toppings",
+            "addongroup_rank": "1",
+            "active": "1",
+            "addongroupitems": [
+                {
+                    "addonitemid": "9001",
+                    "addonitem_name": "Extra cheese",
+                    "addonitem_price": "40.00",
+                    "active": "1",
+                    "addonitem_rank": "1",
+                }
+            ],
+        }
+    ],
+    "attributes": [{"attributeid": "1", "attribute": "veg", "active": "1"}],
+    "taxes": [],
+    "discounts": [],
+    "variations": [{"variationid": "11", "name": "deprecated"}],
+    "serverdatetime": "2026-01-0511:33:13",
+    "http_code": 200,
+}
+
+
+def test_a_menu_is_said_in_the_order_of_the_industrys_table():
+    batch = said(TILL, "menu", MENU, STORE)
+    cheese = Choice(id="9001", title="Extra cheese", price_minor=4000, rank=1)
+    toppings = ChoiceGroup(id="300", title="Extra toppings", least=0, most=2, choices=(cheese,), variants=("81091",))
+    assert list(batch.commands) == [
+        UpdateStoreStatus(store=STORE, status=StoreStatus.OPEN),
+        UpsertCatalogItem(
+            store=STORE,
+            item="81001",
+            title="Garden Pizza",
+            kind=ProductKind.MENU_ITEM,
+            description="Capsicum, corn",
+            diet=Diet.VEG,
+            category=("Main", "Pizza"),
+            images=("https://img.example/81001.jpg",),
+        ),
+        UpsertMenuItem(
+            store=STORE,
+            item="81001",
+            sections=("700",),
+            rank=3,
+            order_types=("delivery", "pickup"),
+            packaging_minor=1000,
+            prep_minutes=15,
+            groups=(toppings,),
+        ),
+        UpsertVariant(store=STORE, variant="81091", item="81001", title="Regular", rank=1),
+        UpsertVariant(store=STORE, variant="81092", item="81001", title="Large", rank=2),
+        UpdatePrice(store=STORE, variant="81091", price_minor=19900, packaging_minor=1000),
+        UpdatePrice(store=STORE, variant="81092", price_minor=34900, packaging_minor=1500),
+        UpdateStockLevel(store=STORE, id="81001", kind=EntityKind.PRODUCT, mode=AVAILABILITY, available=True),
+        DeactivateMissing(store=STORE, present=("81091", "81092")),
+    ]
+    assert not batch.problems
+
+
+def test_an_item_without_variations_is_its_own_only_form():
+    item = {"itemid": 5, "itemname": "Lassi", "price": 60, "in_stock": 0, "active": True}
+    commands = said(TILL, "menu", {**MENU, "items": {"0": item}}, STORE).commands
+    assert UpsertVariant(store=STORE, variant="5", item="5") in commands
+    assert UpdatePrice(store=STORE, variant="5", price_minor=6000) in commands
+    assert UpdateStockLevel(store=STORE, id="5", kind=EntityKind.PRODUCT, mode=AVAILABILITY, available=False) in commands
+
+
+def test_what_is_inactive_is_not_shown_and_not_priced():
+    sizes = [{**MENU["items"][0]["variation"][0], "active": "0"}, MENU["items"][0]["variation"][1]]
+    commands = said(TILL, "menu", {**MENU, "items": [{**MENU["items"][0], "variation": sizes}]}, STORE).commands
+    assert [(one.variant, one.active) for one in commands if isinstance(one, UpsertVariant)] == [("81091", False), ("81092", True)]
+    assert [one.variant for one in commands if isinstance(one, UpdatePrice)] == ["81092"]
+
+
+def test_bad_items_are_left_out_each_with_all_its_problems_and_are_present_still():
+    bad = {"itemid": "6", "itemname": " ", "price": "12.345", "in_stock": "maybe", "addon": [{"addon_group_id": "404"}]}
+    worse = {"itemname": "No id", "price": "NaN"}
+    batch = said(TILL, "menu", {**MENU, "items": [bad, worse, MENU["items"][0]]}, STORE)
+    assert [f"{one.path}: {one.message}" for one in batch.problems] == [
+        "$.items[0].in_stock: is neither yes nor no",
+        "$.items[0].itemname: is missing",
+        "$.items[0].price: 12.345 is finer than the minor unit",
+        "$.items[0].addon[0].addon_group_id: 404 is no group of this menu",
+        "$.items[1].itemid: is missing",
+    ]
+    assert batch.commands[-1] == DeactivateMissing(store=STORE, present=("6", "81091", "81092"))
+
+
+def test_a_menu_without_a_good_item_is_refused_whole():
+    reading = read(TILL, call("menu", {**MENU, "items": [{"itemid": "1", "itemname": "x", "price": "-1"}]}), source(TILL, STORE))
+    assert reading.refused
+    assert reading.wrong is not None
+    assert reading.wrong.message == "$.items[0].price: -1 is out of range"
+
+
+STOCK = {"restID": STORE, "type": "item", "inStock": False, "itemID": ["81001", "81092"]}
+
+
+@pytest.mark.parametrize("ids", [["81001", "81092"], {"0": "81001", "1": 81092}, [81001, "81092", "81092"]])
+@pytest.mark.parametrize("off", [False, "0", 0, "false"])
+def test_items_go_off_until_a_time_of_the_outlets_clock(ids, off):
+    told = {**STOCK, "itemID": ids, "inStock": off, "autoTurnOnTime": "custom", "customTurnOnTime": "2026-01-05 18:30"}
+    back = datetime(2026, 1, 5, 13, 0, tzinfo=UTC)
+    assert said(TILL, "inventory", told, STORE).commands == [
+        UpdateStockLevel(store=STORE, id=id, kind=EntityKind.PRODUCT, mode=AVAILABILITY, available=False, restore_at=back)
+        for id in ("81001", "81092")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "back"),
+    [
+        ({"autoTurnOnTime": "endofday"}, datetime(2026, 1, 5, 18, 30, tzinfo=UTC)),
+        ({"autoTurnOnTime": "", "customTurnOnTime": ""}, None),
+        ({"autoTurnOnTime": "custom", "customTurnOnTime": "2025-12-31 10:00"}, None),  # a time that is over
+        ({"inStock": "1", "autoTurnOnTime": "custom", "customTurnOnTime": "2026-01-05 18:30"}, None),
+    ],
+)
+def test_when_they_come_back(more, back):
+    assert {one.restore_at for one in said(TILL, "inventory", {**STOCK, **more}, STORE).commands} == {back}
+
+
+def test_add_ons_go_off_too():
+    (one,) = said(TILL, "inventory", {**STOCK, "type": "addon", "itemID": ["9001"]}, STORE).commands
+    assert (one.kind, one.id, one.available) == (EntityKind.MODIFIER, "9001", False)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(Refused) as no:
+        said(TILL, "inventory", {"restID": STORE, "type": "shop", "inStock": "?", "itemID": []}, STORE)
+    assert isinstance(no.value.refusal, InvalidInput)
+    assert [problem.path for problem in no.value.refusal.problems] == ["$.type", "$.inStock"]
+
+
+def test_the_outlets_status():
+    told = {"restID": STORE, "store_status": "0", "turn_on_time": "2026-01-06 10:00:00", "reason": "Kitchen maintenance"}
+    back = datetime(2026, 1, 6, 4, 30, tzinfo=UTC)
+    assert said(TILL, "store-status", told, STORE).commands == [
+        UpdateStoreStatus(store=STORE, status=StoreStatus.CLOSED, reason="Kitchen maintenance", reopen_at=back)
+    ]
+    assert said(TILL, "store-status", {"restID": STORE, "store_status": 1}, STORE).commands == [
+        UpdateStoreStatus(store=STORE, status=StoreStatus.OPEN)
+    ]
+    for door in ("get-store-status", "store-status"):
+        assert TILL.translate(call(door, {"restID": STORE}), source(TILL, STORE)) == Question(STORE)
+
+
+def test_only_its_own_outlets_are_the_sources():
+    TILL.verify(call("inventory", STOCK), source(TILL, STORE))
+    TILL.verify(call("inventory", STOCK), source(TILL))  # mapped to none yet: what it says waits
+    TILL.verify(call("menu", MENU), source(TILL, STORE))
+    for door, body in (("inventory", STOCK), ("menu", MENU)):
+        with pytest.raises(Refused) as no:
+            TILL.verify(call(door, body), source(TILL, "another"))
+        assert no.value.refusal == Unauthenticated("Unknown restID")
+    for broken in (b"", b"[]", b"\xff", b'{"restID": {}}'):
+        reading = read(TILL, call("inventory", broken), source(TILL, STORE))
+        assert reading.wrong is not None
+        assert reading.wrong.kind is FailureKind.VALIDATION
+
+
+def test_the_shapes_of_its_answers():
+    id = source(TILL).id
+    assert TILL.acknowledge(call("menu", MENU), id).body == {"success": "1", "message": "Menu accepted"}
+    assert TILL.acknowledge(call("inventory", STOCK), id).body == {"code": "200", "status": "success", "message": "Stock updated"}
+    assert TILL.acknowledge(call("store-status", {}), id).body["http_code"] == "200"
+    no = TILL.refuse(call("inventory", STOCK), 401, "Unknown restID")
+    assert (no.status, no.body) == (400, {"code": "400", "status": "failed", "message": "Unknown restID"})
+    assert TILL.refuse(call("menu", MENU), 400, "no").body == {"success": "0", "message": "no"}
+    assert TILL.refuse(call("menu", MENU), 503, "later").status == 503
+    for status, flag in ((StoreStatus.OPEN, "1"), (StoreStatus.BUSY, "1"), (StoreStatus.PAUSED, "0"), (StoreStatus.CLOSED, "0")):
+        assert TILL.answer(call("get-store-status", {}), status).body["store_status"] == flag
+    assert datetime(2026, 1, 5, 13, tzinfo=UTC) > RECEIVED
