@@ -130,8 +130,11 @@ class Caller:
         async with self._renewing:
             left_s = datetime.fromisoformat(self._session["expiresAt"]).timestamp() - time.time()
             if left_s < RENEW_S:
-                answer = await self.doors.ask(REFRESH, {"token": self._session["refreshToken"]})
-                self._keep(answer["refreshSession"])
+                try:
+                    answer = await self.doors.ask(REFRESH, {"token": self._session["refreshToken"]})
+                    self._keep(answer["refreshSession"])
+                except NotSignedIn:  # a session ended by somebody else
+                    await self.sign_in()
             return str(self._session["accessToken"])
 
     async def ask(self, document: str, **variables: Any) -> Document:

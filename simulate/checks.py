@@ -45,7 +45,8 @@ STEPS = {
 }
 FIRST = {"PAYMENT_PENDING", "PLACED"}
 PAID = {"CASH_COLLECTED", "CAPTURED", "PARTLY_REFUNDED", "REFUNDED"}
-GIVEN_BACK = {"VOIDED", "FAILED", "REFUNDED", "CAPTURED", "PARTLY_REFUNDED"}  # what was captured is given back by a worker, soon
+CAPTURED = {"CAPTURED", "PARTLY_REFUNDED", "REFUNDED"}  # and given back by a worker, soon
+GIVEN_BACK = {"VOIDED", "FAILED", *CAPTURED}
 KINDS = {Flaw.FORGED: "AUTH", Flaw.DUPLICATE: "DUPLICATE", Flaw.STALE: "STALE", Flaw.UNKNOWN: "MAPPING"}
 STATES = {Flaw.FORGED: {"REJECTED"}, Flaw.DUPLICATE: {"DUPLICATE"}, Flaw.UNKNOWN: {"PARKED", "ACCEPTED"}}
 
@@ -288,6 +289,8 @@ def _sensible(order: Document, fate: Fate) -> Iterable[str]:
             yield f"is {status} and its payment {payment}"
         if delivery not in (None, "CANCELLED"):
             yield f"is {status} and its delivery {delivery}"
+        if payment in CAPTURED and order["refunded"] != order["total"]:
+            yield f"is {status}, was paid for {order['total']['amount']} and gives back {order['refunded']['amount']}"
     elif status not in TERMINAL and delivery in ("DELIVERED", "CANCELLED", "RETURNED"):
         yield f"is {status} and its delivery {delivery}"
 

@@ -20,6 +20,8 @@ ORDER = (
 def screen(run: Run) -> RenderableType:
     seen, wish = run.seen, run.plan.wish
     passed = min(time.monotonic() - run.began, wish.seconds) if run.phase != "entering" else 0
+    if run.phase == "entering":
+        return Panel(Text(line(run)), title=f"plan {run.plan.hash}", title_align="left")
     title = f"{run.phase}  {passed:.0f} of {wish.seconds:.0f} s   seed {wish.seed}   plan {run.plan.hash}"
     status = seen.by_status
     orders = table("Orders", {name: status[name] for name in ORDER if name in status} | {"refused": sum(seen.refused.values())})
@@ -48,6 +50,8 @@ def table(title: str, rows: dict[str, Any]) -> Table:
 def line(run: Run) -> str:
     """Where there is no screen."""
     seen = run.seen
+    if run.phase == "entering":
+        return f"entering: {seen.signed_in} of {run.plan.customers + run.plan.wish.riders} people signed in"
     return (
         f"{run.phase}: {len(seen.orders)} orders ({len(seen.under_way)} under way), {len(seen.webhooks)} webhooks, "
         f"{seen.frames.received} frames, p95 {seen.frames.percentile_ms(0.95)} ms"
@@ -77,6 +81,7 @@ def summary(run: Run) -> dict[str, Any]:
             "maxMs": frames.percentile_ms(1),
         },
         "reconnects": seen.reconnects,
+        "slowReaders": seen.dawdled,
         "waits": dict(seen.waits),
         "notes": seen.notes,
         "checks": [

@@ -118,7 +118,11 @@ class Plan:
     @property
     def hash(self) -> str:
         told = [
-            {"wish": asdict(self.wish), "customers": self.customers, "paces_s": self.paces_s},
+            {
+                "wish": asdict(self.wish) | {"minutes": float(self.wish.minutes)},
+                "customers": self.customers,
+                "paces_s": self.paces_s,
+            },
             *({type(intent).__name__: asdict(intent)} for intent in self.intents),
         ]
         return hashlib.sha256(json.dumps(told, default=lambda word: word.value).encode()).hexdigest()[:16]

@@ -108,11 +108,15 @@ class Cast:
 
         async def customer(number: int) -> Caller:
             async with turns:
-                return await town.customer(self.town, number)
+                caller = await town.customer(self.town, number)
+            self.seen.signed_in += 1
+            return caller
 
         async def rider(number: int) -> Caller | None:
             async with turns:
-                return await self._rider(number, add_rider)
+                caller = await self._rider(number, add_rider)
+            self.seen.signed_in += caller is not None
+            return caller
 
         self.town.customers = await asyncio.gather(*(customer(number) for number in range(plan.customers)))
         riders = await asyncio.gather(*(rider(number) for number in range(plan.wish.riders)))

@@ -100,8 +100,10 @@ class Seen:
     failures: list[str] = field(default_factory=list)  # of doors: what nobody is promised
     waits: Counter[str] = field(default_factory=Counter)  # times we had to come again: RATE_LIMITED, UNAVAILABLE
     reconnects: int = 0
+    dawdled: int = 0  # slow readers that were borne to their end
     riders: Counter[str] = field(default_factory=Counter)  # name -> deliveries brought
     on_duty: int = 0
+    signed_in: int = 0
     touched: set[str] = field(default_factory=set)  # listings whose stock has moved
     notes: list[str] = field(default_factory=list)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
