@@ -120,8 +120,8 @@ PEOPLE = (
         "+915550000001",
         "asha@example.com",
         addresses=(
-            home("14, 5th Cross", "Koramangala 5th Block", "560095", 12.9345, 77.6190),
             home("Tower B, Forum Road", "Adugodi", "560030", 12.9412, 77.6105),
+            home("14, 5th Cross", "Koramangala 5th Block", "560095", 12.9345, 77.6190),
         ),
     ),
     Person(

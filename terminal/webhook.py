@@ -6,7 +6,7 @@ import http.client
 import json
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -72,8 +72,9 @@ async def prepare(asked: Asked, desk: Desk) -> Prepared:
     return Prepared(url, headers, body)
 
 
-def send(prepared: Prepared, repeat: int, say: Callable[[str], object] = sys.stdout.write) -> Sequence[int]:
+def send(prepared: Prepared, repeat: int) -> Sequence[int]:
     """Prints the request once and each answer; returns their statuses."""
+    say = sys.stdout.write
     say(f"POST {prepared.url}\n")
     for name, value in prepared.headers.items():
         say(f"{name}: {value}\n")

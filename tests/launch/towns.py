@@ -20,12 +20,12 @@ CLI = [sys.executable, str(ROOT / "cli.py")]
 class Town:
     """`up --json` on a directory, in a session of its own."""
 
-    def __init__(self, data: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data: Path, *options: str, env: Mapping[str, str] | None = None, empty: bool = True) -> None:
         self.data = data
         self.errors = data.with_suffix(".err")
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*CLI, "up", "--json", "--empty", "--data", str(data), *options],
+                [*CLI, "up", "--json", "--data", str(data), *(["--empty"] if empty else []), *options],
                 env=clean() | dict(env or {}),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -66,8 +66,8 @@ class Town:
 
 
 @contextmanager
-def town(data: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Town]:
-    running = Town(data, *options, env=env)
+def town(data: Path, *options: str, env: Mapping[str, str] | None = None, empty: bool = True) -> Iterator[Town]:
+    running = Town(data, *options, env=env, empty=empty)
     try:
         yield running
     finally:
