@@ -169,6 +169,7 @@ class Reading:
     question: Question | None = None
     event_id: str | None = None
     translated: bool = True
+    problems: Sequence[Problem] = ()  # what `wrong` lists, all of them
 
     @property
     def refused(self) -> bool:
@@ -204,7 +205,7 @@ def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
     if isinstance(said, Question):
         return Reading(question=said)
     wrong = Wrong(FailureKind.VALIDATION, listed(said.problems)) if said.problems else None
-    return Reading(said.commands, wrong, event_id=event_id)
+    return Reading(said.commands, wrong, event_id=event_id, problems=said.problems)
 
 
 def described(error: Exception) -> str:

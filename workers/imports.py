@@ -1,0 +1,147 @@
+"""A catalogue from a file: kept like any other payload, carried out like any other, and reported row by row."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from uuid import UUID, uuid4
+
+from db import sources
+from db.reads import Reads
+from domain import trace
+from domain.identity import CLOCK
+from domain.intake import Call, EntityKind, Inbound, InstructionState, PayloadState, Reading, Source, translated
+from domain.payloads import Kept, Received, keep
+from domain.refusals import not_found
+from domain.sources import LockedSource, NewSource
+from domain.unit_of_work import Begin
+from workers.instructions import Instructions
+
+DOOR = "import"
+GROUP = 2_000  # nobody else waits for this worker: fewer, larger transactions
+LOOK_S = 0.5
+Progress = Callable[[int, int], None]  # so many instructions of so many are done with
+
+
+@dataclass(frozen=True)
+class BadRow:
+    row: int  # as a spreadsheet counts: the header is row 1
+    reasons: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """`wrong` are the rows that were read and could not be carried out, in words."""
+
+    payload_id: UUID
+    unchanged: bool  # the same file, for this store and with this stock, came before
+    rows: int  # good ones
+    refused: Sequence[BadRow]
+    wrong: Sequence[str]
+    seconds: float
+
+
+async def import_catalogue(
+    path: Path,
+    store_slug: str,
+    stock: int | None,
+    progress: Progress = lambda done, total: None,
+    *,
+    unit_of_work: Begin,
+    reads: Reads,
+    inbound: Inbound,
+) -> Report:
+    """The good rows go in, the bad ones are told with their numbers. The same file again changes nothing.
+
+    `inbound` is the provider's file for catalogues; its source is made with the first import of a merchant.
+    Refuses NotFound for a store that is not there. Works beside other workers, and without any.
+    """
+    started = monotonic()
+    trace.correlation_id.set(uuid4().hex)
+    body = await asyncio.to_thread(path.read_bytes)
+    source = await _source(store_slug, inbound, unit_of_work, reads)
+    query = {"store": store_slug, **({} if stock is None else {"stock": str(stock)})}
+    call = Call(DOOR, body, {}, datetime.now(UTC), query)
+    reading = await asyncio.to_thread(translated, inbound, call, source)
+    kept = await _keep(call, source, reading, path.name, unit_of_work)
+    if kept.state is PayloadState.ACCEPTED:
+        worker = Instructions(unit_of_work, reads, {inbound.provider: inbound}, GROUP)
+        await _carry_out(kept.payload_id, len(reading.commands), worker, progress, unit_of_work)
+    wrong = await _wrong(kept.payload_id, unit_of_work)
+    good = len({command.subject.partition(":")[2] for command in reading.commands})
+    unchanged = kept.state is PayloadState.DUPLICATE
+    return Report(kept.payload_id, unchanged, good, bad_rows(reading), wrong, monotonic() - started)
+
+
+async def _source(store_slug: str, inbound: Inbound, unit_of_work: Begin, reads: Reads) -> Source:
+    """The merchant's source of such files, mapped to the store by its slug."""
+    async with unit_of_work() as uow:
+        found = await uow.sources.store_of_slug(store_slug)
+        if found is None:
+            raise not_found("store")
+        store_id, merchant_id = found
+        await uow.catalog.lock_merchants({merchant_id})  # two first imports at once make one source
+        source_id = await uow.sources.find(merchant_id, inbound.provider)
+        if source_id is None:
+            source_id = uow.new_id()
+            await uow.sources.add(NewSource(source_id, merchant_id, inbound.provider, inbound.family))
+            await uow.audit.write(CLOCK, "connectSource", source_id, merchant_id, inbound.provider)
+        mine = LockedSource(source_id, merchant_id, inbound.provider, inbound.family)
+        await uow.sources.map(mine, EntityKind.STORE, [(store_slug, store_id)])
+    return await sources.any_by_id(reads, source_id)
+
+
+async def _keep(call: Call, source: Source, reading: Reading, name: str, unit_of_work: Begin) -> Kept:
+    received = Received(
+        source,
+        source.provider,
+        source.family,
+        DOOR,
+        call.body,
+        hashlib.sha256(call.body).digest(),
+        {":path": f"{DOOR}?{'&'.join(f'{key}={value}' for key, value in call.query.items())}", "file": name},
+        "",
+        trace.correlation_id.get(),
+        call.received_at,
+    )
+    async with unit_of_work() as uow:
+        return await keep(received, reading, uow)
+
+
+async def _carry_out(payload_id: UUID, total: int, worker: Instructions, progress: Progress, unit_of_work: Begin) -> None:
+    look_at = 0.0
+    while True:
+        busy = await worker.once()
+        if busy and monotonic() < look_at:
+            continue
+        look_at = monotonic() + LOOK_S
+        async with unit_of_work() as uow:
+            waiting = (await uow.instructions.counts(payload_id)).get(InstructionState.WAITING, 0)
+        progress(total - waiting, total)
+        if not waiting:
+            return
+        if not busy:
+            await asyncio.sleep(0.05)  # another worker has the rest in hand
+
+
+async def _wrong(payload_id: UUID, unit_of_work: Begin) -> list[str]:
+    async with unit_of_work() as uow:
+        found = await uow.failures.unsettled([payload_id])
+    return [failure.message for failure in found if failure.instruction_id is not None]
+
+
+_ROW = re.compile(r"row (\d+)\.?(.*)")
+
+
+def bad_rows(reading: Reading) -> list[BadRow]:
+    """All the reasons of a row together."""
+    rows: dict[int, list[str]] = {}
+    for problem in reading.problems:
+        found = _ROW.fullmatch(problem.path)
+        number, place = (int(found[1]), found[2]) if found else (0, problem.path)
+        rows.setdefault(number, []).append(f"{place}: {problem.message}" if place else problem.message)
+    return [BadRow(number, reasons) for number, reasons in sorted(rows.items())]
