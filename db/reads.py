@@ -6,25 +6,33 @@ from typing import Any
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.answering import answering
+
 
 class Reads:
-    """Autocommit: one statement on a connection of its own, given back at once. Fields resolve concurrently."""
+    """Autocommit: one statement on a connection of its own, given back at once. Fields resolve concurrently.
+
+    Refuses Unavailable.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable) -> Sequence[Row[*tuple[Any, ...]]]:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(statement)).all()
+        with answering:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).all()
 
     async def one(self, statement: Executable) -> Row[*tuple[Any, ...]] | None:
-        async with self._engine.connect() as connection:
-            return (await connection.execute(statement)).one_or_none()
+        with answering:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).one_or_none()
 
     async def value(self, statement: Executable) -> Any:
         """The single value of a single row, or None."""
-        async with self._engine.connect() as connection:
-            return (await connection.execute(statement)).scalar_one_or_none()
+        with answering:
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement)).scalar_one_or_none()
 
 
 class Here(Reads):

@@ -11,7 +11,7 @@ from db import events as rows
 from db.events import Head
 from db.reads import Reads
 from domain.events import Event, Stamped, Topic
-from domain.refusals import Refused
+from domain.refusals import Kind, Refused
 from subscriptions.cursors import cursor, read_cursor, tag
 from subscriptions.hub import Batch, Changes, Hub
 from subscriptions.mailboxes import Events, Mailbox
@@ -136,9 +136,9 @@ class Guard:
         try:
             if not await self._allowed():
                 return False
-        except Refused:
-            return False
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Refused) and error.refusal.kind is not Kind.UNAVAILABLE:
+                return False
             if self._clock() > self._passed_at + UNCHECKED_S:
                 raise
             self._next = self._clock() + CHECKED_S

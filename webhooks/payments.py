@@ -15,7 +15,7 @@ from domain.intake import FailureKind, Family, PayloadState
 from domain.payloads import UNSIGNED_BYTES, Payload, Received
 from domain.payments import GatewayWords, SettlePayment
 from domain.purchases import settle_payment
-from domain.refusals import Refused
+from domain.refusals import Kind, Refused
 from domain.unit_of_work import Begin, UnitOfWork
 
 BODY_BYTES = 64 * 1024
@@ -65,10 +65,14 @@ class PaymentDoor:
         except (ValueError, KeyError, TypeError) as error:
             await self._wrong(received, PayloadState.FAILED, FailureKind.VALIDATION, f"{type(error).__name__}: {error}")
             return JSONResponse({"message": "not understood"}, 400)
-        await self._settle(received, settle)
+        try:
+            await self._settle(received, settle)
+        except Refused:
+            return JSONResponse({"message": "try again later"}, 503, {"Retry-After": "5"})
         return JSONResponse({"received": True})
 
     async def _settle(self, received: Received, settle: SettlePayment | None) -> None:
+        """Refuses Unavailable: then nothing is kept, and the gateway has to say it again."""
         try:
             async with self.unit_of_work() as uow:
                 payload = _payload(received, PayloadState.APPLIED, uow)
@@ -77,6 +81,8 @@ class PaymentDoor:
                     trace.cause.set(f"payload:{payload.id}")
                     await settle_payment(settle, uow)
         except Refused as refused:
+            if refused.refusal.kind is Kind.UNAVAILABLE:
+                raise
             await self._wrong(received, PayloadState.FAILED, FailureKind.PROCESSING, refused.refusal.message)
 
     async def _wrong(self, received: Received, state: PayloadState, kind: FailureKind, message: str) -> None:
