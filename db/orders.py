@@ -16,7 +16,7 @@ from db.reads import Reads
 from db.tables import delivery, event, order_line, orders, payment, purchase, source
 from domain.identity import Actor, ActorKind
 from domain.money import Money
-from domain.orders import Fulfilment, LockedOrder, OrderMoved, OrderStatus, ReasonCode, Times
+from domain.orders import Fulfilment, LockedOrder, OrderMoved, OrderStatus, ReasonCode, Sibling, Times
 from domain.places import PostalAddress
 from domain.pricing import Charge
 
@@ -96,11 +96,13 @@ class SqlOrders:
         )
         return [_locked(row) for row in found]
 
-    async def siblings(self, purchase_id: UUID) -> list[tuple[UUID, OrderStatus, int]]:
+    async def siblings(self, purchase_id: UUID) -> list[Sibling]:
         found = await self._connection.execute(
-            select(order.id, order.status, order.version).where(order.purchase_id == purchase_id).order_by(order.id)
+            select(order.id, order.status, order.version, order.ended_at.is_not(None))
+            .where(order.purchase_id == purchase_id)
+            .order_by(order.id)
         )
-        return [(row.id, row.status, row.version) for row in found]
+        return [Sibling(*row) for row in found]
 
     async def move(self, now: LockedOrder, end: OrderStatus, times: Times) -> LockedOrder:
         written = {name: value for name in Times.__dataclass_fields__ if (value := getattr(times, name)) is not None}

@@ -157,6 +157,16 @@ class LockedOrder:
 
 
 @dataclass(frozen=True)
+class Sibling:
+    """An order of the same purchase, not locked. A LOST one is UNDELIVERED and has ended."""
+
+    id: UUID
+    status: OrderStatus
+    version: int
+    ended: bool
+
+
+@dataclass(frozen=True)
 class Times:
     """What a move writes beside the status. None leaves what stands."""
 
@@ -176,8 +186,8 @@ class OrderStore(Protocol):
     async def lock_purchase(self, purchase_id: UUID) -> Sequence[LockedOrder]:
         """The purchase, then its orders by id."""
 
-    async def siblings(self, purchase_id: UUID) -> Sequence[tuple[UUID, OrderStatus, int]]:
-        """Id, status and version of each order of the purchase, as of now."""
+    async def siblings(self, purchase_id: UUID) -> Sequence["Sibling"]:
+        """Each order of the purchase, as of now."""
 
     async def move(self, order: LockedOrder, end: OrderStatus, times: Times) -> LockedOrder: ...
 

@@ -9,7 +9,7 @@ from domain import orders, payments, stock
 from domain.idempotency import claim
 from domain.identity import CLOCK, Actor, ActorKind
 from domain.money import Money
-from domain.orders import LockedOrder, OrderStatus, Times
+from domain.orders import LockedOrder, OrderStatus, Sibling, Times
 from domain.payments import CashNotAllowed, LockedPayment, OrderNow, PaymentMethod, PaymentMoved, PaymentStatus, SettlePayment
 from domain.places import PostalAddress
 from domain.quotes import QuotePart, StoreClosed
@@ -188,34 +188,35 @@ async def expire_unpaid(purchase_id: UUID, uow: "UnitOfWork") -> None:
 
 
 async def refund_order(order: LockedOrder, uow: "UnitOfWork") -> None:
-    """Gives back the share of an order that has ended unserved: what was charged for it, less what was given back before."""
-    payment = await uow.payments.lock(order.purchase_id)
-    siblings = await uow.orders.siblings(order.purchase_id)  # after the payment's lock: no two of them both see the other alive
-    states = [OrderNow(order_id, status.value, version) for order_id, status, version in siblings]
+    """An order has ended and its customer has not got it: what was charged for it goes back, less what went back before."""
+    payment, siblings = await _account(order, uow)
     if payment.status in payments.HOLDS_MONEY:
-        await _give_back_share(payment, order, states, uow)
-    elif payment.status in (PaymentStatus.PENDING, PaymentStatus.CASH_DUE):
-        if all(status in orders.CANCELLED for _, status, _ in siblings):
-            await payments.move(payment, PaymentStatus.VOIDED, order.customer_id, states, uow)
-        elif payment.status is PaymentStatus.CASH_DUE:
-            await _collect_if_done(payment, order, states, uow)
+        await _give_back_share(payment, order, _states(siblings), uow)
+    elif all(one.ended and one.status is not OrderStatus.DELIVERED for one in siblings):
+        if payment.status in (PaymentStatus.PENDING, PaymentStatus.CASH_DUE):
+            await payments.move(payment, PaymentStatus.VOIDED, order.customer_id, _states(siblings), uow)
+    else:
+        await _collect_if_done(payment, siblings, order, uow)
 
 
 async def collect_cash(order: LockedOrder, uow: "UnitOfWork") -> None:
     """At the door. The payment is collected when no order of the purchase is still on its way."""
+    await _collect_if_done(*await _account(order, uow), order=order, uow=uow)
+
+
+async def _account(order: LockedOrder, uow: "UnitOfWork") -> tuple[LockedPayment, Sequence[Sibling]]:
     payment = await uow.payments.lock(order.purchase_id)
-    if payment.status is not PaymentStatus.CASH_DUE:
-        return
-    siblings = await uow.orders.siblings(order.purchase_id)
-    await _collect_if_done(
-        payment, order, [OrderNow(order_id, status.value, version) for order_id, status, version in siblings], uow
-    )
+    # After the payment's lock: of two orders that end at once, one sees that the other has.
+    return payment, await uow.orders.siblings(order.purchase_id)
 
 
-async def _collect_if_done(payment: LockedPayment, order: LockedOrder, states: Sequence[OrderNow], uow: "UnitOfWork") -> None:
-    ended = {OrderStatus.DELIVERED.value, *(status.value for status in orders.CANCELLED)}
-    if all(state.status in ended for state in states):
-        await payments.move(payment, PaymentStatus.CASH_COLLECTED, order.customer_id, states, uow)
+async def _collect_if_done(payment: LockedPayment, siblings: Sequence[Sibling], order: LockedOrder, uow: "UnitOfWork") -> None:
+    if payment.status is PaymentStatus.CASH_DUE and all(one.ended for one in siblings):
+        await payments.move(payment, PaymentStatus.CASH_COLLECTED, order.customer_id, _states(siblings), uow)
+
+
+def _states(siblings: Sequence[Sibling]) -> list[OrderNow]:
+    return [OrderNow(one.id, one.status.value, one.version) for one in siblings]
 
 
 async def _give_back_share(

@@ -163,9 +163,10 @@ class FailDelivery:
 
 
 async def fail_delivery(command: FailDelivery, actor: Actor, uow: "UnitOfWork") -> None:
-    """The goods are still with the rider, who tries again or brings them back; where they are LOST it ends here.
+    """The goods are still with the rider, who tries again or brings them back; where they are LOST it ends here, and the
+    customer's money goes back.
 
-    Money goes back by support alone. Refuses NotFound, WrongDeliveryState, InvalidInput.
+    Refuses NotFound, WrongDeliveryState, InvalidInput.
     """
     orders.check_note(command.note)
     order, trip = await delivery.lock(command.delivery_id, actor, uow)
@@ -180,6 +181,8 @@ async def fail_delivery(command: FailDelivery, actor: Actor, uow: "UnitOfWork") 
         trip, _D.FAILED, order, actor, uow, rider_id=trip.rider_id, marks=Marks(ended_at=ended_at),
         reason=command.reason, note=command.note,
     )  # fmt: skip
+    if ended_at is not None:
+        await purchases.refund_order(order, uow)
 
 
 async def retry_delivery(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
@@ -202,7 +205,7 @@ async def return_delivery(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") ->
 
 
 async def finish_return(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
-    """Back in the store: the order is RETURNED. Its units are the store's to count again, its money support's to give back.
+    """Back in the store: the order is RETURNED. Its units are the store's to count again, its money goes back.
 
     Refuses NotFound, WrongDeliveryState, WrongState.
     """
@@ -212,6 +215,7 @@ async def finish_return(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") -> N
     delivery.check_move(trip.status, _D.RETURNED, actor.kind)
     order = await orders.move(order, OrderStatus.RETURNED, actor, uow, times=Times(ended_at=await uow.now()))
     await delivery.move(trip, _D.RETURNED, order, actor, uow, rider_id=trip.rider_id)
+    await purchases.refund_order(order, uow)
 
 
 async def drop_delivery(delivery_id: UUID, reason: ReasonCode, actor: Actor, uow: "UnitOfWork") -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +10,8 @@ from uuid import UUID
 
 from db import orders, payments, stock
 from db.reads import Reads
-from domain import at_risk, fulfilment, purchases, trace
+from domain import at_risk, fulfilment, merchants, purchases, sessions, trace
+from domain.identity import CLOCK
 from domain.payments import Gateway
 from domain.refusals import Refused
 from domain.stock import Switch, apply_switches, release_expired
@@ -18,6 +20,7 @@ from domain.unit_of_work import Begin
 log = logging.getLogger(__name__)
 EVERY_S = 0.5  # a hold is released within 2 s of its end
 SOME = 200
+PRUNE_EVERY_S = 3600
 RETRY_REFUND = (timedelta(seconds=5), timedelta(hours=1))  # doubling, from and up to
 
 
@@ -32,7 +35,16 @@ class Deadlines:
     async def run(self) -> None:
         trace.cause.set("clock")
         while True:
-            for task in (self.holds, self.snoozes, self.at_risk, self.unanswered, self.unpaid, self.refunds):
+            for task in (
+                self.holds,
+                self.snoozes,
+                self.at_risk,
+                self.unanswered,
+                self.unpaid,
+                self.refunds,
+                self.statuses,
+                self.sessions,
+            ):
                 await _guarded(task)
             await asyncio.sleep(EVERY_S)
 
@@ -45,6 +57,17 @@ class Deadlines:
         while listing_ids := await stock.due_back(self.reads, SOME):
             async with self.unit_of_work() as uow:
                 await apply_switches([Switch(id, off=False, cause="clock") for id in listing_ids], uow)
+
+    async def statuses(self) -> None:
+        """Stores whose pause is over."""
+        async with self.unit_of_work() as uow:
+            await merchants.end_statuses(CLOCK, uow)
+
+    async def sessions(self) -> None:
+        """Long over: nobody asks for them any more."""
+        if random.random() < EVERY_S / PRUNE_EVERY_S:  # noqa: S311  # as often as that among all workers, without a word between them
+            async with self.unit_of_work() as uow:
+                await sessions.prune(uow)
 
     async def at_risk(self) -> None:
         """Orders whose units a count has taken away, and those that fit again."""

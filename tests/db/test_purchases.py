@@ -18,13 +18,14 @@ from db.unit_of_work import unit_of_work
 from domain.cart import LineChange, update_lines
 from domain.fulfilment import AcceptOrder, CancelOrder, RejectOrder, accept_order, cancel_order, expire_order, reject_order
 from domain.idempotency import KeyReused
-from domain.identity import Actor
+from domain.identity import Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus, ReasonCode, WrongState
 from domain.payments import Begun, PaymentMethod, PaymentStatus, SettlePayment
 from domain.purchases import PlaceOrder, QuoteExpired, expire_unpaid, place_order, settle_payment
 from domain.quotes import BelowMinimum, EmptyCart, LimitExceeded, OutOfArea, QuoteCart, StoreClosed, quote_cart
 from domain.refusals import Conflict, NotFound, Refused
+from domain.riders import FailDelivery, fail_delivery, pick_up
 from domain.unit_of_work import UnitOfWork
 from tests.world import HOME, account, listing, shop
 
@@ -264,3 +265,24 @@ async def test_a_strangers_order_is_not_there(engine, reads):
         cancel = CancelOrder(order.id, ReasonCode.OTHER, None)
         assert isinstance(await refused(do(engine, lambda uow, c=cancel, s=stranger: cancel_order(c, s, uow))), NotFound)
     assert isinstance(await refused(do(engine, lambda uow: accept_order(AcceptOrder(new_id(), None), town.owner, uow))), NotFound)
+
+
+async def test_what_is_lost_or_brought_back_is_paid_back_and_cash_is_never_due_for_ever(engine, reads):
+    town = await shop(engine)
+    tea = await listing(engine, town, 9)
+    for method, end in ((CARD, PaymentStatus.REFUNDED), (CASH, PaymentStatus.VOIDED)):
+        customer, rider = await account(engine), await account(engine, ActorKind.RIDER)
+        purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 1)), method)
+        if method is CARD:
+            payment = await paid_by_card(engine, reads, purchase_id)
+            await do(engine, lambda uow, p=payment: settle_payment(says(p, captured=True), uow))
+        order = await the_order(reads, customer, purchase_id)
+        await do(engine, lambda uow, id=order.id: accept_order(AcceptOrder(id, 5), town.owner, uow))
+        async with engine.begin() as connection:
+            trip = t.delivery.c
+            id = (await connection.execute(select(trip.id).where(trip.order_id == order.id))).scalar_one()
+            await connection.execute(update(t.delivery).where(trip.id == id).values(rider_id=rider.id, status="ASSIGNED"))
+        await do(engine, lambda uow, id=id, r=rider: pick_up(id, r, uow))
+        lost = FailDelivery(id, ReasonCode.LOST, None)
+        await do(engine, lambda uow, lost=lost, r=rider: fail_delivery(lost, r, uow))
+        assert (await payment_of(reads, purchase_id))[0] is end
