@@ -63,7 +63,7 @@ def doors(wiring: Wiring, only: str | None) -> Sequence[BaseRoute]:
 
 
 def partners(wiring: Wiring) -> Sequence[BaseRoute]:
-    intake = IntakeDoor(INBOUNDS, wiring.intake_reads, wiring.intake_unit_of_work, wiring.ports.seals)
+    intake = IntakeDoor(INBOUNDS, wiring.intake_reads, wiring.intake_unit_of_work, wiring.ports.seals, figures=wiring.figures)
     gateways = {wiring.sandbox.name: wiring.sandbox} if wiring.sandbox else {}
     routes = [*intake.routes(), *PaymentDoor(gateways, wiring.intake_unit_of_work).routes()]
     if wiring.sandbox:
@@ -117,4 +117,5 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    return PlainTextResponse("")
+    wiring: Wiring = request.app.state.wiring
+    return Response(await wiring.figures.text(), media_type=wiring.figures.content_type)

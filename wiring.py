@@ -5,16 +5,17 @@ import hmac
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import httpx2
-from sqlalchemy import text
+from sqlalchemy import QueuePool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.bus import open_bus
+from adapters.figures import PrometheusFigures
 from adapters.gateways import NoGateway, SandboxGateway
 from adapters.limits import NoLimits, RedisLimits
 from adapters.messages import ConsoleMessages, NoMessages
@@ -23,12 +24,13 @@ from adapters.phones import E164Phones
 from adapters.positions import open_positions
 from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
+from db.figures import backlog
 from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
 from domain.bus import Bus
 from domain.dispatch import Nearest
-from domain.figures import Figures, Uncounted
+from domain.figures import Reading
 from domain.identity import Phones, Seals
 from domain.intake import Inbound
 from domain.sessions import Digests, Passwords, Tokens
@@ -85,7 +87,7 @@ class Wiring:
     relay: Relay
     hints: Hints
     ports: Ports
-    figures: Figures
+    figures: PrometheusFigures
     sandbox: SandboxGateway | None
     http: httpx2.AsyncClient
     turns: asyncio.Semaphore
@@ -185,11 +187,27 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             relay,
             Hints(bus, relay if "relay" in names else None),
             open_ports(settings, redis_url, engine, bus, sandbox),
-            Uncounted(),
+            open_figures(settings, engine, intake_engine, bus),
             sandbox,
             http,
             asyncio.Semaphore(settings.writes_at_once),
         )
+
+
+def open_figures(settings: Settings, engine: AsyncEngine, intake_engine: AsyncEngine, bus: Bus) -> PrometheusFigures:
+    async def connections() -> Sequence[Reading]:
+        pools = (("apps", engine.pool, settings.pool_size), ("intake", intake_engine.pool, settings.intake_pool_size))
+        return [
+            Reading("pool_connections", count, {"pool": name, "state": state})
+            for name, pool, size in pools
+            if isinstance(pool, QueuePool)
+            for state, count in (("in use", pool.checkedout()), ("most", size + settings.pool_overflow))
+        ]
+
+    async def joined() -> Sequence[Reading]:
+        return [Reading("bus_up", bus.up)]
+
+    return PrometheusFigures({"backlog": partial(backlog, Reads(engine)), "connections": connections, "bus": joined})
 
 
 def open_ports(settings: Settings, redis_url: str | None, engine: AsyncEngine, bus: Bus, sandbox: SandboxGateway | None) -> Ports:

@@ -1,5 +1,7 @@
 """What is counted and measured while we work. Labels are words of ours, a few of each: never an id."""
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -27,3 +29,16 @@ class Uncounted:
     def feeds(self, change: int) -> None: ...
 
     def webhook(self, provider: str, verdict: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Something measured when it is asked for, rather than counted as it happens."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Probe = Callable[[], Awaitable[Sequence[Reading]]]
+"""May refuse Unavailable: what cannot be measured now is left out."""

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from db import merchants, sources
 from db.reads import Reads
 from domain import trace
+from domain.figures import Figures, Uncounted
 from domain.identity import Seals
 from domain.intake import Answer, Call, FailureKind, Inbound, PayloadState, Proof, Reading, Source, Wrong, printable, read
 from domain.limits import network_of
@@ -51,6 +52,7 @@ class Door:
     in_flight: InFlight = field(default_factory=InFlight)
     rejected: Budget = field(default_factory=Budget)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    figures: Figures = field(default_factory=Uncounted)
 
     def routes(self) -> list[Route]:
         return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=["POST", "GET"])]
@@ -89,12 +91,14 @@ class Door:
 
     def _unavailable(self, inbound: Inbound, call: Call, status: int, error: Exception) -> Response:
         log.warning("a call of %s was not kept: %s", inbound.provider, type(error).__name__, exc_info=error)
+        self.figures.webhook(inbound.provider, "NOT_KEPT")
         return _respond(inbound.refuse(call, status, "try again later"), {"Retry-After": str(RETRY_AFTER_S)})
 
     async def _receive(self, inbound: Inbound, call: Call, token: str | None, path: str, remote: str) -> Response:
         source = await self._source(inbound, call, token)
         async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
             if not mine:
+                self.figures.webhook(inbound.provider, "TOO_MANY")
                 return _respond(inbound.refuse(call, 429, "too many at once"), {"Retry-After": "1"})
             stranger = source is None or not _allowed(source, remote)
             reading = await self._read(inbound, call, None if stranger else source)
@@ -107,6 +111,7 @@ class Door:
                 assert reading.wrong is not None
                 return _respond(inbound.refuse(call, status, reading.wrong.message))
             kept = await self._keep(received, reading)
+        self.figures.webhook(inbound.provider, kept.state.value)
         if kept.state is PayloadState.REJECTED:
             return _respond(inbound.refuse(call, status if reading.refused else 409, kept.message))
         if kept.state is PayloadState.ACCEPTED:

@@ -1,0 +1,95 @@
+"""Figures as Prometheus reads them."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from domain.figures import Probe, Reading
+from domain.refusals import Refused
+
+FRESH_S = 1.0
+"""However often it is asked, the database is asked no more often than this."""
+PROBED_S = 2.0
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
+"""Names a folder where several server processes on one port add up their figures; the library reads it at its import."""
+
+READINGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "instructions": ("Instructions of partners by state: waiting to be applied, or parked until a mapping appears", ("state",)),
+    "relay_lag_events": ("Committed events that have no place in the log yet", ()),
+    "relay_lag_seconds": ("Age of the oldest of them", ()),
+    "sink_lag_events": ("Events a reader of the log has not had yet", ("sink",)),
+    "pool_connections": ("Database connections by pool: in use, or the most there may be", ("pool", "state")),
+    "bus_up": ("1 while what other processes publish reaches us", ()),
+    "measured": ("0 for a measure that could not be taken now", ("measure",)),
+}
+
+
+class PrometheusFigures:
+    """Of one process."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, probes: Mapping[str, Probe] | None = None) -> None:
+        self._probes = probes or {}
+        self._registry = CollectorRegistry()
+        self._measured_at = -FRESH_S
+        self._measuring = asyncio.Lock()
+        own = self._registry
+        self._operations = Counter("haat_operations", "GraphQL operations by root field and code", ["field", "code"], registry=own)
+        self._seconds = Histogram(
+            "haat_operation_seconds",
+            "How long a GraphQL operation took; of a feed, until its first frame",
+            ["field"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=own,
+        )
+        self._webhooks = Counter(
+            "haat_webhooks", "Payloads of partners by provider and what became of them", ["provider", "verdict"], registry=own
+        )
+        self._sockets = Gauge("haat_sockets", "Open WebSockets", registry=own, multiprocess_mode="livesum")
+        self._feeds = Gauge("haat_feeds", "Subscriptions that run", registry=own, multiprocess_mode="livesum")
+        self._gauges = {
+            name: Gauge(f"haat_{name}", text, labels, registry=own, multiprocess_mode="mostrecent")
+            for name, (text, labels) in READINGS.items()
+        }
+        ProcessCollector(registry=own)
+
+    def operation(self, field: str, code: str, seconds: float) -> None:
+        self._operations.labels(field, code).inc()
+        self._seconds.labels(field).observe(seconds)
+
+    def sockets(self, change: int) -> None:
+        self._sockets.inc(change)
+
+    def feeds(self, change: int) -> None:
+        self._feeds.inc(change)
+
+    def webhook(self, provider: str, verdict: str) -> None:
+        self._webhooks.labels(provider, verdict).inc()
+
+    async def text(self) -> bytes:
+        """The answer of /metrics."""
+        async with self._measuring:
+            if monotonic() - self._measured_at >= FRESH_S:
+                await asyncio.gather(*(self._measure(name, probe) for name, probe in self._probes.items()))
+                self._measured_at = monotonic()
+        if SEVERAL not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+    async def _measure(self, name: str, probe: Probe) -> None:
+        """A database that does not answer is a figure too."""
+        try:
+            readings: Sequence[Reading] = await asyncio.wait_for(probe(), PROBED_S)
+        except (Refused, TimeoutError, OSError):
+            readings = []
+        for reading in readings:
+            gauge = self._gauges[reading.name]
+            (gauge.labels(**reading.labels) if reading.labels else gauge).set(reading.value)
+        self._gauges["measured"].labels(name).set(1 if readings else 0)

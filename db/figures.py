@@ -1,0 +1,51 @@
+"""How much is waiting, for those who watch over us."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Integer, cast, func, literal, select
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import ScalarSelect
+
+from db import tables as t
+from db.reads import Reads
+from domain.figures import Reading
+from domain.intake import InstructionState
+
+MOST = 100_000
+"""Further is not counted: it is too much either way."""
+
+event, instruction, sink = t.event.c, t.instruction.c, t.sink.c
+
+
+def _count(where: ColumnElement[bool]) -> ScalarSelect[int]:
+    some = select(literal(1)).where(where).limit(MOST).subquery()
+    return select(func.count()).select_from(some).scalar_subquery()
+
+
+_BACKLOG = select(
+    _count(instruction.state == InstructionState.WAITING).label("waiting"),
+    _count(instruction.state == InstructionState.PARKED).label("parked"),
+    _count(event.pos.is_(None)).label("unstamped"),
+    # The oldest by number is the oldest by time, or nearly.
+    select(func.extract("epoch", func.clock_timestamp() - event.at))
+    .where(event.pos.is_(None))
+    .order_by(event.id)
+    .limit(1)
+    .scalar_subquery()
+    .label("lag_s"),
+    select(func.max(event.pos)).scalar_subquery().label("pos"),
+)
+_SINKS = select(sink.name, cast(sink.pos, Integer).label("pos"))
+
+
+async def backlog(reads: Reads) -> Sequence[Reading]:
+    """Refuses Unavailable."""
+    row = await reads.one(_BACKLOG)
+    assert row is not None
+    return [
+        Reading("instructions", row.waiting, {"state": "waiting"}),
+        Reading("instructions", row.parked, {"state": "parked"}),
+        Reading("relay_lag_events", row.unstamped),
+        Reading("relay_lag_seconds", float(row.lag_s or 0)),
+        *(Reading("sink_lag_events", max((row.pos or 0) - one.pos, 0), {"sink": one.name}) for one in await reads.rows(_SINKS)),
+    ]
