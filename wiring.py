@@ -18,6 +18,7 @@ from adapters.bus import open_bus
 from adapters.figures import PrometheusFigures
 from adapters.gateways import NoGateway, SandboxGateway
 from adapters.limits import NoLimits, RedisLimits
+from adapters.logs import configure_logs
 from adapters.messages import ConsoleMessages, NoMessages
 from adapters.passwords import Argon2Passwords
 from adapters.phones import E164Phones
@@ -160,6 +161,11 @@ async def working(wiring: Wiring, names: Iterable[str]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def start_logs(settings: Settings) -> None:
+    """Of a process that serves or works: everything that is logged from here on goes one way."""
+    configure_logs(settings.log_level)
 
 
 @asynccontextmanager

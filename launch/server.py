@@ -49,5 +49,5 @@ def configure(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # app.py believes the exact proxies of the settings
         access_log=False,
-        log_level=settings.log_level,
+        log_config=None,  # whoever starts us has said where logs go
     )

@@ -11,12 +11,13 @@ from launch.server import serve
 from settings import Settings
 from terminal.said import say
 from terminal.seed import check_nobody_is_demo
-from wiring import WORKERS, wire, working
+from wiring import WORKERS, start_logs, wire, working
 
 
 def run_server(only: str | None, fd: int | None, with_work: bool) -> None:
     """One server process. `fd` is a listening socket we inherited, else we listen ourselves."""
     settings = with_servers(load())
+    start_logs(settings)
     check_nobody_is_demo(settings)
     app = create_app(settings, only, tuple(WORKERS) if with_work else ())
     listening = socket.socket(fileno=fd) if fd is not None else own_socket(settings)
@@ -36,7 +37,9 @@ def own_socket(settings: Settings) -> socket.socket:
 def run_workers(only: str | None) -> None:
     """The loops, or the ones named a,b, until SIGTERM or SIGINT."""
     names = chosen_workers(only)
-    asyncio.run(work(with_servers(load()), names))
+    settings = with_servers(load())
+    start_logs(settings)
+    asyncio.run(work(settings, names))
 
 
 def chosen_workers(only: str | None) -> Sequence[str]:

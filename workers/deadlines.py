@@ -17,7 +17,7 @@ from domain.refusals import Refused
 from domain.stock import Switch, apply_switches, release_expired
 from domain.unit_of_work import Begin
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("haat.deadlines")
 EVERY_S = 0.5  # a hold is released within 2 s of its end
 SOME = 200
 PRUNE_EVERY_S = 3600
