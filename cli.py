@@ -132,6 +132,22 @@ def token(
     at_desk(lambda desk: print_token(login, to, desk))
 
 
+@app.command("import")
+def bring_in(
+    file: Annotated[Path, typer.Argument(help="A CSV file whose first row names the columns.")],
+    store: Annotated[str, typer.Option(help="The slug of the store that sells it.")],
+    stock: Annotated[int | None, typer.Option(min=0, help="Units of each; without it they are not counted.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+) -> None:
+    """Bring in a catalogue. Good rows go in, bad ones are told; ends with 3 where there were bad ones."""
+    from terminal.desk import at_desk
+    from terminal.imports import Asked
+    from terminal.imports import bring_in as run
+
+    if not at_desk(lambda desk: run(Asked(file, store, stock, json), desk)):
+        raise typer.Exit(3)
+
+
 @app.command()
 def webhook(
     source: Annotated[str, typer.Argument(help="A source's id, or a provider that has one source: petpooja, wms.")],

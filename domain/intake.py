@@ -201,7 +201,7 @@ def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
         event_id = inbound.event_id(call)
         said = inbound.translate(call, source)
     except Exception as error:  # as above
-        return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)), event_id=event_id)
+        return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)), event_id=event_id, problems=problems_of(error))
     if isinstance(said, Question):
         return Reading(question=said)
     wrong = Wrong(FailureKind.VALIDATION, listed(said.problems)) if said.problems else None
@@ -211,10 +211,15 @@ def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
 def described(error: Exception) -> str:
     """For people: what is wrong, and where."""
     if isinstance(error, Refused):
-        refusal = error.refusal
-        problems = refusal.problems if isinstance(refusal, InvalidInput) else ()
-        return listed(problems) if problems else refusal.message
+        problems = problems_of(error)
+        return listed(problems) if problems else error.refusal.message
     return printable(f"{type(error).__name__}: {error}")[:MESSAGE_LIMIT]
+
+
+def problems_of(error: Exception) -> Sequence[Problem]:
+    """Each by its path, where it is about arguments."""
+    refusal = error.refusal if isinstance(error, Refused) else None
+    return refusal.problems if isinstance(refusal, InvalidInput) else ()
 
 
 def listed(problems: Sequence[Problem]) -> str:
