@@ -7,9 +7,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, false, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import addresses
 from db.merchants import stores_by_id
 from db.reads import Here, Reads
-from db.tables import address, quote
+from db.tables import quote
 from domain.identity import Actor, ActorKind
 from domain.merchants import Store
 from domain.money import Money
@@ -52,12 +53,8 @@ class SqlQuotes:
         return {store.id: store for store in await stores_by_id(Here(self._connection), store_ids)}
 
     async def saved_address(self, address_id: UUID, actor: Actor) -> PostalAddress | None:
-        mine = address.c
-        found = await self._connection.execute(
-            select(mine.body).where(mine.id == address_id, mine.customer_id == actor.id, mine.archived_at.is_(None))
-        )
-        saved: PostalAddress | None = found.scalar_one_or_none()
-        return saved
+        saved = await addresses.address_by_id(Here(self._connection), actor, address_id)
+        return saved.body if saved else None
 
     async def end_live(self, customer_id: UUID) -> UUID | None:
         done = await self._connection.execute(

@@ -13,7 +13,7 @@ from domain.money import Money
 from domain.orders import Fulfilment
 from domain.places import PostalAddress
 from domain.pricing import Charge
-from domain.refusals import Kind, Refusal, Refused, invalid
+from domain.refusals import Kind, Refusal, Refused, invalid, not_found
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -135,7 +135,7 @@ async def quote_cart(command: QuoteCart, actor: Actor, uow: "UnitOfWork") -> UUI
     """Prices the cart and holds its units. On a refusal the quote before and its holds stay as they were.
 
     Refuses EmptyCart, NotEnoughStock, StoreClosed, OutOfArea, BelowMinimum, ChoiceInvalid, CouponRefused, LimitExceeded,
-    InvalidInput.
+    InvalidInput, NotFound.
     """
     assert actor.id is not None
     if command.coupon:
@@ -163,7 +163,7 @@ async def _address(command: QuoteCart, actor: Actor, uow: "UnitOfWork") -> Posta
     if command.address_id is not None:
         saved = await uow.quotes.saved_address(command.address_id, actor)
         if saved is None:
-            raise invalid("addressId", "no such address")
+            raise not_found("address")
         return saved
     if command.address is None and command.fulfilment is not Fulfilment.PICKUP:
         raise invalid("address", "needed for a delivery")
