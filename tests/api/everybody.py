@@ -1,0 +1,244 @@
+"""A town in which everything goes on at once, and everybody who might look: what the role matrix is asked of."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.bus import open_bus
+from adapters.gateways import SandboxGateway
+from adapters.positions import MemoryPositions
+from db import tables as t
+from db.cart import cart_of as read_cart
+from db.ids import new_id
+from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain import addresses, cart, catalog, dispatch, fulfilment, purchases, quotes, riders, stock
+from domain.identity import ANYBODY, Actor, App, MerchantRole
+from domain.orders import Fulfilment, ReasonCode
+from domain.payments import PaymentMethod
+from domain.places import PostalAddress
+from domain.positions import Position
+from resolvers import identity, orders
+from resolvers.context import Ports
+from resolvers.loaders import Loaders
+from schema.roots import Api
+from subscriptions.hub import Hub
+from tests.callers import PASSWORD, ports
+from tests.trips import code_of, offered, on_duty, support
+from tests.world import HOME, Shop, account, listing, member, shop
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+PHONE = "+919800000021"
+DOOR = PostalAddress(HOME.line1, "Second floor", HOME.city, HOME.postal_code, HOME.point, HOME.phone)
+
+
+class Parked(MemoryPositions):
+    """Where a rider is does not grow old while the tests go on."""
+
+    async def latest(self, rider_ids: Sequence[UUID]) -> dict[UUID, Position]:
+        return {id: Position(id, HOME.point, 90, datetime.now(UTC)) for id in rider_ids}
+
+
+@dataclass
+class Everybody:
+    """`callers` by the matrix's columns; `names` are what `$name` in its paths stands for."""
+
+    engine: AsyncEngine
+    ports: Ports
+    hub: Hub
+    callers: dict[str, Actor] = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict)
+
+    def context(self, caller: str, engine: AsyncEngine | None = None, reads: Reads | None = None) -> Api:
+        actor, reads = self.callers[caller], reads or Reads(self.engine)
+        here = engine or self.engine
+        return Api(actor, reads, lambda: unit_of_work(here), Loaders(reads, actor), self.ports, "203.0.113.7", hub=self.hub)
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """One order of the buyer, at the first store."""
+
+    order_id: UUID
+    purchase_id: UUID
+
+
+@dataclass
+class Seeding:
+    town: Everybody
+    shop: Shop
+    lines: Mapping[UUID, cart.LineChange]  # by store
+
+    @property
+    def engine(self) -> AsyncEngine:
+        return self.town.engine
+
+    async def do(self, step, *arguments) -> Any:
+        async with unit_of_work(self.engine) as uow:
+            return await step(*arguments, uow)
+
+    async def order(self, fulfilment_: Fulfilment = Fulfilment.DELIVERY, stores: Sequence[UUID] = ()) -> Ordered:
+        """Placed, in cash."""
+        buyer = self.town.callers["buyer"]
+        quote_id = await self.quote(fulfilment_, stores)
+        place = purchases.PlaceOrder(quote_id, PaymentMethod.CASH_ON_DELIVERY, f"key-{quote_id}")
+        purchase_id = await self.do(purchases.place_order, place, buyer)
+        return await self.ordered(purchase_id)
+
+    async def quote(self, fulfilment_: Fulfilment = Fulfilment.DELIVERY, stores: Sequence[UUID] = ()) -> UUID:
+        buyer = self.town.callers["buyer"]
+        await self.do(cart.update_lines, [self.lines[id] for id in stores or [self.shop.store_id]], buyer)
+        address = DOOR if fulfilment_ is Fulfilment.DELIVERY else None
+        return await self.do(quotes.quote_cart, quotes.QuoteCart(address, None, fulfilment_, None), buyer)
+
+    async def ordered(self, purchase_id: UUID) -> Ordered:
+        o = t.orders.c
+        found = select(o.id).where(o.purchase_id == purchase_id, o.store_id == self.shop.store_id)
+        return Ordered(await Reads(self.engine).value(found), purchase_id)
+
+    async def accepted(self) -> tuple[UUID, UUID]:
+        """The order, and its delivery, that looks for a rider."""
+        order_id = (await self.order()).order_id
+        await self.do(fulfilment.accept_order, fulfilment.AcceptOrder(order_id, 10), self.shop.owner)
+        return order_id, await Reads(self.engine).value(select(t.delivery.c.id).where(t.delivery.c.order_id == order_id))
+
+    async def assigned(self, *steps) -> tuple[UUID, UUID]:
+        """To the rider, who has taken these steps."""
+        order_id, delivery_id = await self.accepted()
+        rider = self.town.callers["rider"]
+        await self.do(dispatch.assign_rider, delivery_id, rider.id, self.town.callers["support"])
+        for step in steps:
+            await self.do(step, delivery_id, rider)
+        return order_id, delivery_id
+
+
+async def fail(delivery_id, actor, uow):
+    await riders.fail_delivery(riders.FailDelivery(delivery_id, ReasonCode.CUSTOMER_ABSENT, "rang twice"), actor, uow)
+
+
+@asynccontextmanager
+async def everybody(engine: AsyncEngine) -> AsyncIterator[Everybody]:
+    bus = open_bus("memory://")
+    await bus.start()
+    outside = ports(Reads(engine), bus=bus, positions=Parked(), gateway=SandboxGateway(b"g" * 32))
+    town = Everybody(engine, outside, Hub(bus, Reads(engine)))  # the hub is not started: first frames are snapshots
+    await _people(town, first := await shop(engine, delivery_minor=2500))
+    await _goods(town, first)
+    try:
+        yield town
+    finally:
+        await bus.stop()
+
+
+async def _people(town: Everybody, first: Shop) -> None:
+    engine = town.engine
+    second = Shop(first.merchant_id, new_id(), first.owner)
+    async with engine.begin() as connection:
+        place = {"name": "Amrit Two", "slug": f"s-{second.store_id}", "city": "Bengaluru", "lat": 12.97, "lng": 77.59}
+        await connection.execute(insert(t.store).values(id=second.store_id, merchant_id=first.merchant_id, **place))
+    rival, hashed = await shop(engine), await town.ports.passwords.hash(PASSWORD)
+    town.callers |= {
+        "nobody": ANYBODY,
+        "buyer": await account(engine, name="Asha", phone=PHONE, email="asha@example.com", password_hash=hashed),
+        "other": await account(engine, name="Omar"),
+        "owner": first.owner,
+        "manager": await member(engine, first, MerchantRole.MANAGER),
+        "clerk": await member(engine, first, MerchantRole.CLERK, [first.store_id]),
+        "clerkB": await member(engine, first, MerchantRole.CLERK, [second.store_id]),
+        "rival": rival.owner,
+        "rider": await on_duty(engine, "Ravi", "+919811111111"),
+        "asked": await on_duty(engine, "Imran"),
+        "idle": await on_duty(engine, "Joy"),
+        "support": await support(engine),
+    }
+    people = [actor for actor in town.callers.values() if actor.kind is not None]
+    sessions = {actor.id: new_id() for actor in people}
+    async with engine.begin() as connection:
+        await connection.execute(
+            insert(t.session),
+            [{"id": sessions[one.id], "user_id": one.id, "app": App(one.kind.value), "expires_at": LATER} for one in people],
+        )
+    town.callers = {
+        name: Actor(actor.kind, actor.id, sessions.get(actor.id)) if actor.kind else actor for name, actor in town.callers.items()
+    }
+    town.names |= {
+        "merchant": first.merchant_id,
+        "rivals": rival.merchant_id,
+        "store": first.store_id,
+        "storeB": second.store_id,
+        "idle": town.callers["idle"].id,
+        "phone": PHONE,
+        "password": PASSWORD,
+    }
+
+
+async def _goods(town: Everybody, first: Shop) -> None:
+    engine, buyer, owner = town.engine, town.callers["buyer"], town.callers["owner"]
+    elsewhere = await shop(engine)
+    tea, rice = await listing(engine, first, 500), await listing(engine, elsewhere, 500)
+    wrong = await listing(engine, elsewhere, 5)
+    group, sugar = new_id(), new_id()
+    async with engine.begin() as connection:
+        mine = {"merchant_id": first.merchant_id, "store_id": first.store_id}
+        await connection.execute(insert(t.modifier_group).values(id=group, name="Sugar", external_id="g", **mine))
+        await connection.execute(
+            insert(t.modifier).values(id=sugar, group_id=group, name="Less", external_id="m", price_minor=100, **mine)
+        )
+        await connection.execute(
+            insert(t.listing_modifier_group).values(id=new_id(), listing_id=tea, group_id=group, min=0, max=1, rank=0)
+        )
+        await connection.execute(insert(t.category).values(id=new_id(), name="Drinks", path=["Drinks"]))
+        # A counter that nobody's movement explains: what support's audit is for.
+        await connection.execute(update(t.stock_level).where(t.stock_level.c.listing_id == wrong).values(on_hand=7))
+    lines = {
+        first.store_id: cart.LineChange(None, tea, 2, (sugar,), "hot"),
+        elsewhere.store_id: cart.LineChange(None, rice, 1),
+    }
+    seed = Seeding(town, first, lines)
+    await seed.do(stock.set_stock, stock.SetStock(tea, 400, None), owner)
+    await seed.do(catalog.set_price, catalog.SetPrice(tea, 6000), owner)
+    address_id = await seed.do(addresses.save_address, addresses.SaveAddress(None, DOOR), buyer)
+
+    card = await orders.place_order(town.context("buyer"), purchases.PlaceOrder(await seed.quote(), PaymentMethod.CARD, "card"))
+    placed = await seed.order()
+    split = await seed.order(stores=[first.store_id, elsewhere.store_id])
+    collected = await seed.order(Fulfilment.PICKUP)
+    await seed.do(fulfilment.accept_order, fulfilment.AcceptOrder(collected.order_id, 10), owner)
+    await seed.do(fulfilment.mark_order_ready, fulfilment.MarkOrderReady(collected.order_id), owner)
+    searching, searching_trip = await seed.accepted()
+    asked, asked_trip = await seed.accepted()
+    live, live_trip = await seed.assigned()
+    picked, picked_trip = await seed.assigned(riders.pick_up)
+    failed, failed_trip = await seed.assigned(riders.pick_up, fail)
+    returning, returning_trip = await seed.assigned(riders.pick_up, fail, riders.return_delivery)
+    done, done_trip = await seed.assigned(riders.pick_up)
+    await seed.do(riders.deliver, done_trip, await code_of(engine, done), town.callers["rider"])
+    await seed.do(cart.update_lines, [cart.LineChange(None, tea, 1)], town.callers["other"])
+    offer_id = await offered(engine, asked_trip, town.callers["asked"])
+    quote_id = await seed.quote()
+    async with engine.begin() as connection:
+        await connection.execute(update(t.offer).values(expires_at=func.clock_timestamp() + timedelta(hours=1)))
+        await connection.execute(update(t.quote).values(expires_at=func.clock_timestamp() + timedelta(hours=1)))
+        await connection.execute(update(t.stock_hold).values(expires_at=func.clock_timestamp() + timedelta(hours=1)))
+
+    await identity.request_code(town.context("nobody"), PHONE)
+    session = await identity.sign_in(town.context("nobody"), PHONE, PASSWORD, App.CUSTOMER)
+    line_id = (await read_cart(Reads(engine), buyer)).lines[0].id
+    number = await Reads(engine).value(select(t.orders.c.number).where(t.orders.c.id == live))
+    town.names |= {
+        "tea": tea, "line": line_id, "address": address_id, "quote": quote_id, "offer": offer_id, "number": number,
+        "placed": placed.order_id, "purchase": placed.purchase_id, "split": split.order_id, "both": split.purchase_id,
+        "card": (await seed.ordered(card.id)).order_id, "unpaid": card.id,
+        "collected": collected.order_id, "collectedCode": await code_of(engine, collected.order_id),
+        "searching": searching, "searchingTrip": searching_trip, "asked": asked, "askedTrip": asked_trip,
+        "live": live, "liveTrip": live_trip, "picked": picked, "pickedTrip": picked_trip,
+        "pickedCode": await code_of(engine, picked), "failed": failed, "failedTrip": failed_trip,
+        "returning": returning, "returningTrip": returning_trip, "done": done, "doneTrip": done_trip,
+        "otp": town.ports.messages.codes[PHONE], "refresh": session.refresh_token,
+    }  # fmt: skip

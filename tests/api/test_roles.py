@@ -1,0 +1,35 @@
+"""Who gets what: tests/api/roles.toml, cell by cell, on the real schema and database."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.api.everybody import everybody
+from tests.api.matrix import DOOR, Asker, gaps, load
+
+MATRIX = load()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def asker(engine: AsyncEngine) -> AsyncIterator[Asker]:
+    async with everybody(engine) as town:
+        yield Asker(MATRIX, town)
+
+
+def test_nothing_is_left_out_of_the_matrix():
+    lines = list(gaps(MATRIX))
+    assert not lines, "\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("reach", MATRIX.reaches, ids=lambda reach: reach.name)
+async def test_everybody_gets_what_is_theirs(asker: Asker, reach):
+    lines = []
+    for caller in MATRIX.callers:
+        wanted, found = MATRIX.expected(reach, caller), await asker.ask(reach, caller)
+        for name in wanted.keys() | found.keys():
+            if wanted.get(name) != found.get(name):
+                at = f"{reach.view}.{name}" if name != DOOR else "there"
+                lines.append(f"{caller}: {at} is {found.get(name)}, not {wanted.get(name)}")
+    assert not lines, "\n" + "\n".join(sorted(lines))
