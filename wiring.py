@@ -228,6 +228,8 @@ def open_ports(settings: Settings, redis_url: str | None, engine: AsyncEngine, b
         limits=RedisLimits(redis_url, key_bytes(settings.sealing_keys[0])) if settings.rate_limits else NoLimits(),
         sessions=Sessions(Reads(engine)),
         gateway=sandbox or NoGateway(),
+        inbounds=INBOUNDS,
+        url=(settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/"),
         bus=bus,
         positions=open_positions(redis_url),
     )

@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, Row, Text, Uuid, exists, func, select, upd
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.arrays import rows
+from db.arrays import among, rows
 from db.pages import By, Page, page
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, payload
+from db.tables import failure, instruction, merchant, payload
 from domain.failures import Failed, Failure, NewFailure
 from domain.identity import Actor
 from domain.intake import APPROVAL, FailureKind, FailureState, InstructionState, PayloadState
@@ -53,12 +53,12 @@ class SqlFailures:
 
     async def unsettled(self, payload_ids: Collection[UUID]) -> list[Failure]:
         found = await self._connection.execute(
-            select(*FAILURE).where(f.payload_id.in_(payload_ids), f.state.in_(UNSETTLED)).order_by(f.id)
+            select(*FAILURE).where(among(f.payload_id, payload_ids), f.state.in_(UNSETTLED)).order_by(f.id)
         )
         return [Failure(*row) for row in found]
 
     async def settle(self, instruction_ids: Collection[UUID]) -> list[Failure]:
-        return await self._change(f.instruction_id.in_(instruction_ids), f.state.in_(UNSETTLED), state=FailureState.RESOLVED)
+        return await self._change(among(f.instruction_id, instruction_ids), f.state.in_(UNSETTLED), state=FailureState.RESOLVED)
 
     async def settle_payload(self, payload_id: UUID) -> list[Failure]:
         return await self._change(
@@ -149,7 +149,7 @@ async def failures_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Seq
 
 async def failures_of(reads: Reads, actor: Actor, instruction_ids: Sequence[UUID]) -> Sequence[Failure]:
     """Of each instruction the latest."""
-    found = select(*FAILURE).where(f.instruction_id.in_(instruction_ids)).where(visible_to(actor))
+    found = select(*FAILURE).where(among(f.instruction_id, instruction_ids)).where(visible_to(actor))
     return [Failure(*row) for row in await reads.rows(found.order_by(f.id))]
 
 
@@ -208,3 +208,9 @@ async def instructions(reads: Reads, actor: Actor, payload_id: UUID, first: int 
 async def instructions_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Sequence[Instruction]:
     found = select(*INSTRUCTION).where(i.id.in_(ids)).where(of_merchant(i.merchant_id, actor))
     return [Instruction(*row) for row in await reads.rows(found)]
+
+
+async def may_see(reads: Reads, actor: Actor, merchant_id: UUID) -> bool:
+    """Whether the actor looks after this merchant's sources."""
+    found = select(merchant.c.id).where(merchant.c.id == merchant_id).where(of_merchant(merchant.c.id, actor))
+    return await reads.one(found) is not None

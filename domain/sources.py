@@ -1,15 +1,18 @@
 """A provider's connection to a merchant: its secrets, and which of its ids are which of ours."""
 
+import base64
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from domain.identity import Actor, MerchantRole, check_merchant_role
+from domain.identity import Actor, MerchantRole, Seals, check_merchant_role
 from domain.instructions import named
-from domain.intake import EntityKind, Family, Proof
+from domain.intake import EntityKind, Family, Inbound, Proof
 from domain.refusals import not_found
+from domain.signatures import PREFIX
 from domain.texts import line
 
 if TYPE_CHECKING:
@@ -148,3 +151,29 @@ async def map_external_id(command: MapExternalId, actor: Actor, uow: "UnitOfWork
     await uow.instructions.settle()
     detail = f"{named(command.kind, external_id)} is {command.id}"
     await uow.audit.write(actor, "mapExternalId", command.source_id, source.merchant_id, detail)
+
+
+# ---------------------------------------------------------------- what a provider is told, once
+
+
+def shown_secret(proof: Proof, raw: bytes) -> str:
+    """As people copy it: a segment of a URL, or `whsec_…` of Standard Webhooks."""
+    if proof is Proof.TOKEN:
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return PREFIX + base64.b64encode(raw).decode()
+
+
+def kept_secret(proof: Proof, raw: bytes, seals: Seals) -> NewSecret:
+    hashed = hashlib.sha256(shown_secret(proof, raw).encode()).digest()
+    return NewSecret(proof, hashed, seals.seal(raw) if proof is Proof.SIGNATURE else None)
+
+
+MASKED = "***"
+
+
+def endpoints(inbound: Inbound, url: str, source_id: UUID, secret: str = MASKED) -> Mapping[str, str]:
+    """Full URLs by the provider's names of the doors. Where nothing is signed the secret is a part of them."""
+    before = f"{url}/v1/integrations/{inbound.family.value}/{inbound.provider}"
+    if inbound.proof is Proof.TOKEN:
+        return {name: f"{before}/{secret}/{path}" for name, path in inbound.endpoints.items()}
+    return {name: f"{before}/{path}?source={source_id}" for name, path in inbound.endpoints.items()}

@@ -1,11 +1,13 @@
 """What a resolver is given."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 from db.reads import Reads
 from domain.bus import Bus
 from domain.identity import Actor, Phones, Seals
+from domain.intake import Inbound
 from domain.limits import Limits
 from domain.payments import Gateway
 from domain.positions import Positions
@@ -28,6 +30,8 @@ class Ports:
     limits: Limits
     sessions: Sessions
     gateway: Gateway
+    inbounds: Mapping[str, Inbound]
+    url: str  # what providers call us by, without a slash at its end
     bus: Bus
     positions: Positions
 

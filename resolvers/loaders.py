@@ -6,13 +6,16 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import catalog, delivery, merchants, orders, payments, purchases, riders, stock
+from db import catalog, delivery, failures, merchants, orders, payments, purchases, riders, sources, stock
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
+from db.failures import Instruction, Payload
 from db.orders import OrderEventRow, OrderLineRow, OrderRow
 from db.payments import PaymentRow
 from db.purchases import PurchaseRow
 from db.reads import Reads
+from db.sources import Source, Traffic
+from domain.failures import Failure
 from domain.identity import ANYBODY, Actor
 from domain.merchants import Merchant, Store
 from domain.positions import Position
@@ -128,6 +131,28 @@ class Loaders:
 
         self.orders = by_key(orders_, lambda order: order.id)
         self.saved_positions = by_key(saved_positions, lambda position: position.rider_id)
+
+        async def sources_(ids: list[UUID]) -> Iterable[Source]:
+            return await sources.sources_by_id(reads, actor, ids)
+
+        async def traffic(ids: list[UUID]) -> Iterable[Traffic]:
+            return await sources.traffic(reads, ids)
+
+        async def intake_payloads(ids: list[UUID]) -> Iterable[Payload]:
+            return await failures.payloads_by_id(reads, actor, ids)
+
+        async def instructions(ids: list[UUID]) -> Iterable[Instruction]:
+            return await failures.instructions_by_id(reads, actor, ids)
+
+        async def failures_of(ids: list[UUID]) -> Iterable[tuple[UUID, Failure]]:
+            found = await failures.failures_of(reads, actor, ids)
+            return [(failure.instruction_id, failure) for failure in found if failure.instruction_id]
+
+        self.sources = by_key(sources_, lambda source: source.id)
+        self.traffic = by_key(traffic, lambda traffic: traffic.source_id)
+        self.intake_payloads = by_key(intake_payloads, lambda payload: payload.id)
+        self.instructions = by_key(instructions, lambda instruction: instruction.id)
+        self.failure_of_instruction = first_of(failures_of)
         self.stores = by_key(stores, lambda store: store.id)
         self.merchants = by_key(merchants_, lambda merchant: merchant.id)
         self.categories = by_key(categories, lambda category: category.id)

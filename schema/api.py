@@ -2,7 +2,7 @@
 
 import strawberry
 
-from schema import addresses, cart, catalog, customers, identity, merchants, orders, quotes, riders, stock, support
+from schema import addresses, cart, catalog, customers, identity, intake, merchants, orders, quotes, riders, stock, support
 from schema.build import build
 
 
@@ -21,11 +21,12 @@ class Mutation(
     stock.Mutation,
     merchants.Mutation,
     riders.Mutation,
+    intake.Mutation,
 ): ...
 
 
 @strawberry.type
-class Subscription(stock.Subscription, orders.Subscription, riders.Subscription): ...
+class Subscription(stock.Subscription, orders.Subscription, riders.Subscription, intake.Subscription): ...
 
 
 schema = build(Query, Mutation, Subscription)

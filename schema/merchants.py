@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from db.catalog import CategoryRow, ListingRow
+from db.failures import Seen
 from db.merchants import StoreSearch
 from db.orders import OrderFilter
 from db.pages import Page
 from domain import merchants
 from domain.catalog import ListingSort
 from domain.identity import Role
+from domain.intake import FailureKind, FailureState
 from domain.merchants import SetStoreStatus, StoreStatus
 from domain.orders import OrderStatus
 from resolvers import catalog as selling
+from resolvers import intake
 from resolvers import merchants as resolve
 from resolvers import orders as bought
 from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
+from schema.intake import FailureConnection, Source
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
@@ -109,6 +113,30 @@ class Merchant(Node):
         after: str | None = strawberry.UNSET,
     ) -> Page[Any]:
         return await keeping.details(info.context, key(store_id, "storeId"), given(text), first, given(after))
+
+    @strawberry.field(
+        graphql_type=list[Source],
+        description="Owners' and managers'; a clerk sees none",
+    )
+    @staticmethod
+    async def sources(root: merchants.Merchant, info: Info) -> Sequence[Any]:
+        return await intake.sources_of(info.context, root.id)
+
+    @strawberry.field(
+        graphql_type=FailureConnection,
+        description="Newest first. Owners' and managers'; a clerk sees none",
+    )
+    @staticmethod
+    async def failures(
+        root: merchants.Merchant,
+        info: Info,
+        state: FailureState | None = strawberry.UNSET,
+        kind: FailureKind | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        which = Seen(root.id, None, given(state), given(kind))
+        return await intake.failures_page(info.context, which, first, given(after))
 
 
 @strawberry.type

@@ -12,13 +12,14 @@ from domain.refusals import invalid
 from resolvers import orders as bought
 from resolvers import stock
 from schema.audit import SupportAudit
+from schema.intake import SupportIntake
 from schema.orders import Order, OrderConnection, order_filter
 from schema.roots import ID, Allow, Info, key
 from schema.stock import StockDiscrepancy
 
 
 @strawberry.type
-class Support(SupportAudit):
+class Support(SupportAudit, SupportIntake):
     @strawberry.field(graphql_type=Order | None, description="By one of the two")
     @staticmethod
     async def order(info: Info, id: ID | None = strawberry.UNSET, number: str | None = strawberry.UNSET) -> orders.OrderRow | None:

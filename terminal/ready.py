@@ -13,11 +13,12 @@ from domain.identity import App
 from domain.intake import Inbound, Proof
 from domain.refusals import Refused
 from domain.signatures import secret_bytes
+from domain.sources import endpoints
 from launch.problem import Problem
 from terminal.accounts import access_token
 from terminal.desk import Desk
 from terminal.said import console, say
-from terminal.sources import demo_secret, endpoints
+from terminal.sources import demo_secret
 from wiring import INBOUNDS
 
 Told = dict[str, Any]

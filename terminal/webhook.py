@@ -19,9 +19,10 @@ from demo.samples import SAMPLES, Sample
 from demo.town import CONNECTIONS
 from domain.intake import Proof
 from domain.signatures import PREFIX, sign
+from domain.sources import endpoints
 from launch.problem import Problem
 from terminal.desk import OPERATOR, Desk
-from terminal.sources import demo_secret, endpoints
+from terminal.sources import demo_secret
 from wiring import INBOUNDS
 
 TIMEOUT_S = 15

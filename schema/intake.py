@@ -1,0 +1,217 @@
+"""Sources, payloads, instructions and failures."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from db import failures as rows
+from db import sources
+from db.failures import Seen
+from db.pages import Page
+from domain import failures
+from domain.failures import ResolveFailure
+from domain.identity import Role
+from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
+from domain.sources import MapExternalId
+from resolvers import intake as resolve
+from schema.connections import Connection, Counted
+from schema.roots import ID, Allow, Info, Node, given, key, of
+from subscriptions import failures as feeds
+
+if TYPE_CHECKING:
+    from schema.merchants import Merchant
+
+for _words in (EntityKind, InstructionState, PayloadState, FailureKind):
+    strawberry.enum(_words)
+strawberry.enum(FailureState, description="DUPLICATE and STALE failures are born RESOLVED")
+_STAFF = (Role.MERCHANT, Role.SUPPORT)
+
+
+@strawberry.type
+class SourceEndpoint:
+    name: str
+    url: str
+
+
+@strawberry.type
+class Source(Node):
+    """One connection of a provider to one merchant. Secrets in endpoint URLs are masked here."""
+
+    is_type_of = of(sources.Source)
+    provider: str
+    enabled: bool
+    last_seen_at: datetime | None
+
+    @strawberry.field(graphql_type=Annotated["Merchant", strawberry.lazy("schema.merchants")])
+    @staticmethod
+    async def merchant(root: sources.Source, info: Info) -> Any:
+        return await info.context.loaders.merchants.load(root.merchant_id)
+
+    @strawberry.field(description="Payloads it sent")
+    @staticmethod
+    async def received(root: sources.Source, info: Info) -> int:
+        traffic = await info.context.loaders.traffic.load(root.id)
+        return traffic.received if traffic else 0
+
+    @strawberry.field(description="Of these, how many were refused or came to nothing")
+    @staticmethod
+    async def failed(root: sources.Source, info: Info) -> int:
+        traffic = await info.context.loaders.traffic.load(root.id)
+        return traffic.failed if traffic else 0
+
+    @strawberry.field(graphql_type=list[SourceEndpoint])
+    @staticmethod
+    def endpoints(root: sources.Source, info: Info) -> Sequence[resolve.Endpoint]:
+        return resolve.masked_endpoints(info.context, root)
+
+
+@strawberry.type
+class NewSource:
+    """The secret and the full URLs, shown this once."""
+
+    source: Source
+    secret: str
+    endpoints: list[SourceEndpoint]
+
+
+@strawberry.type
+class Instruction(Node):
+    """One canonical command as the intake keeps it."""
+
+    is_type_of = of(rows.Instruction)
+    command: str
+    entity: str
+    state: InstructionState
+    attempts: int
+
+    @strawberry.field(graphql_type=Annotated["Failure", strawberry.lazy("schema.intake")] | None, description="The latest")
+    @staticmethod
+    async def failure(root: rows.Instruction, info: Info) -> failures.Failure | None:
+        return await info.context.loaders.failure_of_instruction.load(root.id)
+
+
+@strawberry.type
+class Payload(Node):
+    is_type_of = of(rows.Payload)
+    provider: str
+    door: str
+    received_at: datetime
+    state: PayloadState
+    headers: str = strawberry.field(description="One a line; what proves the sender is masked")
+    body: str = strawberry.field(description="As text, the first 64 KiB")
+
+    @strawberry.field(graphql_type=Source | None)
+    @staticmethod
+    async def source(root: rows.Payload, info: Info) -> sources.Source | None:
+        return await info.context.loaders.sources.load(root.source_id) if root.source_id else None
+
+    @strawberry.field(graphql_type=Connection[Instruction], description="In the order in which the payload says them")
+    @staticmethod
+    async def instructions(
+        root: rows.Payload, info: Info, first: int | None = 20, after: str | None = strawberry.UNSET
+    ) -> Page[rows.Instruction]:
+        return await resolve.instructions(info.context, root.id, first, given(after))
+
+
+@strawberry.type
+class Failure(Node):
+    is_type_of = of(failures.Failure)
+    kind: FailureKind
+    state: FailureState
+    message: str
+    at: datetime
+    replays: int
+
+    @strawberry.field(graphql_type=Payload)
+    @staticmethod
+    async def payload(root: failures.Failure, info: Info) -> rows.Payload | None:
+        return await info.context.loaders.intake_payloads.load(root.payload_id)
+
+    @strawberry.field(graphql_type=Instruction | None)
+    @staticmethod
+    async def instruction(root: failures.Failure, info: Info) -> rows.Instruction | None:
+        return await info.context.loaders.instructions.load(root.instruction_id) if root.instruction_id else None
+
+
+@strawberry.type
+class FailureConnection(Connection[Failure], Counted): ...
+
+
+@strawberry.type
+class FailureFrame:
+    cursor: str
+    reset: bool
+    degraded: bool
+    failures: list[Failure]
+
+
+@strawberry.type
+class SupportIntake:
+    """What `Support` has of it."""
+
+    @strawberry.field(graphql_type=list[Source])
+    @staticmethod
+    async def sources(
+        info: Info, merchant_id: ID | None = strawberry.UNSET, provider: str | None = strawberry.UNSET
+    ) -> Sequence[sources.Source]:
+        return await resolve.sources_of(info.context, key(merchant_id, "merchantId") if merchant_id else None, provider or None)
+
+    @strawberry.field(graphql_type=FailureConnection, description="Newest first")
+    @staticmethod
+    async def failures(
+        info: Info,
+        merchant_id: ID | None = strawberry.UNSET,
+        provider: str | None = strawberry.UNSET,
+        state: FailureState | None = strawberry.UNSET,
+        kind: FailureKind | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[failures.Failure]:
+        which = Seen(key(merchant_id, "merchantId") if merchant_id else None, provider or None, given(state), given(kind))
+        return await resolve.failures_page(info.context, which, first, given(after))
+
+    @strawberry.field(graphql_type=Payload | None)
+    @staticmethod
+    async def payload(info: Info, id: ID) -> rows.Payload | None:
+        return await resolve.payload(info.context, key(id))
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation(graphql_type=NewSource, extensions=[Allow(*_STAFF)])
+    async def connect_source(self, info: Info, merchant_id: ID, provider: str) -> resolve.NewSource:
+        """Owners and managers, and support. Every call connects one more."""
+        return await resolve.connect(info.context, key(merchant_id, "merchantId"), provider)
+
+    @strawberry.mutation(graphql_type=NewSource, extensions=[Allow(*_STAFF)])
+    async def rotate_source_secret(self, info: Info, source_id: ID) -> resolve.NewSource:
+        """One secret more. The one before is good for a day yet."""
+        return await resolve.rotate(info.context, key(source_id, "sourceId"))
+
+    @strawberry.mutation(extensions=[Allow(*_STAFF)])
+    async def map_external_id(self, info: Info, source_id: ID, kind: EntityKind, external_id: str, id: ID) -> bool:
+        """What waited for it runs by itself, in order."""
+        return await resolve.map_id(info.context, MapExternalId(key(source_id, "sourceId"), kind, external_id, key(id)))
+
+    @strawberry.mutation(graphql_type=list[Failure], extensions=[Allow(*_STAFF)])
+    async def replay_failures(self, info: Info, ids: list[ID]) -> Sequence[failures.Failure]:
+        """All or none: tried again by the worker, each in its place. A parked batch is approved by this."""
+        return await resolve.replay(info.context, [key(id, "ids") for id in ids])
+
+    @strawberry.mutation(graphql_type=Failure, extensions=[Allow(*_STAFF)])
+    async def resolve_failure(self, info: Info, id: ID, state: FailureState, note: str) -> failures.Failure:
+        """What people decide about it; the instruction stays as it is."""
+        return await resolve.resolve(info.context, ResolveFailure(key(id), state, note))
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription(graphql_type=FailureFrame, extensions=[Allow(*_STAFF)])
+    async def failures(
+        self, info: Info, merchant_id: ID | None = strawberry.UNSET, after: str | None = strawberry.UNSET
+    ) -> AsyncIterator[feeds.FailureFrame]:
+        """The latest open ones, then every change. Without a merchant: support's, of all."""
+        merchant = key(merchant_id, "merchantId") if merchant_id else None
+        return feeds.failures(info.context, info.context.hub, merchant, given(after))
