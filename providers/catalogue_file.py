@@ -6,7 +6,7 @@ one name and two SKUs are two goods.
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from uuid import UUID
 
 from domain.documents import Document
@@ -25,7 +25,7 @@ class CatalogueFile:
     provider, family, proof = "catalogue_file", Family.SELLER, Proof.TOKEN
     endpoints: Mapping[str, str] = {"import": "import"}
     doors: Mapping[str, str] = {"import": "import"}
-    questions: frozenset[str] = frozenset()
+    questions: Collection[str] = frozenset()
 
     def verify(self, call: Call, source: Source) -> None:
         """The URL's token has said it."""

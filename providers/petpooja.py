@@ -4,7 +4,7 @@ It signs nothing: the URL's token says whose call it is, and the restID must be 
 versions and no times of its news; rupees and flags come as text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -48,7 +48,7 @@ class Petpooja:
         "update_store_status": STATUS,
         "webhooks/get-store-status": ASKED,
     }
-    questions = frozenset({ASKED})
+    questions: Collection[str] = frozenset({ASKED})
 
     def verify(self, call: Call, source: Source) -> None:
         """A source that is mapped to no outlet yet takes any: what it says waits for the mapping."""

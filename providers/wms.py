@@ -3,7 +3,7 @@
 `data.version` rises by one with every change of one SKU at one location. Quantities and amounts are text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -32,7 +32,7 @@ class Wms:
         name: f"webhooks/{name}" for name in ("stock", "receiving", "returns", "transfers", "shortages")
     }
     doors: Mapping[str, str] = {path: door for door, path in endpoints.items()}
-    questions: frozenset[str] = frozenset()
+    questions: Collection[str] = frozenset()
 
     def verify(self, call: Call, source: Source) -> None:
         signatures.verify(source.secrets, call.headers, call.body, call.received_at)
