@@ -1,9 +1,9 @@
 """Many rows as one argument a column: a statement of one shape however many there are, so it is compiled once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, TableValuedAlias, column, func, literal
+from sqlalchemy import ARRAY, ColumnElement, TableValuedAlias, any_, column, func, literal
 from sqlalchemy.types import TypeEngine
 
 Column = tuple[TypeEngine[Any] | type[TypeEngine[Any]], Sequence[Any]]
@@ -14,3 +14,8 @@ def rows(name: str, **columns: Column) -> TableValuedAlias:
     arrays = (literal(list(told), ARRAY(kind)) for kind, told in columns.values())
     shape = [column(key, kind) for key, (kind, _) in columns.items()]
     return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()
+
+
+def among(column: ColumnElement[Any], told: Iterable[Any]) -> ColumnElement[bool]:
+    """As `in_`, with one argument: a thousand values are no longer a statement than one."""
+    return column == any_(literal(list(told), ARRAY(column.type)))

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.arrays import among as within
 from db.arrays import rows
 from db.columns import TIME
 from db.ids import new_id
@@ -60,11 +61,12 @@ WRITTEN = (
     *("id", "payload_id", "source_id", "merchant_id", "ordinal", "command", "entity", "stage", "body", "state"),
     *("next_at", "waits_for", "created_at"),
 )
-INSTRUCTION = (i.id, i.payload_id, i.command, i.body, i.attempts, i.created_at, p.correlation_id)
+# The body as text: it becomes a command at once, and no dictionary first.
+INSTRUCTION = (i.id, i.payload_id, i.command, cast(i.body, Text).label("body"), i.attempts, i.created_at, p.correlation_id)
 
 
-def to_command(kind: str, body: Mapping[str, Any]) -> Command:
-    return msgspec.convert(body, Command.kinds[kind], strict=False)
+def to_command(kind: str, body: str) -> Command:
+    return msgspec.json.decode(body, type=Command.kinds[kind], strict=False)
 
 
 def _instruction(row: Row[*tuple[Any, ...]]) -> Instruction:
@@ -147,7 +149,7 @@ class SqlInstructions:
         )
 
     async def claim(self, source_id: UUID, limit: int, among: Collection[UUID] | None = None) -> Group | None:
-        narrowed = i.id.in_(among) if among is not None else literal(True)
+        narrowed = within(i.id, among) if among is not None else literal(True)
         head = (await self._connection.execute(self._ready(source_id, i.command).where(narrowed).limit(1))).scalar_one_or_none()
         if head is None:
             return None
@@ -252,7 +254,7 @@ class SqlInstructions:
         self._unsettled.clear()
         if not ids:
             return
-        await self._connection.execute(select(p.id).where(p.id.in_(ids)).order_by(p.id).with_for_update())
+        await self._connection.execute(select(p.id).where(within(p.id, ids)).order_by(p.id).with_for_update())
         of_it = i.payload_id == p.id
         waiting = and_(of_it, i.state == IS_WAITING)
         # One put off does not hold up the others of its batch, only what comes after all of them.
@@ -264,7 +266,7 @@ class SqlInstructions:
             .scalar_subquery()
         )
         any_stage = select(i.stage).where(waiting).order_by(i.stage).limit(1).scalar_subquery()
-        stages = select(p.id, func.coalesce(fresh, any_stage).label("stage")).where(p.id.in_(ids)).subquery("stages")
+        stages = select(p.id, func.coalesce(fresh, any_stage).label("stage")).where(within(p.id, ids)).subquery("stages")
         ended = case(
             (exists().where(of_it, i.state == InstructionState.FAILED), PayloadState.FAILED.value),
             (exists().where(of_it, i.state == IS_PARKED), PayloadState.PARKED.value),
@@ -277,16 +279,20 @@ class SqlInstructions:
             )
             .values(stage=stages.c.stage, state=PayloadState.ACCEPTED)
         )
-        await self._connection.execute(update(payload).where(p.id.in_(ids), ~exists().where(waiting), p.judged).values(state=ended))
+        await self._connection.execute(
+            update(payload).where(within(p.id, ids), ~exists().where(waiting), p.judged).values(state=ended)
+        )
 
     async def retry(self, instruction_ids: Collection[UUID]) -> None:
-        await self._wait_again(i.id.in_(instruction_ids), i.state.in_([InstructionState.FAILED, PARKED]))
+        await self._wait_again(within(i.id, instruction_ids), i.state.in_([InstructionState.FAILED, PARKED]))
 
     async def release(self, payload_id: UUID, waits_for: str) -> None:
         await self._wait_again(i.payload_id == payload_id, i.state == IS_PARKED, i.waits_for == waits_for)
 
     async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
-        return await self._wait_again(i.merchant_id == merchant_id, i.state == IS_PARKED, i.waits_for.in_(sorted(set(appeared))))
+        return await self._wait_again(
+            i.merchant_id == merchant_id, i.state == IS_PARKED, within(i.waits_for, sorted(set(appeared)))
+        )
 
     async def wake_resolved(self) -> int:
         kind, name = func.split_part(i.waits_for, ":", 1), func.substr(i.waits_for, func.strpos(i.waits_for, ":") + 1)
@@ -306,9 +312,9 @@ class SqlInstructions:
         )
         return await self._wait_again(i.state == IS_PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
 
-    async def counts(self, payload_id: UUID) -> dict[InstructionState, int]:
-        found = await self._connection.execute(select(i.state, func.count()).where(i.payload_id == payload_id).group_by(i.state))
-        return {row[0]: row[1] for row in found}
+    async def waiting(self, payload_id: UUID) -> int:
+        found = select(func.count()).where(i.payload_id == payload_id, i.state == IS_WAITING)
+        return int((await self._connection.execute(found)).scalar_one())
 
     async def _wait_again(self, *which: ColumnElement[bool]) -> int:
         # In id order, as everybody locks them.
@@ -332,7 +338,7 @@ class SqlInstructions:
     async def newest(self, source_id: UUID, fields: Collection[str], entity_ids: Collection[UUID]) -> dict[tuple[str, UUID], Told]:
         found = await self._connection.execute(
             select(t.field, t.entity_id, t.source_version, t.at).where(
-                t.source_id == source_id, t.field.in_(fields), t.entity_id.in_(entity_ids)
+                t.source_id == source_id, t.field.in_(fields), within(t.entity_id, entity_ids)
             )
         )
         return {(row.field, row.entity_id): Told(*row) for row in found}

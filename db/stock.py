@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.arrays import rows
+from db.arrays import among, rows
 from db.columns import TIME
 from db.ids import new_id
 from db.ledger import visible_to
@@ -64,7 +64,7 @@ class SqlStock:
         # In id order, so that no two transactions wait for each other. Nothing is decided by what is read here
         # that an UPDATE below does not decide again.
         found = await self._connection.execute(
-            select(*COUNTERS).where(level.listing_id.in_(set(listing_ids))).order_by(level.listing_id).with_for_update()
+            select(*COUNTERS).where(among(level.listing_id, set(listing_ids))).order_by(level.listing_id).with_for_update()
         )
         return {row.listing_id: row for row in _counters(found)}
 

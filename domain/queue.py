@@ -128,7 +128,8 @@ class InstructionStore(Protocol):
     async def release(self, payload_id: UUID, waits_for: str) -> None:
         """The payload's instructions that waited for this wait no longer."""
 
-    async def counts(self, payload_id: UUID) -> Mapping[InstructionState, int]: ...
+    async def waiting(self, payload_id: UUID) -> int:
+        """How many of a batch are still to be carried out, as far as anybody knows of."""
 
     async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
         """The merchant's instructions that waited for what has now appeared wait their turn again."""

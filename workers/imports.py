@@ -14,7 +14,7 @@ from db import sources
 from db.reads import Reads
 from domain import trace
 from domain.identity import CLOCK
-from domain.intake import Call, EntityKind, Inbound, InstructionState, PayloadState, Reading, Source, translated
+from domain.intake import Call, EntityKind, Inbound, PayloadState, Reading, Source, translated
 from domain.payloads import Kept, Received, keep
 from domain.refusals import not_found
 from domain.sources import LockedSource, NewSource
@@ -68,13 +68,14 @@ async def import_catalogue(
     call = Call(DOOR, body, {}, datetime.now(UTC), query)
     reading = await asyncio.to_thread(translated, inbound, call, source)
     kept = await _keep(call, source, reading, path.name, unit_of_work)
+    said, good, refused = len(reading.commands), len({one.subject.partition(":")[2] for one in reading.commands}), bad_rows(reading)
+    del reading  # a hundred thousand objects that every collection of garbage would walk through
     if kept.state is PayloadState.ACCEPTED:
         worker = Instructions(unit_of_work, reads, {inbound.provider: inbound}, GROUP)
-        await _carry_out(kept.payload_id, len(reading.commands), worker, progress, unit_of_work)
+        await _carry_out(kept.payload_id, said, worker, progress, unit_of_work)
     wrong = await _wrong(kept.payload_id, unit_of_work)
-    good = len({command.subject.partition(":")[2] for command in reading.commands})
     unchanged = kept.state is PayloadState.DUPLICATE
-    return Report(kept.payload_id, unchanged, good, bad_rows(reading), wrong, monotonic() - started)
+    return Report(kept.payload_id, unchanged, good, refused, wrong, monotonic() - started)
 
 
 async def _source(store_slug: str, inbound: Inbound, unit_of_work: Begin, reads: Reads) -> Source:
@@ -120,7 +121,7 @@ async def _carry_out(payload_id: UUID, total: int, worker: Instructions, progres
             continue
         look_at = monotonic() + LOOK_S
         async with unit_of_work() as uow:
-            waiting = (await uow.instructions.counts(payload_id)).get(InstructionState.WAITING, 0)
+            waiting = await uow.instructions.waiting(payload_id)
         progress(total - waiting, total)
         if not waiting:
             return
