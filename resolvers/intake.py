@@ -1,7 +1,7 @@
 """Sources, what they sent, and what went wrong with it."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -44,8 +44,7 @@ def masked_endpoints(context: Context, source: Source) -> Sequence[Endpoint]:
     return _endpoints(endpoints(inbound, context.ports.url, source.id)) if inbound else ()
 
 
-def _endpoints(urls: object) -> Sequence[Endpoint]:
-    assert isinstance(urls, dict)
+def _endpoints(urls: Mapping[str, str]) -> Sequence[Endpoint]:
     return [Endpoint(name, url) for name, url in urls.items()]
 
 
