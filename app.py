@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -47,6 +48,17 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
     middleware = []
     if settings.trusted_proxies:
         middleware.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
+    if settings.allowed_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "X-Correlation-Id", "Traceparent"],
+                expose_headers=["X-Correlation-Id", "Retry-After"],
+                max_age=86_400,
+            )
+        )
     app = Starlette(routes=health(), middleware=middleware, lifespan=lifespan)
     app.state.draining = False
     return app
@@ -81,6 +93,7 @@ def graphql(wiring: Wiring) -> Sequence[BaseRoute]:
     rules = Rules(
         introspection=wiring.settings.env is not Env.PRODUCTION,
         deadline_s=wiring.settings.request_deadline_s,
+        allowed_origins=wiring.settings.allowed_origins,
         frame_bytes=wiring.settings.websocket_message_bytes,
         messages_per_s=20 if limits else None,
         sockets_per_user=5 if limits else None,

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
         (), description="addresses or networks whose X-Forwarded-For we believe, a,b; never *"
     )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
+        (), description="pages besides our own that may call the API, https://a.example,b; never *"
+    )
     rate_limits: Annotated[bool, BeforeValidator(on_or_off)] = Field(True, description="on or off; off for load tests")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
@@ -102,6 +105,15 @@ class Settings(BaseSettings):
         for proxy in value:
             if ipaddress.ip_network(proxy, strict=False).prefixlen == 0:
                 raise ValueError(f"{proxy} is everybody")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, found, host = origin.partition("://")
+            if scheme not in {"http", "https"} or not found or not host or "*" in host or "/" in host:
+                raise ValueError(f"{origin} is not an origin such as https://shop.example")
         return value
 
     @field_validator("signing_keys", "sealing_keys")

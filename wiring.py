@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import httpx2
-from sqlalchemy import QueuePool, text
+from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.bus import open_bus
@@ -26,6 +26,7 @@ from adapters.positions import open_positions
 from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
 from db.figures import backlog
+from db.migrate import check_migrated
 from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
@@ -110,9 +111,8 @@ class Wiring:
         return partial(unit_of_work, self.intake_engine, self.hints.committed, self.ports.gateway.name)
 
     async def ready(self) -> None:
-        """Raises what is in the way of serving."""
-        async with self.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+        """Raises what is in the way of serving. Redis is not: browsing and ordering go on without it."""
+        await check_migrated(self.engine)
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         """For the sandbox gateway's webhook."""

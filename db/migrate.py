@@ -1,12 +1,15 @@
 """The schema's history, up and down. One process at a time: an advisory lock keeps the others waiting."""
 
 import asyncio
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 _LOCK = 0x48414154  # "HAAT"
@@ -23,6 +26,26 @@ def _config(connection: Connection) -> Config:
 def _move(connection: Connection, revision: str, *, down: bool) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     (command.downgrade if down else command.upgrade)(_config(connection), revision)
+
+
+class Behind(Exception):
+    """The database has not had a migration that this code needs."""
+
+
+async def check_migrated(engine: AsyncEngine) -> None:
+    """Raises Behind. A database that is further than we know is fine: what is expanded still serves the code before."""
+    head, known = _history()
+    async with engine.connect() as connection:
+        applied = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    if applied is None or (applied in known and applied != head):
+        raise Behind(f"at {applied or 'nothing'}, and {head} is needed: ./haat migrate")
+
+
+@cache
+def _history() -> tuple[str | None, frozenset[str]]:
+    """The last revision we have, and all of them."""
+    scripts = ScriptDirectory(str(_HERE / "migrations"))
+    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
 
 
 async def _run(url: str, revision: str, *, down: bool) -> None:

@@ -98,3 +98,17 @@ def test_lists_and_switches_are_written_plainly(monkeypatch):
     assert settings.trusted_proxies == ("10.0.0.1", "10.1.0.0/16")
     assert settings.rate_limits is False
     assert settings.masked()["HAAT_TRUSTED_PROXIES"] == "10.0.0.1,10.1.0.0/16"
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://*", "shop.example", "https://shop.example/", "https://*.example", "null", "ftp://x"]
+)
+def test_a_page_that_may_call_us_is_named_exactly(monkeypatch, origin):
+    given(monkeypatch, HAAT_ALLOWED_ORIGINS=f"https://shop.example,{origin}")
+    with pytest.raises(Problem):
+        load()
+
+
+def test_pages_that_may_call_us(monkeypatch):
+    given(monkeypatch, HAAT_ALLOWED_ORIGINS="https://shop.example, http://localhost:5173")
+    assert load().allowed_origins == ("https://shop.example", "http://localhost:5173")
