@@ -66,7 +66,8 @@ class Allow(FieldExtension):
         self.order = list(roles)
 
     def apply(self, field: StrawberryField) -> None:
-        field.directives = [*field.directives, Access(roles=self.order)]
+        others = [one for one in field.directives if not isinstance(one, Access)]  # a second schema of these types: once all the same
+        field.directives = [*others, Access(roles=self.order)]
 
     def check(self, context: Api) -> None:
         """Refuses Unauthenticated, Forbidden."""
