@@ -75,7 +75,14 @@ def doors(wiring: Wiring, only: str | None) -> Sequence[BaseRoute]:
 
 
 def partners(wiring: Wiring) -> Sequence[BaseRoute]:
-    intake = IntakeDoor(INBOUNDS, wiring.intake_reads, wiring.intake_unit_of_work, wiring.ports.seals, figures=wiring.figures)
+    intake = IntakeDoor(
+        INBOUNDS,
+        wiring.intake_reads,
+        wiring.intake_unit_of_work,
+        wiring.ports.seals,
+        wiring.arrivals.committed,
+        figures=wiring.figures,
+    )
     gateways = {wiring.sandbox.name: wiring.sandbox} if wiring.sandbox else {}
     routes = [*intake.routes(), *PaymentDoor(gateways, wiring.intake_unit_of_work).routes()]
     if wiring.sandbox:

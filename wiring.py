@@ -47,7 +47,7 @@ from settings import Env, Settings, key_bytes
 from subscriptions.hub import Hub
 from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
-from workers.instructions import Instructions
+from workers.instructions import KEPT, Instructions
 from workers.relay import Hints, Relay
 
 _PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), CatalogueFile())
@@ -88,6 +88,7 @@ class Wiring:
     hub: Hub
     relay: Relay
     hints: Hints
+    arrivals: Hints  # wakes whoever carries out what a door has kept
     ports: Ports
     figures: PrometheusFigures
     sandbox: SandboxGateway | None
@@ -124,7 +125,7 @@ async def _relay(wiring: Wiring) -> None:
 
 
 async def _instructions(wiring: Wiring) -> None:
-    await Instructions(wiring.unit_of_work, wiring.reads, INBOUNDS).run()
+    await Instructions(wiring.unit_of_work, wiring.reads, INBOUNDS, bus=wiring.bus).run()
 
 
 async def _deadlines(wiring: Wiring) -> None:
@@ -192,6 +193,7 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             Hub(bus, Reads(engine)),
             relay,
             Hints(bus, relay if "relay" in names else None),
+            Hints(bus, None, KEPT),
             open_ports(settings, redis_url, engine, bus, sandbox),
             open_figures(settings, engine, intake_engine, bus),
             sandbox,

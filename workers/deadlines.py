@@ -11,6 +11,7 @@ from uuid import UUID
 from db import orders, payments, stock
 from db.reads import Reads
 from domain import at_risk, fulfilment, merchants, purchases, sessions, trace
+from domain.choices import return_choices
 from domain.identity import CLOCK
 from domain.payments import Gateway
 from domain.refusals import Refused
@@ -38,6 +39,7 @@ class Deadlines:
             for task in (
                 self.holds,
                 self.snoozes,
+                self.choices,
                 self.at_risk,
                 self.unanswered,
                 self.unpaid,
@@ -57,6 +59,11 @@ class Deadlines:
         while listing_ids := await stock.due_back(self.reads, SOME):
             async with self.unit_of_work() as uow:
                 await apply_switches([Switch(id, off=False, cause="clock") for id in listing_ids], uow)
+
+    async def choices(self) -> None:
+        """Add-ons that had run out for a while."""
+        async with self.unit_of_work() as uow:
+            await return_choices(uow)
 
     async def statuses(self) -> None:
         """Stores whose pause is over."""

@@ -16,6 +16,7 @@ from db import sources
 from db.reads import Reads
 from domain import trace
 from domain.applying import carry_out
+from domain.bus import Bus
 from domain.intake import Call, FailureKind, Inbound, translated
 from domain.queue import Group, Outcome, failed
 from domain.refusals import Kind, Refused
@@ -23,7 +24,7 @@ from domain.settling import judged, read_late, settle
 from domain.unit_of_work import Begin
 
 log = logging.getLogger("haat.instructions")
-HINT = "intake.hint"  # "": somebody has kept a payload
+KEPT = "intake.kept"  # "": somebody has kept a payload
 GROUP = 500
 POLL_S = 0.25  # for hints that were lost
 LOOK_AGAIN_S = 5.0  # for what appeared just while something was being parked for want of it
@@ -33,11 +34,14 @@ FINAL = frozenset({Kind.INVALID_INPUT, Kind.NOT_FOUND, Kind.CONFLICT, Kind.FORBI
 
 
 class Instructions:
-    def __init__(self, unit_of_work: Begin, reads: Reads, inbounds: Mapping[str, Inbound], group: int = GROUP) -> None:
+    def __init__(
+        self, unit_of_work: Begin, reads: Reads, inbounds: Mapping[str, Inbound], group: int = GROUP, bus: Bus | None = None
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._reads = reads
         self._inbounds = inbounds
         self._group = group
+        self._bus = bus
         self._woken = asyncio.Event()
         self._look_again_at = 0.0
 
@@ -46,7 +50,19 @@ class Instructions:
         self._woken.set()
 
     async def run(self) -> None:
-        """Until cancelled. Whatever goes wrong, the next round begins from what is in the database."""
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._work())
+            if self._bus is not None:
+                tasks.create_task(self._listen(self._bus))
+
+    async def _listen(self, bus: Bus) -> None:
+        async with bus.subscribe([KEPT]) as hints:
+            async for _ in hints:
+                self._woken.set()
+
+    async def _work(self) -> None:
+        """Whatever goes wrong, the next round begins from what is in the database."""
         while True:
             self._woken.clear()
             try:

@@ -120,11 +120,15 @@ def messages(epoch: str, entries: Sequence[Entry]) -> list[Message]:
 
 
 class Hints:
-    """Wakes whoever leads: here at once, elsewhere by the bus. One that is lost costs a poll's wait."""
+    """Wakes whoever leads: here at once, elsewhere by the bus. One that is lost costs a poll's wait.
 
-    def __init__(self, bus: Bus, here: Relay | None) -> None:
+    With another channel: whoever listens there.
+    """
+
+    def __init__(self, bus: Bus, here: Relay | None, channel: str = HINT) -> None:
         self._bus = bus
         self._here = here
+        self._channel = channel
         self._untold = False
         self._telling: asyncio.Task[None] | None = None
 
@@ -143,6 +147,6 @@ class Hints:
         while self._untold:
             self._untold = False
             try:
-                await self._bus.publish(Message(HINT, ""))
+                await self._bus.publish(Message(self._channel, ""))
             except Refused:
                 await asyncio.sleep(1)
