@@ -70,29 +70,35 @@ PAGE = 50
 
 LIST = 10
 SIZES: dict[str, int] = {
+    "Cart.lines": 20,
+    "CartLine.modifiers": 4,
     "Customer.addresses": 5,
-    "FacetValue": 10,
     "Listing.modifierGroups": 4,
+    "Listing.siblings": 5,
     "ListingConnection.facets": 5,
-    "Mutation.replayFailures": 50,
-    "Order.charges": 5,
-    "OfferFrame.offers": 5,
+    "Merchant.stores": 20,
+    "ModifierGroup.options": 8,
     "Offer.deliveries": 3,
-    "OrderFrame.changes": 10,
+    "OfferFrame.offers": 5,
+    "Order.charges": 5,
     "Purchase.orders": 3,
     "Query.categories": 50,
+    "Quote.charges": 5,
     "Quote.parts": 3,
+    "QuotePart.charges": 5,
+    "Rider.offers": 5,
     "StockFrame.levels": 50,
     "Store.categories": 20,
-    "Support.sources": 20,
     "Viewer.merchants": 3,
 }
 """How long a list without `first` usually is: what is not named has LIST."""
 
 WEIGHTS: dict[str, int] = {
-    "Money": 0,  # a value of its row
-    "Point": 0,
+    "Attribute": 0,  # of its row, as these are
+    "Charge": 0,
+    "Money": 0,
     "PageInfo": 0,
+    "Point": 0,
     "ListingConnection.facets": 20,
     "Support.stockAudit": 100,  # each of ten: it sums the whole ledger
     "totalCount": 10,  # a statement of its own

@@ -10,7 +10,7 @@ from graphql import OperationType, get_introspection_query
 from domain.identity import ANYBODY, Actor, ActorKind
 from schema.doors import Rules
 from schema.gate import Asking, Stopped
-from schema.guard import Asked
+from schema.guard import SIZES, Asked
 from tests.api.stall import Stall, make, ran
 
 CPU_S = 0.05
@@ -257,7 +257,7 @@ async def test_an_object_costs_one_for_each_time_it_may_come():
     assert await cost('{ search(text: "a", first: 7) { nodes { price { amount } product { name } } } }') == 14
     assert await cost('{ search(text: "a", first: 7) { totalCount nodes { id } } }') == 17
     assert await cost("{ stores(first: 7) { nodes { listings(first: 5) { nodes { id } } } } }") == 7 * (1 + 5)
-    assert await cost('{ search(text: "a", first: 3) { nodes { siblings { id } } } }') == 3 * (1 + 10)
+    assert await cost('{ search(text: "a", first: 3) { nodes { siblings { id } } } }') == 3 * (1 + SIZES["Listing.siblings"])
 
 
 async def test_a_page_is_as_long_as_the_variable_its_default_or_the_argument_s():
