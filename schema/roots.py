@@ -66,7 +66,8 @@ class Allow(FieldExtension):
         self.order = list(roles)
 
     def apply(self, field: StrawberryField) -> None:
-        others = [one for one in field.directives if not isinstance(one, Access)]  # a second schema of these types: once all the same
+        # Once, also where a second schema is made of these types.
+        others = [one for one in field.directives if not isinstance(one, Access)]
         field.directives = [*others, Access(roles=self.order)]
 
     def check(self, context: Api) -> None:
