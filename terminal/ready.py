@@ -85,11 +85,8 @@ def show(url: str, told: Told) -> None:
 
 def _addresses(url: str) -> Sequence[tuple[str, str]]:
     return (
-        ("Shop", f"{url}/"),
-        ("Merchant, rider, support", f"{url}/merchant  {url}/rider  {url}/support"),
         ("GraphQL", f"{url}/graphql"),
         ("GraphQL over WebSocket", f"{url.replace('http', 'ws', 1)}/graphql"),
-        ("GraphiQL", f"{url}/graphiql"),
         ("Health and figures", f"{url}/livez  {url}/readyz  {url}/metrics"),
         ("Doors of providers", f"{url}/v1/integrations/{{pos|erp|seller}}/{{provider}}/…"),
     )
