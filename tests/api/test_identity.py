@@ -135,9 +135,9 @@ class Caller:
         return next(iter(result.data.values()))
 
 
-@pytest.fixture
-def anybody(town):
-    return Caller(town)
+@pytest_asyncio.fixture(loop_scope="session")
+async def anybody(town):
+    return Caller(town)  # loaders belong to a running loop
 
 
 async def signed_in(town: Town, answer: dict) -> Caller:
