@@ -7,14 +7,17 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
+    Insert,
     Integer,
     Row,
     Select,
     Text,
     Uuid,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -57,10 +60,41 @@ FIRST = ~exists().where(
     earlier.c.waits_for.is_distinct_from(APPROVAL),
 )
 DUE = and_(i.state == IS_WAITING, i.next_at <= func.clock_timestamp())
-WRITTEN = (
-    *("id", "payload_id", "source_id", "merchant_id", "ordinal", "command", "entity", "stage", "body", "state"),
-    *("next_at", "waits_for", "created_at"),
-)
+
+
+def _added() -> Insert:
+    new = (
+        func.unnest(
+            bindparam("ids", type_=ARRAY(Uuid())),
+            bindparam("ordinals", type_=ARRAY(Integer())),
+            bindparam("commands", type_=ARRAY(Text())),
+            bindparam("entities", type_=ARRAY(Text())),
+            bindparam("stages", type_=ARRAY(Integer())),
+            bindparam("bodies", type_=ARRAY(Text())),
+            bindparam("due", type_=ARRAY(TIME)),
+        )
+        .table_valued("id", "ordinal", "command", "entity", "stage", "body", "next_at", name="new")
+        .render_derived()
+    ).c
+    told = {
+        "id": new.id,
+        "payload_id": bindparam("payload_id", type_=Uuid()),
+        "source_id": bindparam("source_id", type_=Uuid()),
+        "merchant_id": bindparam("merchant_id", type_=Uuid()),
+        "ordinal": new.ordinal,
+        "command": new.command,
+        "entity": new.entity,
+        "stage": new.stage,
+        "body": cast(new.body, JSONB),
+        "state": bindparam("state", type_=Text()),
+        "next_at": new.next_at,
+        "waits_for": bindparam("waits_for", type_=Text()),
+        "created_at": bindparam("received_at", type_=TIME),
+    }
+    return insert(instruction).from_select(list(told), select(*told.values()), include_defaults=False)
+
+
+ADDED = _added()  # built once: every call of every provider comes by here
 # The body as text: it becomes a command at once, and no dictionary first.
 INSTRUCTION = (i.id, i.payload_id, i.command, cast(i.body, Text).label("body"), i.attempts, i.created_at, p.correlation_id)
 
@@ -92,36 +126,23 @@ class SqlInstructions:
         for start in range(0, len(commands), ROWS_AT_ONCE):
             some = commands[start : start + ROWS_AT_ONCE]
             due = [max(received_at, command.not_before or received_at) for command in some]
-            one = rows(
-                "one",
-                id=(Uuid(), [new_id() for _ in some]),
-                ordinal=(Integer(), range(after + start, after + start + len(some))),
-                command=(Text(), [type(command).__name__ for command in some]),
-                entity=(Text(), [command.entity for command in some]),
-                stage=(Integer(), [int(command.stage) for command in some]),
-                body=(Text(), [msgspec.json.encode(command).decode() for command in some]),
-                next_at=(TIME, due),
-            ).c
             await self._connection.execute(
-                insert(instruction).from_select(
-                    WRITTEN,
-                    select(
-                        one.id,
-                        literal(payload_id, Uuid),
-                        literal(source.id, Uuid),
-                        literal(source.merchant_id, Uuid),
-                        one.ordinal,
-                        one.command,
-                        one.entity,
-                        one.stage,
-                        cast(one.body, JSONB),
-                        literal(state.value, Text),
-                        one.next_at,
-                        literal(waits_for, Text),
-                        literal(received_at, TIME),
-                    ),
-                    include_defaults=False,
-                )
+                ADDED,
+                {
+                    "ids": [new_id() for _ in some],
+                    "ordinals": list(range(after + start, after + start + len(some))),
+                    "commands": [type(command).__name__ for command in some],
+                    "entities": [command.entity for command in some],
+                    "stages": [int(command.stage) for command in some],
+                    "bodies": [msgspec.json.encode(command).decode() for command in some],
+                    "due": due,
+                    "payload_id": payload_id,
+                    "source_id": source.id,
+                    "merchant_id": source.merchant_id,
+                    "state": state.value,
+                    "waits_for": waits_for,
+                    "received_at": received_at,
+                },
             )
         if commands or after:
             self._touched([payload_id])

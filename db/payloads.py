@@ -16,6 +16,10 @@ p = payload.c
 # As it stands in the partial index: of bound values no plan could know that they fit.
 LIVE = p.state.not_in([literal_column("'DUPLICATE'"), literal_column("'REJECTED'")])
 
+ADDED = (  # built once: every call of every provider comes by here
+    upsert(payload).on_conflict_do_nothing(index_elements=[p.source_id, p.dedupe_key], index_where=LIVE).returning(p.received_at)
+)
+
 
 class SqlPayloads:
     def __init__(self, connection: AsyncConnection) -> None:
@@ -23,31 +27,26 @@ class SqlPayloads:
 
     async def add(self, payload_: Payload) -> datetime | None:
         received, source = payload_.received, payload_.received.source
-        added = (
-            upsert(payload)
-            .values(
-                id=payload_.id,
-                source_id=source.id if source else None,
-                merchant_id=source.merchant_id if source else None,
-                provider=received.provider,
-                family=received.family,
-                door=received.door,
-                headers=dict(received.headers),
-                body=payload_.body,
-                size=payload_.size,
-                sha256=received.sha256,
-                state=payload_.state,
-                dedupe_key=payload_.dedupe_key,
-                correlation_id=received.correlation_id,
-                remote=received.remote,
-                translated=payload_.translated,
-                judged=payload_.judged,
-                stage=payload_.stage,
-            )
-            .on_conflict_do_nothing(index_elements=[p.source_id, p.dedupe_key], index_where=LIVE)
-            .returning(p.received_at)
-        )
-        received_at: datetime | None = (await self._connection.execute(added)).scalar_one_or_none()
+        row = {
+            "id": payload_.id,
+            "source_id": source.id if source else None,
+            "merchant_id": source.merchant_id if source else None,
+            "provider": received.provider,
+            "family": received.family,
+            "door": received.door,
+            "headers": dict(received.headers),
+            "body": payload_.body,
+            "size": payload_.size,
+            "sha256": received.sha256,
+            "state": payload_.state,
+            "dedupe_key": payload_.dedupe_key,
+            "correlation_id": received.correlation_id,
+            "remote": received.remote,
+            "translated": payload_.translated,
+            "judged": payload_.judged,
+            "stage": payload_.stage,
+        }
+        received_at: datetime | None = (await self._connection.execute(ADDED, row)).scalar_one_or_none()
         return received_at
 
     async def lock_door(self, source_id: UUID, door: str) -> None:

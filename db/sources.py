@@ -2,11 +2,27 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Text, Uuid, and_, exists, false, func, literal, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,6 +47,7 @@ from domain.identity import Actor, ActorKind, MerchantRole, Seals
 from domain.intake import EntityKind, Family, PayloadState, Proof
 from domain.intake import Source as Known
 from domain.judgement import Standing
+from domain.payloads import SEEN_EVERY_S
 from domain.sources import LockedSource, NewSecret, NewSource
 
 s, secret, m = source.c, source_secret.c, mapping.c
@@ -95,7 +112,9 @@ class SqlSources:
         return id
 
     async def seen(self, source_id: UUID) -> None:
-        await self._connection.execute(update(source).where(s.id == source_id).values(last_seen_at=func.clock_timestamp()))
+        now = func.clock_timestamp()
+        lately = func.coalesce(s.last_seen_at > now - timedelta(seconds=SEEN_EVERY_S), False)
+        await self._connection.execute(update(source).where(s.id == source_id, ~lately).values(last_seen_at=now))
 
     async def owned(self, merchant_id: UUID, kind: EntityKind, id: UUID) -> bool:
         if kind is EntityKind.CATEGORY:
@@ -238,13 +257,19 @@ def _known(row: Row[Any] | None) -> Registered | None:
     return Registered(known, tuple(row.sealed or ()))
 
 
+HAS_TOKEN = exists().where(
+    secret.source_id == s.id, secret.hash == bindparam("token_hash"), secret.kind == Proof.TOKEN.value, LIVE_SECRET
+)
+BY_TOKEN = _registered().where(s.provider == bindparam("provider"), HAS_TOKEN)
+BY_ID = _registered().where(s.provider == bindparam("provider"), s.id == bindparam("source_id"))
+
+
 async def by_token(reads: Reads, provider: str, token_hash: bytes) -> Registered | None:
-    has = exists().where(secret.source_id == s.id, secret.hash == token_hash, secret.kind == Proof.TOKEN.value, LIVE_SECRET)
-    return _known(await reads.one(_registered().where(s.provider == provider, has)))
+    return _known(await reads.one(BY_TOKEN.params(provider=provider, token_hash=token_hash)))
 
 
 async def by_id(reads: Reads, provider: str, source_id: UUID) -> Registered | None:
-    return _known(await reads.one(_registered().where(s.provider == provider, s.id == source_id)))
+    return _known(await reads.one(BY_ID.params(provider=provider, source_id=source_id)))
 
 
 async def any_by_id(reads: Reads, source_id: UUID) -> Known:

@@ -26,6 +26,7 @@ from providers.petpooja import Petpooja
 from providers.wms import Wms
 from tests.world import Shop, shop
 from webhooks.intake import Door
+from webhooks.limits import Known
 from workers.instructions import Instructions
 
 SEALS = AesSeals([b"s" * 32])
@@ -143,7 +144,7 @@ async def partner(
     new = NewSecret(inbound.proof, hashlib.sha256(secret).digest(), sealed)
     async with unit_of_work(engine) as uow:
         source_id = await connect_source(mine.merchant_id, provider, inbound.family, new, mine.owner, uow)
-    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), SEALS)
+    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), SEALS, known=Known(keep_s=0))
     made = Partner(engine, mine, source_id, inbound, secret, store or "", door, client_of(door), worker_of(engine))
     if store is not None:
         await made.map(EntityKind.STORE, store, mine.store_id)

@@ -25,7 +25,7 @@ from domain.merchants import StoreStatus
 from domain.payloads import Kept, Received, keep
 from domain.refusals import Refused
 from domain.unit_of_work import Begin
-from webhooks.limits import Budget, InFlight
+from webhooks.limits import Budget, InFlight, Known
 from webhooks.problems import STATUS, status_of
 
 log = logging.getLogger("haat.intake")
@@ -53,6 +53,7 @@ class Door:
     rejected: Budget = field(default_factory=Budget)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     figures: Figures = field(default_factory=Uncounted)
+    known: Known = field(default_factory=Known)
 
     def routes(self) -> list[Route]:
         return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=["POST", "GET"])]
@@ -102,6 +103,10 @@ class Door:
                 return _respond(inbound.refuse(call, 429, "too many at once"), {"Retry-After": "1"})
             stranger = source is None or not _allowed(source, remote)
             reading = await self._read(inbound, call, None if stranger else source)
+            if _unproven(reading) and source is not None and not stranger:
+                # It may have a new secret, or a new outlet, since we looked.
+                source = await self._source(inbound, call, token, afresh=True) or source
+                reading = await self._read(inbound, call, source)
             if reading.question is not None:
                 assert source is not None
                 return await self._answer(inbound, call, source, reading)
@@ -118,18 +123,27 @@ class Door:
             self.kept()
         return _respond(inbound.acknowledge(call, kept.payload_id))
 
-    async def _source(self, inbound: Inbound, call: Call, token: str | None) -> Source | None:
-        """By its token, or by its id where the signature proves the rest."""
+    async def _source(self, inbound: Inbound, call: Call, token: str | None, *, afresh: bool = False) -> Source | None:
+        """By its token, or by its id where the signature proves the rest. As it was within the last second, or afresh."""
+        named = token if inbound.proof is Proof.TOKEN else call.query.get("source", "")
+        if not named:
+            return None
+        key = (inbound.provider, named)
+        held = None if afresh else self.known.get(key)
+        if held is not None:
+            return held
         if inbound.proof is Proof.TOKEN:
-            if token is None:
-                return None
-            found = await sources.by_token(self.reads, inbound.provider, hashlib.sha256(token.encode()).digest())
+            found = await sources.by_token(self.reads, inbound.provider, hashlib.sha256(named.encode()).digest())
         else:
             try:
-                found = await sources.by_id(self.reads, inbound.provider, UUID(call.query.get("source", "")))
+                found = await sources.by_id(self.reads, inbound.provider, UUID(named))
             except ValueError:
                 return None
-        return found.opened(self.seals) if found else None
+        if found is None:
+            return None
+        source = found.opened(self.seals)
+        self.known.put(key, source)
+        return source
 
     async def _read(self, inbound: Inbound, call: Call, source: Source | None) -> Reading:
         """Who is unknown, and who calls from elsewhere, hears what a wrong token or signature hears."""

@@ -1,9 +1,12 @@
-"""What one sender may take of a process: so many calls at once, so many rejected rows a minute."""
+"""What one sender may take of a process: so many calls at once, so many rejected rows a minute, one look-up a second."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
+
+from domain.intake import Source
 
 AT_ONCE = 8  # calls of one source with a connection in hand; others of it wait
 MOST_WAITING = 500
@@ -62,3 +65,21 @@ class Budget:
             return False
         self._taken[key] = taken + 1
         return True
+
+
+@dataclass
+class Known:
+    """Sources as they were a moment ago: one that is switched off, or whose secret ends, is believed that long yet."""
+
+    keep_s: float = 1.0
+    _held: dict[Hashable, tuple[Source, float]] = field(default_factory=dict)
+
+    def get(self, key: Hashable) -> Source | None:
+        source, until = self._held.get(key, (None, 0.0))
+        return source if monotonic() < until else None
+
+    def put(self, key: Hashable, source: Source) -> None:
+        if len(self._held) >= MOST_KEYS:
+            self._held.clear()
+        if self.keep_s:
+            self._held[key] = (source, monotonic() + self.keep_s)

@@ -25,7 +25,7 @@ from domain.sources import NewSecret, rotate_secret
 from tests.partners import INBOUNDS, SEALS, Partner, client_of, dish, event, menu, partner, snapshot
 from tests.world import account
 from webhooks.intake import BODY_BYTES, Door
-from webhooks.limits import Budget, InFlight
+from webhooks.limits import Budget, InFlight, Known
 
 OFF = {"restID": "k7x2m9qa", "type": "item", "inStock": False, "itemID": ["1"]}
 
@@ -147,6 +147,22 @@ async def test_two_secrets_live_at_once_and_an_old_one_ends(engine):
     body = json.dumps(snapshot("BLR_DS1", ("T", 9, 9))).encode()
     assert (await wms.post("webhooks/stock", body, **wms.signed(body, secret=wms.secret))).status_code == 401
     assert (await wms.post("webhooks/stock", body, **wms.signed(body, secret=new))).status_code == 200
+
+
+async def test_a_source_is_looked_up_once_a_second_and_again_before_it_is_refused(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    known = Known(keep_s=60)
+    client, new = at(wms, known=known), secrets.token_bytes(32)
+
+    async def post(n, secret):
+        body = json.dumps(snapshot("BLR_DS1", ("T", n, n))).encode()
+        headers = wms.signed(body, secret=secret)
+        return (await client.post(wms.path("webhooks/stock"), content=body, headers=headers)).status_code
+
+    assert await post(1, wms.secret) == 200
+    async with unit_of_work(engine) as uow:
+        await rotate_secret(wms.source_id, NewSecret(Proof.SIGNATURE, new, SEALS.seal(new)), wms.shop.owner, uow)
+    assert (await post(2, new), await post(3, wms.secret), await post(4, b"w" * 32)) == (200, 200, 401)
 
 
 async def test_from_an_address_that_is_not_on_the_list_nothing_is_taken(engine):
