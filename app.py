@@ -27,23 +27,28 @@ from webhooks.sandbox import SandboxPage
 from wiring import INBOUNDS, Wiring, wire, working
 
 READY_WITHIN_S = 2
-INTAKE = "intake"
+INTAKE, WORK = "intake", "work"  # roles; without one a process serves everything
 
 
 def create_app(settings: Settings, only: str | None = None, workers: Iterable[str] = ()) -> Starlette:
-    """`only` names the one role it serves; `workers` are loops that run inside, where no Redis joins processes."""
+    """`only` names the one role it serves. `workers` are loops that run inside: those of the role WORK, which answers for
+    its health alone, and all of them where no Redis joins processes.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with wire(settings, workers) as wiring:
             app.state.wiring = wiring
-            app.router.routes.extend(doors(wiring, only))
-            await wiring.hub.start()
-            try:
-                async with working(wiring, workers):
+            async with working(wiring, workers):
+                if only == WORK:
                     yield
-            finally:
-                await wiring.hub.stop()
+                    return
+                app.router.routes.extend(doors(wiring, only))
+                await wiring.hub.start()
+                try:
+                    yield
+                finally:
+                    await wiring.hub.stop()
 
     middleware = []
     if settings.trusted_proxies:

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="what the world calls us by, https://… in production")
     host: str = Field("127.0.0.1", description="the address to listen on; 0.0.0.0 in a container")
     port: int = Field(8000, ge=0, le=65_535)
+    work_port: int = Field(8001, ge=0, le=65_535, description="where `work` tells of its health, or the next free one")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
         (), description="addresses or networks whose X-Forwarded-For we believe, a,b; never *"
     )

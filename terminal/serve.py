@@ -1,9 +1,7 @@
-import asyncio
-import signal
 import socket
 from collections.abc import Sequence
 
-from app import create_app
+from app import WORK, create_app
 from launch.load import load
 from launch.ports import listen
 from launch.problem import Problem
@@ -11,16 +9,29 @@ from launch.server import serve
 from settings import Settings
 from terminal.said import say
 from terminal.seed import check_nobody_is_demo
-from wiring import WORKERS, start_logs, wire, working
+from wiring import WORKERS, start_logs
 
 
 def run_server(only: str | None, fd: int | None, with_work: bool) -> None:
     """One server process. `fd` is a listening socket we inherited, else we listen ourselves."""
-    settings = with_servers(load())
-    start_logs(settings)
+    settings = prepared()
     check_nobody_is_demo(settings)
-    app = create_app(settings, only, tuple(WORKERS) if with_work else ())
-    listening = socket.socket(fileno=fd) if fd is not None else own_socket(settings)
+    found = None if fd is not None else listen(settings.host, settings.port, tries=1)
+    run(settings, only, tuple(WORKERS) if with_work else (), found.socket if found else socket.socket(fileno=fd))
+
+
+def run_workers(only: str | None) -> None:
+    """The loops, or the ones named a,b, until SIGTERM or SIGINT. If one ends, all end: whoever keeps this process starts it
+    anew. What they listen on tells of their health.
+    """
+    names = chosen_workers(only)
+    settings = prepared()
+    run(settings, WORK, names, listen(settings.host, settings.work_port).socket)
+
+
+def run(settings: Settings, only: str | None, workers: Sequence[str], listening: socket.socket) -> None:
+    app = create_app(settings, only, workers)
+    say(f"{only or 'all'} on {settings.host}:{listening.getsockname()[1]}")
 
     def drain() -> None:
         app.state.draining = True
@@ -28,18 +39,10 @@ def run_server(only: str | None, fd: int | None, with_work: bool) -> None:
     serve(app, settings, listening, drain)
 
 
-def own_socket(settings: Settings) -> socket.socket:
-    found = listen(settings.host, settings.port, tries=1)
-    say(f"listening on {settings.host}:{found.port}")
-    return found.socket
-
-
-def run_workers(only: str | None) -> None:
-    """The loops, or the ones named a,b, until SIGTERM or SIGINT."""
-    names = chosen_workers(only)
+def prepared() -> Settings:
     settings = with_servers(load())
     start_logs(settings)
-    asyncio.run(work(settings, names))
+    return settings
 
 
 def chosen_workers(only: str | None) -> Sequence[str]:
@@ -48,15 +51,6 @@ def chosen_workers(only: str | None) -> Sequence[str]:
     if unknown:
         raise Problem(f"there is no worker {unknown[0]}", f"choose from {', '.join(WORKERS) or 'none yet'}")
     return names
-
-
-async def work(settings: Settings, names: Sequence[str]) -> None:
-    """If one loop ends, all end: whoever keeps this process starts it anew."""
-    told_to_end = asyncio.Event()
-    for what in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(what, told_to_end.set)
-    async with wire(settings) as wiring, working(wiring, names):
-        await told_to_end.wait()
 
 
 def with_servers(settings: Settings) -> Settings:

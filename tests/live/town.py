@@ -51,7 +51,7 @@ class Town:
         return self.url(name)
 
     def add_workers(self, name: str = "work", *arguments: str) -> None:
-        self._add(name, ["work", *arguments], {})
+        self._add(name, ["work", *arguments], {"HAAT_WORK_PORT": str(free_port())})
 
     def _add(self, name: str, command: Sequence[str], more: Mapping[str, str]) -> None:
         env = {
