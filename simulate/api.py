@@ -26,7 +26,7 @@ FOR_NOW = frozenset({"UNAVAILABLE", "RATE_LIMITED", "UNAUTHENTICATED"})  # a fee
 SESSION = """__typename
   ... on Session { accessToken expiresAt refreshToken viewer { id name } } ... on Refusal { code message }"""
 SIGN_IN = f"""mutation ($login: String!, $password: String!, $app: App!) {{
-  signIn(login: $login, password: $password, app: $app) {{ {SESSION} }} }}"""
+  signIn(login: $login, password: $password, app: $app) {{ {SESSION} ... on TooManyTries {{ retryAt }} }} }}"""
 SIGN_UP = f"""mutation ($name: String!, $phone: String!, $password: String!) {{
   signUp(name: $name, phone: $phone, password: $password) {{ {SESSION} }} }}"""
 REFRESH = f"mutation ($token: String!) {{ refreshSession(refreshToken: $token) {{ {SESSION} }} }}"
@@ -93,10 +93,13 @@ class Doors:
 
 
 def pause_s(no: Answered, attempt: int) -> float:
-    if no.retry_at:
-        until = (datetime.fromisoformat(no.retry_at) - datetime.now(UTC)).total_seconds()
-        return min(max(until, 0.05), LIMITED_FOR_S) + 0.05
-    return float(min(0.1 * 2**attempt, 2.0))
+    return until_s(no.retry_at) if no.retry_at else float(min(0.1 * 2**attempt, 2.0))
+
+
+def until_s(at: str) -> float:
+    """No longer than we have patience."""
+    left_s = (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()
+    return min(max(left_s, 0.05), LIMITED_FOR_S) + 0.05
 
 
 class Caller:
@@ -112,9 +115,16 @@ class Caller:
         return str(self._session["viewer"]["name"])
 
     async def sign_in(self) -> None:
-        """Raises NotSignedIn."""
+        """Waits where there were too many tries, of this account or from here. Raises NotSignedIn."""
         variables = {"login": self.login, "password": self.password, "app": self.app}
-        self._keep((await self.doors.ask(SIGN_IN, variables))["signIn"])
+        began = time.monotonic()
+        while True:
+            answer = (await self.doors.ask(SIGN_IN, variables))["signIn"]
+            if answer["__typename"] != "TooManyTries" or time.monotonic() - began > LIMITED_FOR_S:
+                break
+            self.doors.seen.waits["TOO_MANY_TRIES"] += 1
+            await asyncio.sleep(until_s(answer["retryAt"]))
+        self._keep(answer)
 
     async def sign_up(self, name: str) -> None:
         """Raises NotSignedIn."""

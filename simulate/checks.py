@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +15,9 @@ from simulate.tills import MARK
 from simulate.town import Town
 
 SETTLED_WITHIN_S = 15.0
+HEALED_WITHIN_S = 6.0
+CLOCKS_DIFFER = timedelta(minutes=1)
 LISTINGS_SUMMED = 8
-SHOWN = 5
 
 AUDIT = "{ support { stockAudit { listing { id } counter level ledger } } }"
 DETAIL = """query ($store: ID!, $text: String!) { merchant { stock(storeId: $store, text: $text, first: 10) {
@@ -67,7 +70,7 @@ async def received(town: Town) -> dict[str, int]:
     return {source["id"]: source["received"] for source in (await town.support.ask(SOURCES))["support"]["sources"]}
 
 
-async def check(town: Town, before: dict[str, int], began_at: str) -> list[Check]:
+async def check(town: Town, before: dict[str, int], began_at: datetime) -> list[Check]:
     """`before` is what `received` said when the run began. A check that cannot be made does not hold."""
     checks: dict[str, Callable[[Check], Awaitable[None]]] = {
         "nothing is oversold": lambda one: _stock(one, town),
@@ -149,7 +152,7 @@ async def _pages(town: Town, store_id: str, listing_id: str, sku: str) -> Any:
 # ---------------------------------------------------------------- payloads
 
 
-async def _payloads(one: Check, town: Town, before: dict[str, int], began_at: str) -> None:
+async def _payloads(one: Check, town: Town, before: dict[str, int], began_at: datetime) -> None:
     sent = town.seen.webhooks
     one.looked_at = len(sent)
     for call in sent:
@@ -163,6 +166,16 @@ async def _payloads(one: Check, town: Town, before: dict[str, int], began_at: st
         for line in _judged(call, failures.get(call.ref, [])):
             one.broken.append(f"{call.ref} ({call.provider}): {line}")
     await _kept(one, town, answered, failures)
+    await _framed(one, town, failures)
+
+
+async def _framed(one: Check, town: Town, failures: dict[str, list[Document]]) -> None:
+    """What failed was told to who follows the failures, within the time that heals a lost bus."""
+    ours = {failure["id"]: ref for ref, found in failures.items() if ref for failure in found}
+    with suppress(TimeoutError):
+        await asyncio.wait_for(town.seen.all_failed(ours.keys()), HEALED_WITHIN_S)
+    for failure_id in sorted(ours.keys() - town.seen.failed):
+        one.broken.append(f"{ours[failure_id]}: its failure {failure_id} came in no frame")
 
 
 async def _counted(one: Check, town: Town, before: dict[str, int], answered: Sequence[Sent]) -> None:
@@ -177,7 +190,7 @@ async def _counted(one: Check, town: Town, before: dict[str, int], answered: Seq
             town.seen.notes.append(f"source {source_id} has {more - ours} payloads more than we have answers for")
 
 
-async def _failures(town: Town, answered: Sequence[Sent], began_at: str) -> dict[str, list[Document]]:
+async def _failures(town: Town, answered: Sequence[Sent], began_at: datetime) -> dict[str, list[Document]]:
     """Of this run, by our mark. Waits for the worker: what must fail has failed when it has come to it."""
     due = {call.ref for call in answered if call.flaw in (Flaw.FORGED, Flaw.UNKNOWN, Flaw.STALE)}
     deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
@@ -191,12 +204,12 @@ async def _failures(town: Town, answered: Sequence[Sent], began_at: str) -> dict
         await asyncio.sleep(0.5)
 
 
-async def _of_provider(town: Town, provider: str, began_at: str) -> Any:
+async def _of_provider(town: Town, provider: str, began_at: datetime) -> Any:
     after = None
     for _ in range(PAGES):
         page = (await town.support.ask(FAILURES, provider=provider, after=after))["support"]["failures"]
         for failure in page["nodes"]:
-            if failure["at"] < began_at:
+            if datetime.fromisoformat(failure["at"]) < began_at - CLOCKS_DIFFER:
                 return
             yield failure
         if not page["pageInfo"]["hasNextPage"]:
@@ -205,9 +218,9 @@ async def _of_provider(town: Town, provider: str, began_at: str) -> Any:
 
 
 def mark_of(payload: Document) -> str:
-    """Headers are text, in the shape of JSON."""
-    _, found, rest = str(payload["headers"]).partition(f'"{MARK}":')
-    return rest.split('"')[1] if found else ""
+    """Headers are text, one a line."""
+    begin = f"{MARK}: "
+    return next((line.removeprefix(begin) for line in payload["headers"].splitlines() if line.startswith(begin)), "")
 
 
 def _judged(call: Sent, failures: Sequence[Document]) -> Iterable[str]:
@@ -236,7 +249,7 @@ async def _kept(one: Check, town: Town, answered: Sequence[Sent], failures: dict
                 one.broken.append(f"{call.ref}: payload {payload_id} is not what was sent")
 
 
-async def tidy(town: Town, began_at: str) -> None:
+async def tidy(town: Town, began_at: datetime) -> None:
     """What we made fail on purpose is nobody's work at the desk."""
     ours = f"sim-{town.seen.run}-"
     for provider in sorted({call.provider for call in town.seen.webhooks}):

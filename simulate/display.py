@@ -51,7 +51,8 @@ def line(run: Run) -> str:
     """Where there is no screen."""
     seen = run.seen
     if run.phase == "entering":
-        return f"entering: {seen.signed_in} of {run.plan.customers + run.plan.wish.riders} people signed in"
+        waiting = ", waiting for others to be let in" if seen.waits["TOO_MANY_TRIES"] + seen.waits["RATE_LIMITED"] else ""
+        return f"entering: {seen.signed_in} of {run.plan.customers + run.plan.wish.riders} people signed in{waiting}"
     return (
         f"{run.phase}: {len(seen.orders)} orders ({len(seen.under_way)} under way), {len(seen.webhooks)} webhooks, "
         f"{seen.frames.received} frames, p95 {seen.frames.percentile_ms(0.95)} ms"

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from simulate.faults import RedisPid, dawdle, kill_redis
 from simulate.plan import Buy, Dawdle, KillRedis, Plan, Say
 from simulate.riders import Rider
 from simulate.seen import Seen
-from simulate.staff import Onlooker, Staff
+from simulate.staff import Desk, Onlooker, Staff
 from simulate.tills import Post, Speaker
 from simulate.town import PASSWORD, RIDER_PHONE, Town, Where
 
@@ -56,25 +56,39 @@ class Run:
         async with httpx2.AsyncClient(timeout=TIMEOUT_S, limits=limits) as http:
             doors = Doors(self.where.graphql, http, self.seen)
             here = await town.enter(self.where, doors, self.seen)
-            began_at = datetime.now(UTC).isoformat()
+            began_at = datetime.now(UTC)
             before = await checks.received(here)
-            post = Post(http, self.seen)
-            async with self._cast(here, post) as cast:
-                self.phase, self.began = "playing", time.monotonic()
-                await cast.perform(self.plan, self.stop)
-                self.phase = "settling"
-                await cast.settle(self.stop)
-            self.phase = "checking"
-            if self.break_ is None:
-                self.checks = await checks.check(here, before, began_at)
-            else:
-                if self.database_url is None:
-                    raise town.Unfit("--break needs the town's own database: it works on a town of this machine")
-                async with broken(self.break_, self.database_url, self.seen):
+            async with self._desk(here):
+                async with self._cast(here, Post(http, self.seen)) as cast:
+                    self.phase, self.began = "playing", time.monotonic()
+                    await cast.perform(self.plan, self.stop)
+                    self.phase = "settling"
+                    await cast.settle(self.stop)
+                self.phase = "checking"
+                async with self._broken():
                     self.checks = await checks.check(here, before, began_at)
             with suppress(Answered):
                 await checks.tidy(here, began_at)
             self.phase = "done"
+
+    def _broken(self) -> AbstractAsyncContextManager[None]:
+        if self.break_ is None:
+            return nullcontext()
+        if self.database_url is None:
+            raise town.Unfit("--break needs the town's own database: it works on a town of this machine")
+        return broken(self.break_, self.database_url, self.seen)
+
+    @asynccontextmanager
+    async def _desk(self, here: Town) -> AsyncIterator[None]:
+        """Support looks on until the checks are made."""
+        async with asyncio.TaskGroup() as tasks:
+            desk = Desk(here)
+            await desk.open()
+            looking = tasks.create_task(desk.socket.run())
+            try:
+                yield
+            finally:
+                looking.cancel()
 
     @asynccontextmanager
     async def _cast(self, here: Town, post: Post) -> AsyncIterator["Cast"]:

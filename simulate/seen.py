@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -72,6 +72,10 @@ class Frames:
         if not reset:
             self._latency(change["at"])
 
+    def failure(self, failure: Document, *, reset: bool) -> None:
+        if not reset:
+            self._latency(failure["at"])
+
     def _version(self, feed: str, entity: str, version: int) -> None:
         last = self.versions.get((feed, entity), 0)
         if version < last:
@@ -105,6 +109,7 @@ class Seen:
     on_duty: int = 0
     signed_in: int = 0
     touched: set[str] = field(default_factory=set)  # listings whose stock has moved
+    failed: set[str] = field(default_factory=set)  # failures that came in frames, of anybody
     notes: list[str] = field(default_factory=list)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _told: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
@@ -127,6 +132,15 @@ class Seen:
         if bought is not None and version >= bought.version:
             bought.status, bought.version = status, version
             self._moved.set()
+
+    def failure(self, failure_id: str) -> None:
+        self.failed.add(failure_id)
+        self._moved.set()
+
+    async def all_failed(self, failure_ids: Collection[str]) -> None:
+        while not self.failed.issuperset(failure_ids):
+            self._moved.clear()
+            await self._moved.wait()
 
     async def all_ended(self) -> None:
         while self.under_way:

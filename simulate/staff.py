@@ -11,6 +11,8 @@ STORE_ORDERS = """subscription ($store: ID!, $after: String) { storeOrders(store
   changes { status version at order { id } } } }"""
 STOCK = """subscription ($store: ID!, $after: String) { stock(storeId: $store, after: $after) { cursor reset degraded
   levels { listingId available version asOf } } }"""
+FAILURES = """subscription ($after: String) { failures(after: $after) { cursor reset degraded
+  failures { id kind at } } }"""
 RESULT = "__typename ... on Order { status } ... on Refusal { code message }"
 ACCEPT = f"mutation ($id: ID!) {{ acceptOrder(orderId: $id, prepMinutes: 5) {{ {RESULT} }} }}"
 REJECT = f"mutation ($id: ID!) {{ rejectOrder(orderId: $id, reason: TOO_BUSY) {{ {RESULT} }} }}"
@@ -79,3 +81,20 @@ class Onlooker:
         for level in frame["levels"]:
             self.seen.frames.level("stock", level, reset=frame["reset"])
             self.seen.touched.add(level["listingId"])
+
+
+class Desk:
+    """Support, who sees what goes wrong."""
+
+    def __init__(self, town: Town) -> None:
+        self.seen = town.seen
+        self.socket = Socket(town.doors, town.support)
+
+    async def open(self) -> None:
+        await self.socket.follow(FAILURES, self.on_failures)
+
+    def on_failures(self, frame: Document) -> None:
+        for failure in frame["failures"]:
+            # Only at first: what becomes of it later carries the time when it failed.
+            self.seen.frames.failure(failure, reset=frame["reset"] or failure["id"] in self.seen.failed)
+            self.seen.failure(failure["id"])

@@ -139,6 +139,8 @@ async def customer(town: Town, number: int) -> Caller:
     caller = Caller(town.doors, "CUSTOMER", CUSTOMER_PHONE.format(number), PASSWORD)
     try:
         await caller.sign_in()
-    except NotSignedIn:
+    except NotSignedIn as no:
+        if no.code != "WRONG_CREDENTIALS":
+            raise Unfit(f"customer {caller.login} cannot sign in: {no}") from no
         await caller.sign_up(f"Simulated Customer {number}")
     return caller

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +46,13 @@ def simulate(asked: Asked) -> bool:
     """Whether everything held."""
     run = elsewhere(asked, asked.town) if asked.town else here(asked)
     say(f"plan {run.plan.hash}: {len(run.plan.intents)} intents of seed {asked.wish.seed}, against {run.where.graphql}")
+    unfit: list[BaseException] = []
     try:
         asyncio.run(watch(run))
-    except Unfit as unfit:
-        raise Problem(str(unfit), "start ./haat up, with its demo town, and look at what it says") from None
+    except* Unfit as group:  # alone, or of a group of tasks
+        unfit += group.exceptions
+    if unfit:
+        raise Problem(first(unfit), "play longer, on a town that ./haat up started with its demo")
     report(run)
     if asked.json:
         sys.stdout.write(json.dumps(summary(run)) + "\n")
@@ -134,6 +137,12 @@ async def watch(run: Run) -> None:
                 say(line(run))
     with suppress(asyncio.CancelledError):
         await playing
+
+
+def first(found: Sequence[BaseException]) -> str:
+    """Of what may be nested."""
+    [one, *_] = found
+    return first(one.exceptions) if isinstance(one, BaseExceptionGroup) else str(one)
 
 
 def report(run: Run) -> None:
