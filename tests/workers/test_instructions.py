@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,15 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
+from adapters.bus import open_bus
 from db import tables as t
+from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import applying
 from domain.failures import ResolveFailure, replay_failures, resolve_failure
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import EntityKind, FailureState
 from domain.refusals import Conflict, NotFound, Refused
-from tests.partners import Partner, dish, event, menu, partner, size, snapshot, worker_of
+from tests.partners import INBOUNDS, Partner, client_of, dish, event, menu, partner, size, snapshot, worker_of
 from tests.world import account, listing, member, shop
+from workers import instructions as loops
+from workers.relay import Hints
 
 NOW = datetime.now(UTC)
 
@@ -394,6 +399,51 @@ async def test_a_worker_killed_in_the_middle_loses_nothing_and_does_nothing_twic
             await wms.worker.drain()
     assert [row[2] for row in await wms.instructions()] == ["APPLIED"] * 5
     assert not await wms.discrepancies()
+
+
+async def test_a_change_told_before_an_older_count_is_not_lost_by_it(engine):
+    wms = await stocked(engine, on_hand=50)
+    later = datetime.now(UTC) + timedelta(seconds=9)
+    change = event("stock.adjusted", later, location="BLR_DS1", sku="TEA-250", delta="-3", version=8)
+    await wms.tell("webhooks/stock", change)
+    await wms.tell("webhooks/stock", snapshot("BLR_DS1", ("TEA-250", 40, 7), at=datetime.now(UTC)))
+    assert (await wms.level("TEA-250")).on_hand == 37
+    assert not await wms.discrepancies()
+
+
+class Watched(loops.Instructions):
+    """Tells of each round how much was done in it."""
+
+    rounds: asyncio.Queue[int]
+
+    async def once(self) -> int:
+        done = await super().once()
+        self.rounds.put_nowait(done)
+        return done
+
+    async def until(self, busy: bool) -> None:
+        async with asyncio.timeout(10):
+            while bool(await self.rounds.get()) is not busy:
+                pass
+
+
+async def test_what_a_door_keeps_wakes_a_worker_by_the_bus(engine, monkeypatch):
+    wms = await stocked(engine)
+    monkeypatch.setattr(loops, "POLL_S", 60)
+    bus = open_bus("memory://")
+    await bus.start()
+    worker = Watched(lambda: unit_of_work(engine), Reads(engine), INBOUNDS, bus=bus)
+    worker.rounds = asyncio.Queue()
+    running = asyncio.create_task(worker.run())
+    await worker.until(busy=False)
+    client = client_of(replace(wms.door, kept=Hints(bus, None, loops.KEPT).committed))
+    body = json.dumps(snapshot("BLR_DS1", ("TEA-250", 33, 1))).encode()
+    await client.post(wms.path("webhooks/stock"), content=body, headers=wms.signed(body))
+    await worker.until(busy=True)
+    assert (await wms.level("TEA-250")).on_hand == 33
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await bus.stop()
 
 
 async def converges(engine, seed: int, told: int, skus: int) -> None:
