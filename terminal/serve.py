@@ -1,3 +1,4 @@
+import gc
 import socket
 from collections.abc import Sequence
 
@@ -31,6 +32,8 @@ def run_workers(only: str | None) -> None:
 
 def run(settings: Settings, only: str | None, workers: Sequence[str], listening: socket.socket) -> None:
     app = create_app(settings, only, workers)
+    gc.collect()
+    gc.freeze()  # what was imported stays: it need not be looked through again and again
     say(f"{only or 'all'} on {settings.host}:{listening.getsockname()[1]}")
 
     def drain() -> None:
