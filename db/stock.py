@@ -116,6 +116,7 @@ class SqlStock:
                     "order_id": one.order_id,
                     "source_id": one.source_id,
                     "source_at": one.source_at,
+                    "told": one.told,
                 }
                 for one in moves
             ],
@@ -295,7 +296,7 @@ class SqlStock:
             .where(movement.kind == KIND.SOLD, unknown, recent)
         )
         told = (
-            select(said.c.listing_id, movement.on_hand_delta)
+            select(said.c.listing_id, func.coalesce(movement.told, movement.on_hand_delta))
             .select_from(
                 said.join(stock_movement, and_(movement.source_id == said.c.source_id, movement.listing_id == said.c.listing_id))
             )

@@ -208,7 +208,7 @@ stock_movement = _table(
     key(primary=True), key("listing_id", of="listing"), key("merchant_id", of="merchant"), word("kind", StockMovementKind),
     *(count(name) for name in ("on_hand_delta", "held_delta", "allocated_delta")), text("cause"),
     Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
-    key("order_id", null=True), key("source_id", null=True), time("source_at"),
+    key("order_id", null=True), key("source_id", null=True), time("source_at"), count("told", None, null=True),
     Index(None, "listing_id", "id"),
     Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind = 'SOLD'")),
     Index("ix_stock_movement_order", "order_id", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),

@@ -164,6 +164,7 @@ class Move:
     order_id: UUID | None = None
     source_id: UUID | None = None
     source_at: datetime | None = None
+    told: int | None = None  # of a delta: as it was said, where the shelf had not as many
 
 
 @dataclass(frozen=True)
@@ -354,7 +355,7 @@ async def apply_counts(counts: Sequence[Count], uow: "UnitOfWork") -> None:
 async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
     """One dated before the listing's last count is in that count already: it is written down and changes nothing.
 
-    Never below nothing: what a delta takes beyond `on_hand` is left out, since the shelf cannot hold less than none.
+    Never below nothing: what a delta takes beyond `on_hand` waits for the count it came before, which will know of it.
     """
     levels = await uow.stock.lock(delta.listing_id for delta in deltas)
     left = {listing_id: level.on_hand for listing_id, level in levels.items()}
@@ -367,7 +368,11 @@ async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
         units = 0 if counted else max(delta.units, -left[delta.listing_id])
         left[delta.listing_id] += units
         cause = f"{delta.cause} (counted already)" if counted else delta.cause
-        moves.append(Move(delta.listing_id, delta.kind, cause, on_hand=units, source_id=delta.source_id, source_at=delta.at))
+        moves.append(
+            Move(
+                delta.listing_id, delta.kind, cause, on_hand=units, source_id=delta.source_id, source_at=delta.at, told=delta.units
+            )
+        )  # fmt: skip
     await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(deltas))
 
 

@@ -229,6 +229,17 @@ async def test_a_count_older_than_its_own_sources_delta_keeps_the_delta(engine):
     assert (await counters(engine, tea)).on_hand == 10
 
 
+async def test_a_delta_that_comes_before_its_count_is_not_lost(engine):
+    """Nothing was counted yet, so there was nothing to take: the count that follows knows better."""
+    town = await shop(engine)
+    tea, source_id = await listing(engine, town, None), new_id()
+    async with engine.begin() as connection:
+        await connection.execute(t.source.insert().values(id=source_id, merchant_id=town.merchant_id, provider="wms", family="erp"))
+    await delta(engine, tea, -2, at=now(), source_id=source_id)
+    await count(engine, tea, 10, at=now() - MINUTE, source_id=source_id)
+    assert (await counters(engine, tea)).on_hand == 8
+
+
 async def test_a_delta_cannot_take_what_is_not_there(engine):
     tea = await listing(engine, await shop(engine), 3)
     await delta(engine, tea, -5, at=now() + MINUTE)
