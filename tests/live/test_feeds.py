@@ -1,0 +1,94 @@
+"""Feeds over real sockets at two servers while Redis dies and comes back: late perhaps, wrong never."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from launch.redis import Redis, find_program
+from tests.conftest import LONG
+from tests.live.town import Town, town
+from tests.live.trade import trade
+from tests.live.watching import STOCK, STORE_ORDERS, OrdersWatch, StockWatch, Watch, caught_up, following, levels_of, orders_of
+
+SUBSCRIBERS, KILLS = (200, 10) if LONG else (40, 3)
+CATCH_UP_S = 5 * 4  # the promise, and room for a machine that does other things too
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def own_redis(server_directory: Path) -> Iterator[Redis]:
+    program = find_program()
+    assert program is not None, "there is no Redis for this Python and machine"
+    server = Redis(program, server_directory / "feeds-redis.log")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def running(
+    database_url: str, own_redis: Redis, engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Town]:
+    log = Path(tmp_path_factory.mktemp("feeds")) / "log"
+    async with town(database_url, own_redis.url, engine, log, servers=2) as running:
+        yield running
+
+
+async def test_redis_is_killed_again_and_again_and_every_feed_ends_where_the_database_is(
+    running: Town, own_redis: Redis, engine: AsyncEngine
+):
+    going = await trade(running, engine, shops=4, customers=8, seed=SEED)
+    chance = random.Random(SEED)
+    owners = await running.tokens([stall.shop.owner for stall in going.stalls])
+    watches: list[Watch] = []
+    for number in range(SUBSCRIBERS):
+        place, server = number % len(going.stalls), "server" if number // 4 % 2 else "server2"
+        store_id, ids = str(going.stalls[place].shop.store_id), [str(id) for id in going.stalls[place].listings]
+        match number // 8 % 5:
+            case 0 | 1:
+                watches.append(StockWatch(running.client(None, server), STOCK, {"id": store_id, "listings": ids}))
+            case 2:
+                watches.append(StockWatch(running.client(None, server), STOCK, {"id": store_id}))
+            case _:
+                watches.append(OrdersWatch(running.client(owners[place], server), STORE_ORDERS, {"id": store_id}))
+
+    async with following(watches):
+        async with going.going_on():
+            for _ in range(KILLS):
+                await asyncio.sleep(chance.uniform(0.3, 1.5))
+                own_redis.kill()
+                await asyncio.sleep(chance.uniform(0.5, 3))
+                own_redis.start()  # of this thread: what another one starts dies with it
+        now = {}
+        for watch in watches:
+            of = levels_of if isinstance(watch, StockWatch) else orders_of
+            now[watch] = await of(engine, watch.variables["id"])
+            if "listings" not in watch.variables and isinstance(watch, StockWatch):  # nothing is told of what never changed
+                now[watch] = {id: version for id, version in now[watch].items() if id in watch.versions or version > 1}
+        behind_s = await caught_up(now, CATCH_UP_S)
+    orders = [await orders_of(engine, stall.shop.store_id) for stall in going.stalls]
+    counts = {
+        "seed": SEED,
+        "kills": KILLS,
+        "subscribers": len(watches),
+        "frames": sum(watch.frames for watch in watches),
+        "degraded frames": sum(watch.degraded for watch in watches),
+        "resets": sum(watch.resets for watch in watches),
+        "orders": sum(map(len, orders)),
+        "answers": going.answers,
+        "slowest answer s": round(going.slowest_s, 2),
+        "caught up after s": round(behind_s, 2),
+    }
+    print(json.dumps(counts))
+    assert [fault for watch in watches for fault in watch.faults] == []
+    assert going.failed == {}
+    assert counts["degraded frames"]
+    assert counts["orders"] > KILLS
