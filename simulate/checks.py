@@ -171,7 +171,7 @@ async def _payloads(one: Check, town: Town, before: dict[str, int], began_at: da
 
 async def _framed(one: Check, town: Town, failures: dict[str, list[Document]]) -> None:
     """What failed was told to who follows the failures, within the time that heals a lost bus."""
-    ours = {failure["id"]: ref for ref, found in failures.items() if ref for failure in found}
+    ours = {failure["id"]: ref for ref, found in failures.items() for failure in found}
     with suppress(TimeoutError):
         await asyncio.wait_for(town.seen.all_failed(ours.keys()), HEALED_WITHIN_S)
     for failure_id in sorted(ours.keys() - town.seen.failed):
@@ -192,13 +192,15 @@ async def _counted(one: Check, town: Town, before: dict[str, int], answered: Seq
 
 async def _failures(town: Town, answered: Sequence[Sent], began_at: datetime) -> dict[str, list[Document]]:
     """Of this run, by our mark. Waits for the worker: what must fail has failed when it has come to it."""
+    ours = {call.ref for call in answered}
     due = {call.ref for call in answered if call.flaw in (Flaw.FORGED, Flaw.UNKNOWN, Flaw.STALE)}
     deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
     while True:
         found: dict[str, list[Document]] = {}
         for provider in sorted({call.provider for call in answered}):
             async for failure in _of_provider(town, provider, began_at):
-                found.setdefault(mark_of(failure["payload"]), []).append(failure)
+                if (ref := mark_of(failure["payload"])) in ours:
+                    found.setdefault(ref, []).append(failure)
         if due <= found.keys() or asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(0.5)

@@ -27,6 +27,10 @@ class Wish:
     def seconds(self) -> float:
         return self.minutes * 60
 
+    @property
+    def orders(self) -> int:
+        return round(self.orders_per_minute * self.minutes)
+
 
 class Fate(Enum):
     """What is to become of an order. The town may have it otherwise: who cancels may come too late."""
@@ -129,7 +133,7 @@ class Plan:
 
 
 def plan(wish: Wish) -> Plan:
-    customers = min(max(wish.orders_per_minute // 3, CUSTOMERS.start), CUSTOMERS.stop - 1)
+    customers = min(max(wish.orders_per_minute // 3, CUSTOMERS.start), CUSTOMERS.stop - 1, max(wish.orders, 1))
     # Each part has its own dice: another number of tills leaves the orders as they were.
     dice = {part: Random(f"{wish.seed} {part}") for part in ("buys", "calls", "riders", "faults")}
     intents: list[Intent] = [
@@ -153,7 +157,7 @@ FATES = {
 
 
 def _buys(wish: Wish, customers: int, dice: Random) -> Iterator[Buy]:
-    for number in range(round(wish.orders_per_minute * wish.minutes)):
+    for number in range(wish.orders):
         fate = dice.choices(list(FATES), list(FATES.values()))[0]
         # Squared, so that some listings are much wanted and run out.
         picks = tuple(
