@@ -27,7 +27,7 @@ from terminal.ready import tell_of_the_town
 from terminal.said import console, say
 
 LINE_EVERY_S = 10
-REDRAWN_EVERY_S = 0.5
+LOOKED_EVERY_S = 0.5
 SHOWN = 5  # of what broke; the rest is in --json
 
 
@@ -128,12 +128,13 @@ async def watch(run: Run) -> None:
         loop.add_signal_handler(number, stop)
     with ExitStack() as stack:
         live = stack.enter_context(Live(console=console, auto_refresh=False)) if console.is_terminal else None
-        every_s = REDRAWN_EVERY_S if live else LINE_EVERY_S
+        told, due = "", 0.0
         while not playing.done():
-            await asyncio.wait([playing], timeout=every_s)
+            await asyncio.wait([playing], timeout=LOOKED_EVERY_S)
             if live:
                 live.update(screen(run), refresh=True)
-            else:
+            elif run.phase != told or loop.time() > due:
+                told, due = run.phase, loop.time() + LINE_EVERY_S
                 say(line(run))
     with suppress(asyncio.CancelledError):
         await playing
