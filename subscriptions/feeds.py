@@ -18,6 +18,7 @@ from subscriptions.mailboxes import Events, Mailbox
 
 CHECKED_S = 2.0
 UNCHECKED_S = 10.0
+AWAY_S = 1.0
 
 Item = TypeVar("Item")
 Frame = TypeVar("Frame")
@@ -82,20 +83,33 @@ async def _follow(
             batch = await guard.waiting_for(joined)
             if batch is None:
                 continue
-            if batch.reset:
-                head, snapshot = await _snapshot(feed, reads)
-                guard.passed()
-                held = snapshot.versions
-                yield frame(head, True, snapshot.items)
-                continue
             newer = [
                 one
                 for one in batch.events
                 if one.pos > head.pos and one.event.seq > held.get((one.event.stream, one.event.entity), 0)
             ]
-            items = await feed.changes(newer) if newer else ()
-            if items:
+            try:
+                if batch.reset:
+                    head, snapshot = await _snapshot(feed, reads)
+                else:
+                    items = await feed.changes(newer) if newer else ()
+            except Refused as refused:
+                joined.lose()  # what was taken out of the mailbox is in the snapshot that comes once there is one
+                await away(refused)
+                continue
+            if batch.reset:
+                guard.passed()
+                held = snapshot.versions
+                yield frame(head, True, snapshot.items)
+            elif items:
                 yield frame(Head(batch.epoch, batch.pos), False, items)
+
+
+async def away(refused: Refused) -> None:
+    """A database that is away ends no feed: waits a moment before it is asked again. Raises what else is refused."""
+    if refused.refusal.kind is not Kind.UNAVAILABLE:
+        raise refused
+    await asyncio.sleep(AWAY_S * random.uniform(0.5, 1.5))  # noqa: S311  # not all feeds at once
 
 
 async def _snapshot(feed: Feed[Item], reads: Reads) -> tuple[Head, Snapshot[Item]]:

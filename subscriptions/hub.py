@@ -313,6 +313,10 @@ class Changes:
         hub.resets += reset
         return Batch(mailbox.empty(), mailbox.empty_riders(), hub.epoch, hub.pos, hub.degraded, reset)
 
+    def lose(self) -> None:
+        """The next batch is a reset: what was in the last one could not be told."""
+        self._mailbox.lose()
+
     async def within(self, seconds: float) -> Batch | None:
         """None when nothing has come."""
         if not self._mailbox.ready:

@@ -13,11 +13,11 @@ from domain.delivery import DeliveryMoved, OfferMoved
 from domain.events import Stamped
 from domain.places import Point
 from domain.positions import Position, eta
-from domain.refusals import not_found
+from domain.refusals import Refused, not_found
 from resolvers.context import Context
 from resolvers.delivery import position_of
 from resolvers.grants import signed_in
-from subscriptions.feeds import Feed, Guard, Snapshot, follow
+from subscriptions.feeds import Feed, Guard, Snapshot, away, follow
 from subscriptions.hub import Hub
 from subscriptions.mailboxes import Values
 
@@ -93,7 +93,11 @@ async def rider_position(context: Context, hub: Hub, order_id: UUID) -> AsyncGen
     while await guard.passes():
         ids = (order_id,) if rider_id is None else (order_id, rider_id)
         with hub.join(ids, Values(), (DeliveryMoved, RiderSeen)) as joined:  # before anything is read: nothing slips between
-            now = await rows.followed(context.reads, order_id)
+            try:
+                now = await rows.followed(context.reads, order_id)
+            except Refused as refused:
+                await away(refused)
+                continue
             if (now.rider_id if now else None) != rider_id:
                 rider_id, last = now.rider_id if now else None, None
                 continue

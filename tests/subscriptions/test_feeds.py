@@ -9,7 +9,7 @@ from db.ids import new_id
 from db.reads import Reads
 from db.tables import event, listing, merchant, product, stock_level, store, variant
 from domain.identity import ANYBODY
-from domain.refusals import InvalidInput, NotFound, Refused, not_found
+from domain.refusals import InvalidInput, NotFound, Refused, Unavailable, not_found
 from domain.stock import StockChanged
 from resolvers.context import Context
 from subscriptions.feeds import Feed, Snapshot, follow
@@ -367,3 +367,26 @@ async def test_a_database_that_does_not_answer_ends_no_feed_at_once(hub, relay, 
     assert len((await frame(feed)).items) == 1
     with pytest.raises(ConnectionRefusedError):
         await frame(feed, 2)
+
+
+async def test_what_a_database_that_was_away_kept_from_being_told_comes_as_a_snapshot(hub, relay, things, engine, monkeypatch):
+    monkeypatch.setattr("subscriptions.feeds.AWAY_S", 0.05)
+    whole, tries = listing_of(things), []
+
+    async def changes(events):
+        tries.append("changes")
+        raise Refused(Unavailable("away"))
+
+    async def snapshot():
+        tries.append("snapshot")
+        if len(tries) == 3:
+            raise Refused(Unavailable("still away"))
+        return await whole.snapshot()
+
+    feed = follow(replace(whole, changes=changes, snapshot=snapshot), Frame, hub, Reads(engine))
+    await frame(feed)
+    await things.change(things.ids[1])
+    await moved(relay)
+    again = await frame(feed)
+    assert (again.reset, again.items, tries) == (True, [(things.ids[1], 1)], ["snapshot", "changes", "snapshot", "snapshot"])
+    await feed.aclose()
