@@ -222,6 +222,22 @@ def simulate(
 
 
 @app.command()
+def bench(
+    rows: Annotated[list[str] | None, typer.Argument(help="These rows alone: page, intake, orders, fan-out, memory, …")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Of each of the three rounds of a figure.")] = 3,
+    sockets: Annotated[int, typer.Option(min=1, help="That one event goes to.")] = 1_000,
+    json: Annotated[bool, typer.Option("--json", help="One object on standard output.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Fail where a ratio is far from what it should be.")] = False,
+) -> None:
+    """Measure how fast it is, beside raw lines on the same machine. With servers of its own."""
+    from terminal.bench import Asked
+    from terminal.bench import bench as run
+
+    if not run(Asked(rows or (), seconds, sockets, json, check)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(settings: Annotated[bool, typer.Option("--settings", help="Show every setting, secrets masked.")] = False) -> None:
     """Look at what the town stands on, and say what to do."""
     from terminal.doctor import doctor as examine

@@ -1,0 +1,1 @@
+"""How fast it is, each figure beside the fastest that the same machine does in the same minute."""

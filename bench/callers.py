@@ -1,0 +1,139 @@
+"""What the load does: one call, or one order, at a time. Runs in the load's own process."""
+
+import base64
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from bench.wire import Http, Wrong
+from domain.signatures import sign
+
+ADDRESS = {"line1": "12 Lake Road", "city": "Bengaluru", "postalCode": "560001", "point": {"lat": 12.972, "lng": 77.595}}
+PAGE = """query Page($store: ID!, $most: Decimal!) { store(id: $store) { name status
+  listings(first: 20, sort: NAME, filter: {priceMax: $most}) { pageInfo { hasNextPage endCursor } nodes {
+    id variantName sku price { amount } mrp { amount } product { id name brand images } stock { state available version }
+    siblings { id variantName price { amount } stock { state available } } } } } }"""
+FILL = "mutation($lines: [CartLineInput!]!) { updateCartLines(lines: $lines) { id } }"
+QUOTE = """mutation($address: AddressInput) { quoteCart(address: $address) { __typename
+  ... on Quote { id total { amount } expiresAt } ... on Refusal { code message } } }"""
+PLACE = """mutation($quote: ID!, $key: String!) { placeOrder(quoteId: $quote, method: CASH_ON_DELIVERY, idempotencyKey: $key) {
+  __typename ... on Purchase { id number orders { id status } } ... on Refusal { code message } } }"""
+
+Call = Callable[[Http], Awaitable[None]]
+
+
+def calls(job: dict[str, Any]) -> Iterator[Call]:
+    """One after another, to be shared by all connections. Raises Wrong where an answer is not the one expected."""
+    return CALLS[job["calls"]](job)
+
+
+def _ok(job: dict[str, Any]) -> Iterator[Call]:
+    async def call(http: Http) -> None:
+        _check(await http.ask(job["path"], method="GET"))
+
+    while True:
+        yield call
+
+
+def _raw_page(job: dict[str, Any]) -> Iterator[Call]:
+    for number in count():
+
+        async def call(http: Http, most: int = 10_000_000 + number) -> None:
+            _, body = _check(await http.ask("/page", json.dumps({"store": job["store"], "most": most}).encode()))
+            _check_page(json.loads(body)["nodes"])
+
+        yield call
+
+
+def _page(job: dict[str, Any]) -> Iterator[Call]:
+    """Each with a ceiling of its own (`cold`), which no price reaches: the same rows, and nothing that answers twice."""
+    for number in count():
+        minor = 10_000_000 + (number if job["cold"] else 0)
+
+        async def call(http: Http, most: str = f"{minor // 100}.{minor % 100:02}") -> None:
+            data = await http.graphql(PAGE, {"store": job["store"], "most": most})
+            _check_page(data["store"]["listings"]["nodes"])
+
+        yield call
+
+
+def _check_page(nodes: list[Any]) -> None:
+    if len(nodes) != 20 or not all(node["siblings"] for node in nodes):
+        raise Wrong(f"{len(nodes)} listings")
+
+
+def _raw_insert(job: dict[str, Any]) -> Iterator[Call]:
+    for number in count():
+
+        async def call(http: Http, number: int = number) -> None:
+            body = _snapshot(job, number)
+            _check(await http.ask("/insert", body, _signed(job["sources"][0], body, number)))
+
+        yield call
+
+
+def _webhook(job: dict[str, Any]) -> Iterator[Call]:
+    for number in count():
+
+        async def call(http: Http, number: int = number) -> None:
+            body, source = _snapshot(job, number), job["sources"][number % len(job["sources"])]
+            path = f"/v1/integrations/erp/wms/webhooks/stock?source={source['id']}"
+            _check(await http.ask(path, body, _signed(source, body, number)))
+
+        yield call
+
+
+def _snapshot(job: dict[str, Any], number: int) -> bytes:
+    lines = [{"sku": sku, "available": str(500 + number % 500), "version": number + 1} for sku in job["skus"]]
+    now = datetime.now(UTC).isoformat()
+    return json.dumps({"type": "stock.snapshot", "timestamp": now, "data": {"location": job["location"], "lines": lines}}).encode()
+
+
+_RUN = secrets.token_hex(6)
+
+
+def _signed(source: dict[str, Any], body: bytes, number: int) -> dict[str, str]:
+    id, now = f"msg_{_RUN}{number}", int(datetime.now(UTC).timestamp())
+    return {
+        "content-type": "application/json",
+        "webhook-id": id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign(base64.b64decode(source["secret"]), id, now, body),
+    }
+
+
+def _order(job: dict[str, Any]) -> Iterator[Call]:
+    """One for each customer: a quote of what is in the cart, and the order. With `fill` they fill their cart first."""
+    for customer in job["customers"]:
+
+        async def call(http: Http, token: str = customer["token"], lines: list[str] = customer["lines"]) -> None:
+            if job["fill"]:
+                told = [{"listingId": id, "quantity": 1} for id in lines]
+                await http.graphql(FILL, {"lines": told}, token)
+            quote = (await http.graphql(QUOTE, {"address": ADDRESS}, token))["quoteCart"]
+            if quote["__typename"] != "Quote":
+                raise Wrong(str(quote))
+            placed = (await http.graphql(PLACE, {"quote": quote["id"], "key": quote["id"]}, token))["placeOrder"]
+            if placed["__typename"] != "Purchase":
+                raise Wrong(str(placed))
+
+        yield call
+
+
+def _check(answer: tuple[int, bytes]) -> tuple[int, bytes]:
+    if answer[0] != 200:
+        raise Wrong(f"{answer[0]} {answer[1][:300].decode(errors='replace')}")
+    return answer
+
+
+CALLS: dict[str, Callable[[dict[str, Any]], Iterator[Call]]] = {
+    "ok": _ok,
+    "page": _page,
+    "raw page": _raw_page,
+    "webhook": _webhook,
+    "raw insert": _raw_insert,
+    "order": _order,
+}
