@@ -30,11 +30,13 @@ from resolvers.loaders import Loaders
 from schema.roots import Api
 from subscriptions.hub import Hub
 from tests.callers import PASSWORD, ports
+from tests.partners import INBOUNDS, event, partner
 from tests.trips import code_of, offered, on_duty, support
 from tests.world import HOME, Shop, account, listing, member, shop
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 PHONE = "+919800000021"
+STAFF_PHONE = "+919800000022"
 DOOR = PostalAddress(HOME.line1, "Second floor", HOME.city, HOME.postal_code, HOME.point, HOME.phone)
 
 
@@ -108,6 +110,16 @@ class Seeding:
         await self.do(fulfilment.accept_order, fulfilment.AcceptOrder(order_id, 10), self.shop.owner)
         return order_id, await Reads(self.engine).value(select(t.delivery.c.id).where(t.delivery.c.order_id == order_id))
 
+    async def taken_away(self) -> tuple[UUID, UUID, UUID]:
+        """As `accepted`, with the offer of the idle rider, who had it until support gave it to the rider."""
+        order_id, delivery_id = await self.accepted()
+        for name in ("idle", "rider"):
+            await self.do(dispatch.assign_rider, delivery_id, self.town.callers[name].id, self.town.callers["support"])
+        part, o = t.offer_delivery.c, t.offer.c
+        theirs = select(o.id).join(t.offer_delivery, part.offer_id == o.id)
+        theirs = theirs.where(part.delivery_id == delivery_id, o.rider_id == self.town.callers["idle"].id)
+        return order_id, delivery_id, await Reads(self.engine).value(theirs)
+
     async def assigned(self, *steps) -> tuple[UUID, UUID]:
         """To the rider, who has taken these steps."""
         order_id, delivery_id = await self.accepted()
@@ -126,10 +138,13 @@ async def fail(delivery_id, actor, uow):
 async def everybody(engine: AsyncEngine) -> AsyncIterator[Everybody]:
     bus = open_bus("memory://")
     await bus.start()
-    outside = ports(Reads(engine), bus=bus, positions=Parked(), gateway=SandboxGateway(b"g" * 32))
+    outside = ports(
+        Reads(engine), bus=bus, positions=Parked(), gateway=SandboxGateway(b"g" * 32), inbounds=INBOUNDS, url="https://haat.test"
+    )
     town = Everybody(engine, outside, Hub(bus, Reads(engine)))  # the hub is not started: first frames are snapshots
     await _people(town, first := await shop(engine, delivery_minor=2500))
     await _goods(town, first)
+    await _intake(town, first)
     try:
         yield town
     finally:
@@ -146,7 +161,7 @@ async def _people(town: Everybody, first: Shop) -> None:
     town.callers |= {
         "nobody": ANYBODY,
         "buyer": await account(engine, name="Asha", phone=PHONE, email="asha@example.com", password_hash=hashed),
-        "other": await account(engine, name="Omar"),
+        "other": await account(engine, name="Omar", is_support=True),
         "owner": first.owner,
         "manager": await member(engine, first, MerchantRole.MANAGER),
         "clerk": await member(engine, first, MerchantRole.CLERK, [first.store_id]),
@@ -157,6 +172,13 @@ async def _people(town: Everybody, first: Shop) -> None:
         "idle": await on_duty(engine, "Joy"),
         "support": await support(engine),
     }
+    async with engine.begin() as connection:
+        # A session is for one app. Omar also works here, in every way there is; signed in as a customer, he is no more than that.
+        omar = {"user_id": town.callers["other"].id, "merchant_id": first.merchant_id, "role": MerchantRole.OWNER}
+        await connection.execute(insert(t.merchant_member).values(**omar))
+        await connection.execute(insert(t.rider).values(id=town.callers["other"].id))
+        staff = update(t.user_account).where(t.user_account.c.id == town.callers["manager"].id)
+        await connection.execute(staff.values(phone=STAFF_PHONE, password_hash=hashed))
     people = [actor for actor in town.callers.values() if actor.kind is not None]
     sessions = {actor.id: new_id() for actor in people}
     async with engine.begin() as connection:
@@ -174,6 +196,7 @@ async def _people(town: Everybody, first: Shop) -> None:
         "storeB": second.store_id,
         "idle": town.callers["idle"].id,
         "phone": PHONE,
+        "staffPhone": STAFF_PHONE,
         "password": PASSWORD,
     }
 
@@ -220,6 +243,7 @@ async def _goods(town: Everybody, first: Shop) -> None:
     done, done_trip = await seed.assigned(riders.pick_up)
     await seed.do(riders.deliver, done_trip, await code_of(engine, done), town.callers["rider"])
     await seed.do(cart.update_lines, [cart.LineChange(None, tea, 1)], town.callers["other"])
+    _, _, lost_offer = await seed.taken_away()
     offer_id = await offered(engine, asked_trip, town.callers["asked"])
     quote_id = await seed.quote()
     async with engine.begin() as connection:
@@ -232,7 +256,8 @@ async def _goods(town: Everybody, first: Shop) -> None:
     line_id = (await read_cart(Reads(engine), buyer)).lines[0].id
     number = await Reads(engine).value(select(t.orders.c.number).where(t.orders.c.id == live))
     town.names |= {
-        "tea": tea, "line": line_id, "address": address_id, "quote": quote_id, "offer": offer_id, "number": number,
+        "tea": tea, "rice": rice, "line": line_id, "address": address_id, "quote": quote_id, "offer": offer_id,
+        "lost": lost_offer, "number": number,
         "placed": placed.order_id, "purchase": placed.purchase_id, "split": split.order_id, "both": split.purchase_id,
         "card": (await seed.ordered(card.id)).order_id, "unpaid": card.id,
         "collected": collected.order_id, "collectedCode": await code_of(engine, collected.order_id),
@@ -242,3 +267,20 @@ async def _goods(town: Everybody, first: Shop) -> None:
         "returning": returning, "returningTrip": returning_trip, "done": done, "doneTrip": done_trip,
         "otp": town.ports.messages.codes[PHONE], "refresh": session.refresh_token,
     }  # fmt: skip
+
+
+async def _intake(town: Everybody, first: Shop) -> None:
+    """A warehouse that speaks of a thing nobody knows; and somebody who cannot prove to be one."""
+    wms = await partner(town.engine, "wms", "ST-1", of=first)
+    await wms.tell("webhooks/stock", event("stock.adjusted", location="ST-1", sku="NO-SUCH", delta="1"))
+    stray = await partner(town.engine, "wms", of=first)
+    stray.source_id = new_id()
+    await stray.post("webhooks/stock", {})
+    (failure,) = await wms.failures()
+    of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))
+    town.names |= {
+        "source": wms.source_id,
+        "failure": failure.id,
+        "payload": failure.payload_id,
+        "stray": await Reads(town.engine).value(of_nobody),
+    }

@@ -299,7 +299,7 @@ async def _execute(text: str, context: Api) -> Answer:
 
 
 async def _first_frame(text: str, context: Api) -> Answer:
-    async with aclosing(await schema.stream(text, None, context, None, None)) as results:
+    async with asyncio.timeout(20), aclosing(await schema.stream(text, None, context, None, None)) as results:
         async for said in results:
             return Answer(said.data, said.errors or [])
     return Answer(None, [])
@@ -309,23 +309,35 @@ async def _first_frame(text: str, context: Api) -> Answer:
 
 
 class _Reads(Here):
-    """Fields resolve concurrently, and this connection is one."""
+    """Fields resolve concurrently, and this connection is one. Where a field is refused its neighbours may be left behind."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection)
         self._turn = asyncio.Lock()
+        self._over = False
 
     async def rows(self, statement):
-        async with self._turn:
+        async with self._mine():
             return await super().rows(statement)
 
     async def one(self, statement):
-        async with self._turn:
+        async with self._mine():
             return await super().one(statement)
 
     async def value(self, statement):
-        async with self._turn:
+        async with self._mine():
             return await super().value(statement)
+
+    @asynccontextmanager
+    async def _mine(self) -> AsyncIterator[None]:
+        async with self._turn:
+            if self._over:
+                raise asyncio.CancelledError
+            yield
+
+    async def end(self) -> None:
+        async with self._turn:
+            self._over = True
 
 
 @dataclass
@@ -367,6 +379,7 @@ async def _undone(engine: AsyncEngine) -> AsyncIterator[_Undone]:
             yield undone
         finally:
             event.remove(connection.sync_connection, "after_cursor_execute", count)
+            await undone.reads.end()
             await connection.rollback()
 
 
@@ -402,5 +415,5 @@ def gaps(matrix: Matrix) -> Iterator[str]:
     for reach in matrix.reaches:
         if is_union_type(reach.type):
             yield f"{reach.name}: which member is meant?"
-        if "OK" not in reach.expected.values() and not reach.view.endswith(" as nobody's"):
+        if "OK" not in reach.expected.values() and not reach.view.endswith(" as nobody"):
             yield f"{reach.name}: nobody gets there"
