@@ -275,7 +275,8 @@ class SqlInstructions:
         self._unsettled.clear()
         if not ids:
             return
-        await self._connection.execute(select(p.id).where(within(p.id, ids)).order_by(p.id).with_for_update())
+        # Not for its key: another's failure may point at the same payload, as one of ours may at theirs.
+        await self._connection.execute(select(p.id).where(within(p.id, ids)).order_by(p.id).with_for_update(key_share=True))
         of_it = i.payload_id == p.id
         waiting = and_(of_it, i.state == IS_WAITING)
         # One put off does not hold up the others of its batch, only what comes after all of them.
