@@ -263,7 +263,11 @@ class SqlMerchants:
 
     async def lock_stores(self, store_ids: Iterable[UUID], actor: Actor) -> dict[UUID, LockedStore]:
         found = await self._connection.execute(
-            select(*_LOCKED).where(s.id.in_(set(store_ids))).where(visible_to(actor)).order_by(s.id).with_for_update(of=store)
+            select(*_LOCKED)
+            .where(s.id.in_(set(store_ids)))
+            .where(visible_to(actor))
+            .order_by(s.id)
+            .with_for_update(of=store, key_share=True)  # orders that point at it go on being placed
         )
         return {row.id: LockedStore(*row) for row in found}
 
@@ -273,7 +277,7 @@ class SqlMerchants:
             select(*_LOCKED)
             .where(s.id.in_((await self._connection.execute(over)).scalars().all()), s.status_until <= NOW)
             .order_by(s.id)
-            .with_for_update(skip_locked=True)
+            .with_for_update(skip_locked=True, key_share=True)
         )
         return [LockedStore(*row) for row in found]
 

@@ -476,7 +476,7 @@ async def _status(work: Work, some: list[Placed]) -> None:
     now = await work.uow.now()
     some = apart([(one, [_store(one)]) for one in some])
     won = await work.newer("STATUS", [(one, _store(one)) for one in some])
-    for one in won:
+    for one in sorted(won, key=_store):  # every writer locks stores in this order
         told: UpdateStoreStatus = one.command
         over = told.reopen_at is not None and told.reopen_at <= now
         open_ = told.status is StoreStatus.OPEN or over  # closed until a time that is over by now
