@@ -346,6 +346,7 @@ async def _stock(work: Work, some: list[Placed]) -> None:
     if choices:
         await _choice_switches(work, choices)
     listed = await _with_listings(work, [one for one in some if one.command.kind is not EntityKind.MODIFIER])
+    await work.uow.stock.lock({id for one in listed for id in one.listing_ids})  # all of them first: two modes must not take turns
     for mode, apply in ((StockMode.ABSOLUTE, _counts), (StockMode.DELTA, _deltas), (StockMode.AVAILABILITY, _switches)):
         mine = [one for one in listed if one.placed.command.mode is mode]
         if mine:
