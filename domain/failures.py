@@ -177,6 +177,8 @@ def why_not(failed: Failed) -> str | None:
         return "already applied" if failed.instruction is InstructionState.APPLIED else "newer news came before it"
     if failure.kind is FailureKind.AUTH:
         return "nobody has proven whose it is: have it sent again"
+    if failure.source_id is None:
+        return "no source of ours has sent it"
     if failure.instruction_id is None:
         if failed.truncated:
             return "only the beginning of it was kept"
