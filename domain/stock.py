@@ -440,6 +440,7 @@ async def adjust_stock(command: AdjustStock, actor: Actor, uow: "UnitOfWork") ->
     if not (await claim(actor, "adjustStock", command.idempotency_key, request, command.listing_id, uow)).first:
         return
     level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    check_units("units", level.on_hand + command.units, least=-UNITS_LIMIT)  # of what there will be
     kind = StockMovementKind.ADJUSTED
     delta = Delta(command.listing_id, command.units, await uow.now(), kind, f"{actor}: {command.note.strip()}")
     await apply_deltas([delta], uow)
