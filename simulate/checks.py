@@ -163,7 +163,7 @@ async def _payloads(one: Check, town: Town, before: dict[str, int], began_at: da
     await _counted(one, town, before, answered)
     failures = await _failures(town, answered, began_at)
     for call in answered:
-        for line in _judged(call, failures.get(call.ref, [])):
+        for line in judged(call, failures.get(call.ref, [])):
             one.broken.append(f"{call.ref} ({call.provider}): {line}")
     await _kept(one, town, answered, failures)
     await _framed(one, town, failures)
@@ -225,7 +225,7 @@ def mark_of(payload: Document) -> str:
     return next((line.removeprefix(begin) for line in payload["headers"].splitlines() if line.startswith(begin)), "")
 
 
-def _judged(call: Sent, failures: Sequence[Document]) -> Iterable[str]:
+def judged(call: Sent, failures: Sequence[Document]) -> Iterable[str]:
     kinds = {failure["kind"] for failure in failures}
     due = KINDS[call.flaw] if call.flaw else None
     # A till numbers nothing: its repeat is known as one only while nothing else came between.
@@ -270,10 +270,10 @@ async def _orders(one: Check, town: Town) -> None:
         if order is None:
             one.broken.append(f"order {bought.number} is not there")
             continue
-        one.broken += [f"order {bought.number}: {line}" for line in _illegal(order, bought)]
+        one.broken += [f"order {bought.number}: {line}" for line in illegal(order, bought)]
 
 
-def _illegal(order: Document, bought: Bought) -> Iterable[str]:
+def illegal(order: Document, bought: Bought) -> Iterable[str]:
     steps = order["history"]
     if [step["seq"] for step in steps] != list(range(1, order["version"] + 1)):
         yield f"is at version {order['version']}, its history at {[step['seq'] for step in steps]}"
