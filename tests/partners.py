@@ -18,6 +18,7 @@ from adapters.seals import AesSeals
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.identity import Seals
 from domain.intake import EntityKind, Inbound, Proof
 from domain.signatures import sign
 from domain.sources import MapExternalId, NewSecret, connect_source, map_external_id
@@ -135,17 +136,24 @@ def client_of(door: Door, remote: str = "127.0.0.1") -> httpx2.AsyncClient:
 
 
 async def partner(
-    engine: AsyncEngine, provider: str, store: str | None = "ST-1", of: Shop | None = None, **shop_columns: Any
+    engine: AsyncEngine,
+    provider: str,
+    store: str | None = "ST-1",
+    of: Shop | None = None,
+    seals: Seals = SEALS,
+    client: httpx2.AsyncClient | None = None,
+    **shop_columns: Any,
 ) -> Partner:
-    """Mapped to the shop's store by the id `store`, or to none."""
+    """Mapped to the shop's store by the id `store`, or to none. It calls a door of its own, or by `client` one with these seals."""
     inbound, mine = INBOUNDS[provider], of or await shop(engine, **shop_columns)
     secret = secrets.token_urlsafe(24).encode() if inbound.proof is Proof.TOKEN else secrets.token_bytes(32)
-    sealed = SEALS.seal(secret) if inbound.proof is Proof.SIGNATURE else None
+    sealed = seals.seal(secret) if inbound.proof is Proof.SIGNATURE else None
     new = NewSecret(inbound.proof, hashlib.sha256(secret).digest(), sealed)
     async with unit_of_work(engine) as uow:
         source_id = await connect_source(mine.merchant_id, provider, inbound.family, new, mine.owner, uow)
-    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), SEALS, known=Known(keep_s=0))
-    made = Partner(engine, mine, source_id, inbound, secret, store or "", door, client_of(door), worker_of(engine))
+    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), seals, known=Known(keep_s=0))
+    calling = client or client_of(door)
+    made = Partner(engine, mine, source_id, inbound, secret, store or "", door, calling, worker_of(engine))
     if store is not None:
         await made.map(EntityKind.STORE, store, mine.store_id)
     return made

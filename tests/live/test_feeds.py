@@ -3,14 +3,14 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from launch.redis import Redis, find_program
+from launch.redis import Redis
 from tests.conftest import LONG
 from tests.live.town import Town, town
 from tests.live.trade import trade
@@ -19,18 +19,6 @@ from tests.live.watching import STOCK, STORE_ORDERS, OrdersWatch, StockWatch, Wa
 SUBSCRIBERS, KILLS = (200, 10) if LONG else (40, 3)
 CATCH_UP_S = 5 * 4  # the promise, and room for a machine that does other things too
 SEED = 11
-
-
-@pytest.fixture(scope="module")
-def own_redis(server_directory: Path) -> Iterator[Redis]:
-    program = find_program()
-    assert program is not None, "there is no Redis for this Python and machine"
-    server = Redis(program, server_directory / "feeds-redis.log")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -47,6 +47,7 @@ class Trade:
     customers: Sequence[Actor]
     seed: int
     pause_s: float = 0.1  # of each actor between two things, so that the trade is light
+    servers: Sequence[str] = ()  # all of the town's
     answers: dict[str, Counter[str]] = field(default_factory=dict)
     slowest_s: float = 0.0
 
@@ -60,7 +61,7 @@ class Trade:
     async def going_on(self) -> AsyncIterator[None]:
         """Until left; every actor ends what it has begun."""
         over = asyncio.Event()
-        servers = list(self.town.ports)
+        servers = list(self.servers or self.town.ports)
         owners = await self.town.tokens([stall.shop.owner for stall in self.stalls])
         buyers = await self.town.tokens(self.customers)
         loops: list[Awaitable[None]] = []
@@ -99,8 +100,8 @@ class Trade:
             await self.ask("browse", buyer.ask(BROWSE, id=str(stall.shop.store_id)))
             lines = [{"listingId": str(id), "quantity": 0} for id in stall.listings]
             lines[chance.randrange(len(lines))]["quantity"] = chance.randint(1, 3)
-            await self.ask("updateCartLines", buyer.ask(FILL, l=lines))
-            quote = await self.ask("quoteCart", buyer.ask(QUOTE))
+            filled = await self.ask("updateCartLines", buyer.ask(FILL, l=lines))
+            quote = await self.ask("quoteCart", buyer.ask(QUOTE)) if filled else None
             if quote is not None and "id" in quote:
                 place = buyer.ask(PLACE, quote=quote["id"], method="CASH_ON_DELIVERY", key=f"{seed}-{number}")
                 placed = await self.ask("placeOrder", place)
@@ -133,12 +134,12 @@ async def wait(over: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def trade(town: Town, engine: AsyncEngine, shops: int, customers: int, seed: int, pause_s: float = 0.1) -> Trade:
+async def trade(town: Town, engine: AsyncEngine, shops: int, customers: int, seed: int, **given: Any) -> Trade:
     stalls = []
     for _ in range(shops):
         mine = await shop(engine)
         stalls.append(Stall(mine, await listings(engine, mine, [500] * 5)))
-    return Trade(town, stalls, [await account(engine) for _ in range(customers)], seed, pause_s)
+    return Trade(town, stalls, [await account(engine) for _ in range(customers)], seed, **given)
 
 
 async def until(asked: Callable[[], Awaitable[object]], within_s: float) -> float:
