@@ -70,12 +70,8 @@ class Settings(BaseSettings):
     statement_timeout_ms: int = 5_000
     lock_timeout_ms: int = 2_000
     idle_in_transaction_timeout_ms: int = 10_000
-    redis_timeout_s: float = 1.5
-    redis_retries: int = 2
-    redis_health_check_s: int = 15
 
     request_deadline_s: float = 10
-    hot_read_deadline_s: float = 2
     keep_alive_s: int = Field(65, description="the front proxy's own idle time and 5 s more")
     graceful_shutdown_s: int = 25
     websocket_message_bytes: int = 65_536
