@@ -140,10 +140,6 @@ class SqlCarts:
             row.id: Choice(row.id, row.group_id, row.name, Money(row.price_minor, row.currency), row.available) for row in found
         }
 
-    async def empty(self, customer_id: UUID, listing_ids: Iterable[UUID]) -> None:
-        mine = select(cart.c.id).where(cart.c.customer_id == customer_id).scalar_subquery()
-        await self._connection.execute(delete(cart_line).where(line.cart_id == mine, line.listing_id.in_(set(listing_ids))))
-
 
 @dataclass(frozen=True, slots=True)
 class CartRow:

@@ -77,8 +77,10 @@ class SqlFailures:
         return changed
 
     async def _change(self, *which: ColumnElement[bool], **what: Any) -> list[Failure]:
+        # In id order, as people who replay them take them.
+        mine = select(f.id).where(*which).order_by(f.id).with_for_update(key_share=True).cte("mine")
         done = await self._connection.execute(
-            update(failure).where(*which).values(version=f.version + 1, **what).returning(*FAILURE)
+            update(failure).where(f.id == mine.c.id).values(version=f.version + 1, **what).returning(*FAILURE)
         )
         return [Failure(*row) for row in done]
 

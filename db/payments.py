@@ -146,6 +146,8 @@ async def payments_of(reads: Reads, purchase_ids: Sequence[UUID]) -> list[Paymen
 
 async def by_client_secret(reads: Reads, secret: str) -> PaymentRow | None:
     """Who has the secret may pay: it is unguessable and the payer's alone."""
+    if "\0" in secret:  # nobody's, and no text that could be asked for
+        return None
     row = await reads.one(PAYMENT.where(pay.client_secret == secret))
     return _row(row) if row else None
 

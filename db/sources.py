@@ -111,6 +111,10 @@ class SqlSources:
         id: UUID | None = (await self._connection.execute(found)).scalar_one_or_none()
         return id
 
+    async def merchant_of(self, source_id: UUID) -> UUID:
+        merchant_id: UUID = (await self._connection.execute(select(s.merchant_id).where(s.id == source_id))).scalar_one()
+        return merchant_id
+
     async def seen(self, source_id: UUID) -> None:
         now = func.clock_timestamp()
         lately = func.coalesce(s.last_seen_at > now - timedelta(seconds=SEEN_EVERY_S), False)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.arrays import among, rows
+from db.arrays import among, in_ids, rows
 from db.columns import TIME
 from db.ids import new_id
 from db.ledger import visible_to
@@ -293,7 +293,7 @@ class SqlStock:
                     orders, orders.c.id == movement.order_id
                 )
             )
-            .where(movement.kind == KIND.SOLD, unknown, recent)
+            .where(movement.kind.in_((KIND.SOLD, KIND.RETURNED)), movement.order_id.is_not(None), unknown, recent)
         )
         told = (
             select(said.c.listing_id, func.coalesce(movement.told, movement.on_hand_delta))
@@ -343,6 +343,16 @@ class SqlStock:
         )
         return found.one_or_none() is not None
 
+    async def return_due(self, listing_ids: Iterable[UUID]) -> list[StockLevel]:
+        await self.lock(listing_ids)
+        done = await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id.in_(set(listing_ids)), level.off, level.back_at <= func.clock_timestamp())
+            .values(off=False, back_at=None, version=level.version + 1, as_of=func.clock_timestamp())
+            .returning(*COUNTERS)
+        )
+        return [now.level for now in _counters(done)]
+
     async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> list[StockLevel]:
         done = await self._connection.execute(
             update(stock_level)
@@ -360,9 +370,12 @@ def _by_drops(counts: Sequence[Count]) -> dict[CountDrops, list[Count]]:
     return groups
 
 
+_LEVELS = select(*COUNTERS).where(in_ids(level.listing_id))
+
+
 async def levels(reads: Reads, listing_ids: Sequence[UUID]) -> list[StockLevel]:
     """In no order. Public: what a customer may take never depends on who asks."""
-    return [now.level for now in _counters(await reads.rows(select(*COUNTERS).where(level.listing_id.in_(listing_ids))))]
+    return [now.level for now in _counters(await reads.rows(_LEVELS, {"ids": listing_ids}))]
 
 
 async def expired(reads: Reads, limit: int) -> list[UUID]:

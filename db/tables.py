@@ -210,7 +210,7 @@ stock_movement = _table(
     Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     key("order_id", null=True), key("source_id", null=True), time("source_at"), count("told", None, null=True),
     Index(None, "listing_id", "id"),
-    Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind = 'SOLD'")),
+    Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),
     Index("ix_stock_movement_order", "order_id", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),
     Index("ix_stock_movement_source", "source_id", "listing_id", "source_at", postgresql_where=sa.text("source_id IS NOT NULL")),
 )

@@ -90,6 +90,11 @@ class SqlCatalog:
             select(merchant.c.id).where(merchant.c.id.in_(merchant_ids)).order_by(merchant.c.id).with_for_update(key_share=True)
         )
 
+    async def lock_merchants_of(self, store_ids: Collection[UUID], listing_ids: Collection[UUID]) -> None:
+        theirs = select(store.c.merchant_id).where(store.c.id.in_(store_ids))
+        listed = select(listing.c.merchant_id).where(among(listing.c.id, listing_ids))
+        await self.lock_merchants([row.merchant_id for row in await self._rows(theirs.union(listed))])
+
     async def lock_stores(self, store_ids: Collection[UUID]) -> dict[UUID, Place]:
         found = await self._rows(
             select(store.c.id, store.c.merchant_id, store.c.currency)

@@ -106,8 +106,6 @@ class CartStore(Protocol):
     async def items(self, lines: Sequence[CartLine]) -> Sequence[CartItem]:
         """In the order of the lines."""
 
-    async def empty(self, customer_id: UUID, listing_ids: Iterable[UUID]) -> None: ...
-
 
 def changed_lines(lines: Sequence[CartLine], changes: Sequence[LineChange], new_id: Callable[[], UUID]) -> list[CartLine]:
     """Two lines that come to have one key become one. Refuses NotFound for a line that is not in this cart."""
@@ -128,6 +126,16 @@ def changed_lines(lines: Sequence[CartLine], changes: Sequence[LineChange], new_
             by_id[wanted.id] = wanted
     order = {line.id: index for index, line in enumerate(lines)}
     return sorted(by_id.values(), key=lambda line: order.get(line.id, len(order)))
+
+
+def without(lines: Sequence[CartLine], bought: Iterable[tuple[UUID, tuple[UUID, ...], str | None, int]]) -> list[CartLine]:
+    """What stays in a cart when so many of (listing, modifiers, note) have been bought: what was added since stays."""
+    left = {line.key: line for line in lines}
+    for listing_id, modifier_ids, note, quantity in bought:
+        line = left.get((listing_id, modifier_ids, note))
+        if line is not None:
+            left[line.key] = replace(line, quantity=line.quantity - quantity)
+    return [line for line in left.values() if line.quantity > 0]
 
 
 async def update_lines(changes: Sequence[LineChange], actor: Actor, uow: "UnitOfWork") -> None:

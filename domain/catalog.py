@@ -285,6 +285,9 @@ class SetPrice:
 class CatalogStore(Protocol):
     """Locks are taken in id order: merchants, stores, products, listings."""
 
+    async def lock_merchants_of(self, store_ids: Collection[UUID], listing_ids: Collection[UUID]) -> None:
+        """Whoever changes a merchant's catalogue takes the merchant first."""
+
     async def lock_merchants(self, merchant_ids: Collection[UUID]) -> None:
         """One change of a merchant's catalogue at a time: what is not there yet cannot be locked otherwise."""
 
@@ -571,6 +574,7 @@ async def apply_modifier_groups(groups: Sequence[UpsertedGroup], offers: Sequenc
             if not 0 <= one.price_minor <= LIMIT_MINOR
         ]
     )
+    await uow.catalog.lock_merchants_of({group.store_id for group in groups}, {offer.listing_id for offer in offers})
     places = await uow.catalog.lock_stores({group.store_id for group in groups})
     if len(places) != len({group.store_id for group in groups}):
         raise not_found("store")
@@ -600,6 +604,7 @@ async def deactivate_missing(
 
     With `among`: of these alone. Returns which. Safe to repeat.
     """
+    await uow.catalog.lock_merchants_of([store_id], ())
     gone = await uow.catalog.lock_not_among(store_id, keep, among, updated_before)
     off = [replace(listing, active=False, version=listing.version + 1) for listing in gone]
     await uow.catalog.change_listings(off)

@@ -36,6 +36,7 @@ class ChoiceStore(Protocol):
 
 async def switch_choices(switches: Sequence[ChoiceSwitch], uow: "UnitOfWork") -> None:
     """A listing with other choices than before has changed. The same again changes nothing."""
+    await uow.catalog.lock_merchants_of({switch.store_id for switch in switches}, ())
     await uow.catalog.lock_stores({switch.store_id for switch in switches})
     touched = await uow.choices.switch(switches)
     locked = await uow.catalog.lock_listings(touched.keys())

@@ -1,7 +1,7 @@
 """What providers tell us: a call as it came, and what it is found to say."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -200,12 +200,35 @@ def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
     try:
         event_id = inbound.event_id(call)
         said = inbound.translate(call, source)
+        if not keepable(event_id) or (_suspect(call.body) and isinstance(said, Batch) and not keepable(said.commands)):
+            event_id = None
+            raise ValueError("characters that are no text")
     except Exception as error:  # as above
         return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)), event_id=event_id, problems=problems_of(error))
     if isinstance(said, Question):
         return Reading(question=said)
     wrong = Wrong(FailureKind.VALIDATION, listed(said.problems)) if said.problems else None
     return Reading(said.commands, wrong, event_id=event_id, problems=said.problems)
+
+
+def _suspect(body: bytes) -> bool:
+    """Whether it may hold a NUL or half of a surrogate pair, as a byte or as JSON's escape."""
+    return b"\0" in body or b"\\u0000" in body or b"\\ud" in body.lower()
+
+
+def keepable(value: object) -> bool:
+    """Whether all text in it can be kept: PostgreSQL takes no NUL, and UTF-8 no half pairs."""
+    match value:
+        case str():
+            return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+        case dict():
+            return all(keepable(part) for pair in value.items() for part in pair)
+        case list() | tuple():
+            return all(map(keepable, value))
+        case _ if is_dataclass(value):
+            return all(keepable(getattr(value, one.name)) for one in fields(value))
+        case _:
+            return True
 
 
 def described(error: Exception) -> str:

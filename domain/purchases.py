@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from domain import orders, payments, stock
+from domain import cart, orders, payments, stock
 from domain.idempotency import claim
 from domain.identity import CLOCK, Actor, ActorKind
 from domain.money import Money
@@ -58,6 +58,7 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
     claimed = await claim(actor, "placeOrder", command.idempotency_key, request, uow.new_id(), uow)
     if not claimed.first:
         return claimed.result_id
+    cart_id, lines = await uow.carts.lock(actor.id)  # a change of it under way must not bring back what is bought here
     quote = await uow.quotes.lock(command.quote_id, actor)
     if quote is None:
         raise not_found("quote")
@@ -96,7 +97,8 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
     )  # fmt: skip
     await uow.payments.add(payment, None if cash else uow.gateway, None if cash else now + payments.PAY_WITHIN)
     await uow.quotes.placed(quote.id, purchase_id)
-    await uow.carts.empty(actor.id, [line.listing_id for part in quote.parts for line in part.lines])
+    bought = [(line.listing_id, tuple(line.modifier_ids), line.note, line.quantity) for part in quote.parts for line in part.lines]
+    await uow.carts.save(cart_id, cart.without(lines, bought))
     await uow.events.add(
         *[await orders.step(one.locked, actor, uow) for one in new],
         PaymentMoved(payment.id, 1, payment.status, now, purchase_id, actor.id, [_now(one.locked) for one in new]),

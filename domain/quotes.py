@@ -33,6 +33,7 @@ class QuoteLine:
     packaging: Money  # a unit
     modifiers: Sequence[str]
     note: str | None
+    modifier_ids: Sequence[UUID] = ()
 
     @property
     def total(self) -> Money:
@@ -208,7 +209,7 @@ def _part(items: Sequence[cart.CartItem], store: Store, fulfilment: Fulfilment, 
     lines = tuple(
         QuoteLine(
             item.line.listing_id, item.variant_id, item.name, item.sku, item.line.quantity, item.unit_price, item.packaging,
-            tuple(choice.name for choice in item.choices), item.line.note,
+            tuple(choice.name for choice in item.choices), item.line.note, item.line.modifier_ids,
         )
         for item in items
     )  # fmt: skip

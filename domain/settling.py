@@ -101,3 +101,11 @@ async def _told_late(unread: Unread, source: Source, wrong: Wrong | None, uow: "
         await failures.settle_payload(unread.id, uow)
     if wrong is not None:
         await fail(uow, _failure(uow.new_id(), wrong.kind, wrong.message, unread.id, source))
+
+
+async def give_up(unread: Unread, message: str, uow: "UnitOfWork") -> None:
+    """A payload that nothing of ours can read: kept, FAILED, and said. A replay tries it again."""
+    await uow.payloads.translated(unread.id, state=PayloadState.FAILED, judged=True, stage=0, dedupe_key=unread.dedupe_key)
+    merchant_id = await uow.sources.merchant_of(unread.source_id)
+    new = NewFailure(uow.new_id(), FailureKind.VALIDATION, message, unread.id, merchant_id, unread.source_id, unread.provider)
+    await fail(uow, new)

@@ -63,6 +63,8 @@ class SourceStore(Protocol):
     async def find(self, merchant_id: UUID, provider: str) -> UUID | None:
         """The merchant's oldest source of this provider."""
 
+    async def merchant_of(self, source_id: UUID) -> UUID: ...
+
     async def seen(self, source_id: UUID) -> None:
         """Notes that it lives."""
 

@@ -216,6 +216,9 @@ class StockStore(Protocol):
 
     async def may_change(self, listing_id: UUID, actor: Actor) -> bool: ...
 
+    async def return_due(self, listing_ids: Iterable[UUID]) -> Sequence[StockLevel]:
+        """On again, those that are still off and whose time has come."""
+
     async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> Sequence[StockLevel]:
         """Only those that change: on is on once."""
 
@@ -267,6 +270,11 @@ async def hold_units(command: HoldUnits, uow: "UnitOfWork") -> Mapping[UUID, int
 async def release_expired(listing_ids: Iterable[UUID], uow: "UnitOfWork") -> None:
     """By the clock. Safe to repeat."""
     await uow.events.add(*map(StockChanged, await uow.stock.release_expired(listing_ids)))
+
+
+async def return_due(listing_ids: Iterable[UUID], uow: "UnitOfWork") -> None:
+    """By the clock: what somebody has put off meanwhile stays off. Safe to repeat."""
+    await uow.events.add(*map(StockChanged, await uow.stock.return_due(listing_ids)))
 
 
 async def release_quote(quote_id: UUID, uow: "UnitOfWork") -> None:

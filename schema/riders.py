@@ -244,7 +244,7 @@ class Mutation:
 
     @strawberry.mutation(graphql_type=DeliveryResult, extensions=[Allow(Role.RIDER, Role.SUPPORT), Answers()])
     async def finish_return(self, info: Info, delivery_id: ID) -> rows.DeliveryRow:
-        """Back in the store. Money is given back by support alone."""
+        """Back in the store. The customer's money goes back."""
         return await resolve.take_step(info.context, key(delivery_id, "deliveryId"), riders.finish_return)
 
     @strawberry.mutation(graphql_type=DeliveryResult, extensions=[Allow(Role.SUPPORT), Answers()])

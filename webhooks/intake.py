@@ -25,6 +25,7 @@ from domain.merchants import StoreStatus
 from domain.payloads import Kept, Received, keep
 from domain.refusals import Refused
 from domain.unit_of_work import Begin
+from webhooks.bodies import body_of
 from webhooks.limits import Budget, InFlight, Known
 from webhooks.problems import STATUS, status_of
 
@@ -75,7 +76,7 @@ class Door:
         if request.method != "POST" and door not in inbound.questions:
             return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": "POST"})
         try:
-            body = await _body(request, LARGE_BODY_BYTES if door in LARGE_DOORS else BODY_BYTES)
+            body = await body_of(request, LARGE_BODY_BYTES if door in LARGE_DOORS else BODY_BYTES)
         except ClientDisconnect:
             return _respond(inbound.refuse(call, 400, "the body did not arrive"))
         if body is None:
@@ -175,20 +176,6 @@ def _split(inbound: Inbound, rest: str) -> tuple[str | None, str]:
         return None, rest
     token, _, path = rest.partition("/")
     return token, path
-
-
-async def _body(request: Request, most: int) -> bytes | None:
-    """None where it is longer: what is too long is not read to its end."""
-    told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > most:
-        return None
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            return None
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _allowed(source: Source, remote: str) -> bool:

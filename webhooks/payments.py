@@ -2,21 +2,24 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from domain import trace
 from domain.failures import NewFailure, fail
 from domain.intake import FailureKind, Family, PayloadState
+from domain.limits import network_of
 from domain.payloads import UNSIGNED_BYTES, Payload, Received
 from domain.payments import GatewayWords, SettlePayment
 from domain.purchases import settle_payment
 from domain.refusals import Kind, Refused
 from domain.unit_of_work import Begin, UnitOfWork
+from webhooks.bodies import body_of
+from webhooks.limits import Budget
 
 BODY_BYTES = 64 * 1024
 DOOR = "webhooks"
@@ -26,6 +29,7 @@ DOOR = "webhooks"
 class PaymentDoor:
     gateways: Mapping[str, GatewayWords]
     unit_of_work: Begin
+    rejected: Budget = field(default_factory=Budget)
 
     def routes(self) -> list[Route]:
         return [Route("/v1/payments/{gateway}/webhooks", self.receive, methods=["POST"])]
@@ -40,8 +44,11 @@ class PaymentDoor:
         words = self.gateways.get(name)
         if words is None:
             return JSONResponse({"message": "no such gateway"}, 404)
-        body = await request.body()
-        if len(body) > BODY_BYTES:
+        try:
+            body = await body_of(request, BODY_BYTES)
+        except ClientDisconnect:
+            return JSONResponse({"message": "the body did not arrive"}, 400)
+        if body is None:
             return JSONResponse({"message": "too large"}, 413)
         received = Received(
             None,
@@ -58,7 +65,8 @@ class PaymentDoor:
         try:
             words.verify(request.headers, body, received.at)
         except Refused as refused:
-            await self._wrong(received, PayloadState.REJECTED, FailureKind.AUTH, refused.refusal.message)
+            if self.rejected.take((name, network_of(received.remote)), received.at.timestamp()):
+                await self._wrong(received, PayloadState.REJECTED, FailureKind.AUTH, refused.refusal.message)
             return JSONResponse({"message": refused.refusal.message}, 401)
         try:
             settle = words.read(body)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from db import orders, payments, stock
@@ -15,7 +16,7 @@ from domain.choices import return_choices
 from domain.identity import CLOCK
 from domain.payments import Gateway
 from domain.refusals import Refused
-from domain.stock import Switch, apply_switches, release_expired
+from domain.stock import release_expired, return_due
 from domain.unit_of_work import Begin
 
 log = logging.getLogger("haat.deadlines")
@@ -58,7 +59,7 @@ class Deadlines:
     async def snoozes(self) -> None:
         while listing_ids := await stock.due_back(self.reads, SOME):
             async with self.unit_of_work() as uow:
-                await apply_switches([Switch(id, off=False, cause="clock") for id in listing_ids], uow)
+                await return_due(listing_ids, uow)
 
     async def choices(self) -> None:
         """Add-ons that had run out for a while."""
@@ -78,9 +79,7 @@ class Deadlines:
 
     async def at_risk(self) -> None:
         """Orders whose units a count has taken away, and those that fit again."""
-        for order_id in await stock.in_doubt(self.reads, SOME):
-            async with self.unit_of_work() as uow:
-                await at_risk.review(order_id, uow)
+        await self._each(await stock.in_doubt(self.reads, SOME), at_risk.review)
 
     async def unanswered(self) -> None:
         await self._each(await orders.overdue(self.reads, SOME), fulfilment.expire_order)
@@ -90,8 +89,11 @@ class Deadlines:
 
     async def _each(self, ids: Sequence[UUID], expire: Callable[..., Awaitable[None]]) -> None:
         for id in ids:
-            async with self.unit_of_work() as uow:
-                await expire(id, uow)
+            await _guarded(partial(self._one, id, expire))
+
+    async def _one(self, id: UUID, expire: Callable[..., Awaitable[None]]) -> None:
+        async with self.unit_of_work() as uow:
+            await expire(id, uow)
 
     async def refunds(self) -> None:
         """Once for the gateway, however often it is asked: it knows the refund's id."""

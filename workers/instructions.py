@@ -7,7 +7,7 @@ everything as it was.
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -17,11 +17,12 @@ from db.reads import Reads
 from domain import trace
 from domain.applying import carry_out
 from domain.bus import Bus
-from domain.intake import Call, FailureKind, Inbound, translated
+from domain.intake import Call, FailureKind, Inbound, described, translated
+from domain.payloads import Unread
 from domain.queue import Group, Outcome, failed
 from domain.refusals import Kind, Refused
-from domain.settling import judged, read_late, settle
-from domain.unit_of_work import Begin
+from domain.settling import give_up, judged, read_late, settle
+from domain.unit_of_work import Begin, UnitOfWork
 
 log = logging.getLogger("haat.instructions")
 KEPT = "intake.kept"  # "": somebody has kept a payload
@@ -83,7 +84,7 @@ class Instructions:
 
     async def once(self) -> int:
         """One round, a group of each source: none of them waits for another's flood. Returns how much was done."""
-        done = await self._translate() + await self._judge() + await self._look_again()
+        done = await self._translate() + await self._guarded(self._judge) + await self._guarded(self._look_again)
         async with self._unit_of_work() as uow:
             waiting = list(await uow.instructions.sources_waiting())
         random.shuffle(waiting)  # workers start at different ones
@@ -93,20 +94,42 @@ class Instructions:
 
     # ------------------------------------------------------------ reading
 
+    async def _guarded(self, step: Callable[[], Awaitable[int]]) -> int:
+        """A step that fails does not keep the others from their work: the next round tries it again."""
+        try:
+            return await step()
+        except Refused:
+            raise  # the database is away: so is everything
+        except Exception:
+            log.exception("a step was given up")
+            return 0
+
     async def _translate(self) -> int:
-        async with self._unit_of_work() as uow:
-            unread = await uow.payloads.next_untranslated()
+        unread: Unread | None = None
+        try:
+            async with self._unit_of_work() as uow:
+                unread = await uow.payloads.next_untranslated()
+                if unread is not None:
+                    await self._read_late(unread, uow)
+        except Refused:
+            raise
+        except Exception as error:
             if unread is None:
-                return 0
-            trace.correlation_id.set(unread.correlation_id)
-            trace.cause.set(f"payload:{unread.id}")
-            known = await sources.any_by_id(self._reads, unread.source_id)
-            inbound = self._inbounds[unread.provider]
-            query = dict(parse_qsl(unread.headers.get(":path", "").partition("?")[2], keep_blank_values=True))
-            call = Call(unread.door, unread.body, unread.headers, unread.received_at, query)
-            reading = await asyncio.to_thread(translated, inbound, call, known)
-            await read_late(unread, known, reading, uow)
-        return 1
+                raise
+            log.exception("payload %s cannot be read", unread.id)
+            async with self._unit_of_work() as uow:  # what nobody can read must not stand before what others sent
+                await give_up(unread, described(error), uow)
+        return 0 if unread is None else 1
+
+    async def _read_late(self, unread: Unread, uow: UnitOfWork) -> None:
+        trace.correlation_id.set(unread.correlation_id)
+        trace.cause.set(f"payload:{unread.id}")
+        known = await sources.any_by_id(self._reads, unread.source_id)
+        inbound = self._inbounds[unread.provider]
+        query = dict(parse_qsl(unread.headers.get(":path", "").partition("?")[2], keep_blank_values=True))
+        call = Call(unread.door, unread.body, unread.headers, unread.received_at, query)
+        reading = await asyncio.to_thread(translated, inbound, call, known)
+        await read_late(unread, known, reading, uow)
 
     async def _judge(self) -> int:
         async with self._unit_of_work() as uow:

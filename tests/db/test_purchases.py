@@ -26,6 +26,7 @@ from domain.purchases import PlaceOrder, QuoteExpired, expire_unpaid, place_orde
 from domain.quotes import BelowMinimum, EmptyCart, LimitExceeded, OutOfArea, QuoteCart, StoreClosed, quote_cart
 from domain.refusals import Conflict, NotFound, Refused
 from domain.riders import FailDelivery, fail_delivery, pick_up
+from domain.stock import Count, apply_counts
 from domain.unit_of_work import UnitOfWork
 from tests.world import HOME, account, listing, shop
 
@@ -286,3 +287,32 @@ async def test_what_is_lost_or_brought_back_is_paid_back_and_cash_is_never_due_f
         lost = FailDelivery(id, ReasonCode.LOST, None)
         await do(engine, lambda uow, lost=lost, r=rider: fail_delivery(lost, r, uow))
         assert (await payment_of(reads, purchase_id))[0] is end
+
+
+async def test_what_was_put_into_the_cart_after_the_quote_stays_in_it(engine):
+    tea, customer = await listing(engine, await shop(engine), 9), await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 2))
+    more = [LineChange(None, tea, 1), LineChange(None, tea, 1, note="gift")]
+    await do(engine, lambda uow: update_lines(more, customer, uow))
+    await placed(engine, customer, quote_id)
+    _, lines = await do(engine, lambda uow: uow.carts.lock(customer.id))
+    assert {(line.quantity, line.note) for line in lines} == {(1, None), (1, "gift")}
+
+
+async def test_a_till_that_accepts_has_sold_and_a_cancelled_sale_is_back_on_the_shelf(engine, reads):
+    town = await shop(engine)
+    tea, customer = await listing(engine, town, 10), await account(engine)
+    till_id = new_id()
+    async with engine.begin() as connection:
+        await connection.execute(
+            t.source.insert().values(id=till_id, merchant_id=town.merchant_id, provider="petpooja", family="pos")
+        )
+    order = await the_order(reads, customer, await placed(engine, customer, await quoted(engine, customer, (tea, 2))))
+    till = Actor(ActorKind.SOURCE, till_id)
+    await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), till, uow))
+    assert await counters(engine, tea) == (8, 0, 0)
+    cancel = CancelOrder(order.id, ReasonCode.OUT_OF_STOCK, None)
+    await do(engine, lambda uow: cancel_order(cancel, town.owner, uow))
+    assert await counters(engine, tea) == (10, 0, 0)
+    await do(engine, lambda uow: apply_counts([Count(tea, 10, datetime.now(UTC), "count", "till")], uow))
+    assert await counters(engine, tea) == (10, 0, 0)

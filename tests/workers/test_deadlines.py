@@ -17,7 +17,7 @@ from domain.identity import Actor
 from domain.orders import OrderStatus
 from domain.payments import PaymentStatus
 from domain.purchases import settle_payment
-from domain.stock import Count, StockState, Switch, apply_counts, apply_switches
+from domain.stock import Count, StockState, Switch, apply_counts, apply_switches, return_due
 from tests.db.test_purchases import CARD, do, paid_by_card, payment_of, placed, quoted, says, the_order
 from tests.world import account, listing, shop
 from workers.deadlines import Deadlines
@@ -58,6 +58,14 @@ async def test_a_snoozed_listing_returns_at_its_time_and_not_before(engine, read
     await clock.snoozes()
     states = {level.listing_id: level.state for level in await stock.levels(reads, [tea, rice])}
     assert states == {tea: StockState.LOW, rice: StockState.OUT_OF_STOCK}
+
+
+async def test_what_was_put_off_since_the_clock_looked_stays_off(engine, reads):
+    tea = await listing(engine, await shop(engine), 3)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await do(engine, lambda uow: apply_switches([Switch(tea, off=True, cause="t", back_at=later)], uow))
+    await do(engine, lambda uow: return_due([tea], uow))  # as if it had looked before
+    assert (await stock.levels(reads, [tea]))[0].state is StockState.OUT_OF_STOCK
 
 
 async def test_an_order_nobody_answers_expires_and_one_in_time_does_not(engine, reads, clock):
