@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import httpx2
 from sqlalchemy import QueuePool
@@ -27,6 +27,7 @@ from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
 from db.figures import backlog
 from db.migrate import check_migrated
+from db.pool import ping_the_idle
 from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
@@ -95,11 +96,11 @@ class Wiring:
     http: httpx2.AsyncClient
     turns: asyncio.Semaphore
 
-    @property
+    @cached_property
     def reads(self) -> Reads:
         return Reads(self.engine)
 
-    @property
+    @cached_property
     def intake_reads(self) -> Reads:
         return Reads(self.intake_engine)
 
@@ -245,12 +246,11 @@ def _sandbox_key(settings: Settings) -> bytes:
 def open_engine(settings: Settings, pool_size: int, name: str) -> AsyncEngine:
     if settings.database_url is None:
         raise Problem("there is no database", "start ./haat up, or set HAAT_DATABASE_URL")
-    return create_async_engine(
+    engine = create_async_engine(
         settings.database_url.get_secret_value(),
         pool_size=pool_size,
         max_overflow=settings.pool_overflow,
         pool_timeout=settings.pool_timeout_s,
-        pool_pre_ping=True,
         pool_recycle=settings.pool_recycle_s,
         hide_parameters=True,  # an error is logged, and what was asked with may be anybody's
         connect_args={
@@ -264,3 +264,5 @@ def open_engine(settings: Settings, pool_size: int, name: str) -> AsyncEngine:
             },
         },
     )
+    ping_the_idle(engine)
+    return engine

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, TableValuedAlias, any_, column, func, literal
+from sqlalchemy import ARRAY, ColumnElement, TableValuedAlias, Uuid, any_, bindparam, column, func, literal
 from sqlalchemy.types import TypeEngine
 
 Column = tuple[TypeEngine[Any] | type[TypeEngine[Any]], Sequence[Any]]
@@ -19,3 +19,8 @@ def rows(name: str, **columns: Column) -> TableValuedAlias:
 def among(column: ColumnElement[Any], told: Iterable[Any]) -> ColumnElement[bool]:
     """As `in_`, with one argument: a thousand values are no longer a statement than one."""
     return column == any_(literal(list(told), ARRAY(column.type)))
+
+
+def in_ids(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """For a statement that is made once: `reads.rows(STATEMENT, {"ids": ids})`."""
+    return column == any_(bindparam("ids", type_=ARRAY(Uuid())))

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Integer, Row, Select, Subquery, and_, case, cast, func, literal, select, union_all
 from sqlalchemy.orm import aliased
 
+from db.arrays import in_ids
 from db.merchants import NOW, around, distance_metres, open_at
 from db.pages import By, Page, empty, page
 from db.reads import Reads
@@ -132,8 +133,11 @@ async def categories(reads: Reads, parent_id: UUID | None) -> list[CategoryRow]:
     return [_category(row) for row in await reads.rows(_CATEGORY.where(below).order_by(c.name, c.id))]
 
 
+_CATEGORIES_BY_ID = _CATEGORY.where(in_ids(c.id))
+
+
 async def categories_by_id(reads: Reads, category_ids: Sequence[UUID]) -> list[CategoryRow]:
-    return [_category(row) for row in await reads.rows(_CATEGORY.where(c.id.in_(category_ids)))]
+    return [_category(row) for row in await reads.rows(_CATEGORIES_BY_ID, {"ids": category_ids})]
 
 
 async def categories_of_stores(reads: Reads, store_ids: Sequence[UUID]) -> list[tuple[UUID, CategoryRow]]:
@@ -194,20 +198,24 @@ def _details(picked: Subquery) -> Select[Any]:
     return select(*_OWN, *PRODUCT, *COUNTERS).select_from(_FROM.join(picked, picked.c.id == li.id))
 
 
+_me = aliased(listing)
+_LISTINGS_BY_ID = _LISTING.where(in_ids(li.id))
+_SIBLINGS = (
+    _LISTING.add_columns(_me.c.id)
+    .join(_me, and_(_me.c.store_id == li.store_id, _me.c.product_id == li.product_id, _me.c.id != li.id))
+    .where(in_ids(_me.c.id), li.active)
+    .order_by(v.rank, li.price_minor, li.id)
+)
+
+
 async def listings_by_id(reads: Reads, listing_ids: Sequence[UUID]) -> list[ListingRow]:
     """In no order; those that are sold no more, too: a cart or an order may still name them."""
-    return [_listing(row) for row in await reads.rows(_LISTING.where(li.id.in_(listing_ids)))]
+    return [_listing(row) for row in await reads.rows(_LISTINGS_BY_ID, {"ids": listing_ids})]
 
 
 async def siblings(reads: Reads, listing_ids: Sequence[UUID]) -> list[tuple[UUID, ListingRow]]:
     """The same product's other variants in the same store, smallest rank first."""
-    me = aliased(listing)
-    found = await reads.rows(
-        _LISTING.add_columns(me.c.id)
-        .join(me, and_(me.c.store_id == li.store_id, me.c.product_id == li.product_id, me.c.id != li.id))
-        .where(me.c.id.in_(listing_ids), li.active)
-        .order_by(v.rank, li.price_minor, li.id)
-    )
+    found = await reads.rows(_SIBLINGS, {"ids": listing_ids})
     return [(row[-1], _listing(row)) for row in found]
 
 

@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.arrays import among, in_ids
 from db.identity import merchants_of, stores_of
 from db.pages import By, Page, empty, page
 from db.reads import Reads
@@ -170,6 +171,7 @@ def _reading(now: ColumnElement[Any]) -> Select[Any]:
 
 
 _STORES = _reading(NOW)
+_STORES_BY_ID = _STORES.where(in_ids(s.id))
 
 
 def _store(row: Row[*tuple[Any, ...]]) -> Store:
@@ -185,8 +187,10 @@ def _store(row: Row[*tuple[Any, ...]]) -> Store:
 
 async def stores_by_id(reads: Reads, store_ids: Sequence[UUID], now: datetime | None = None) -> list[Store]:
     """In no order, archived ones too. With `now`: as they stand at that moment."""
-    statement = _STORES if now is None else _reading(literal(now, DateTime(timezone=True)))
-    return [_store(row) for row in await reads.rows(statement.where(s.id.in_(store_ids)))]
+    if now is None:
+        return [_store(row) for row in await reads.rows(_STORES_BY_ID, {"ids": store_ids})]
+    statement = _reading(literal(now, DateTime(timezone=True)))
+    return [_store(row) for row in await reads.rows(statement.where(among(s.id, store_ids)))]
 
 
 async def store_by_slug(reads: Reads, slug: str) -> Store | None:

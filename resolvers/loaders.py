@@ -1,7 +1,8 @@
 """Batched reads: what fields of one operation ask for one by one goes to the database as one statement."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import TypeVar
 from uuid import UUID
 
 from aiodataloader import DataLoader
@@ -72,105 +73,127 @@ def all_of(read: Callable[[list[UUID]], Awaitable[Iterable[tuple[UUID, Row]]]]) 
 
 
 class Loaders:
-    """What one operation has loaded, or one event of a subscription. Nothing is remembered longer."""
+    """What one operation has loaded, or one event of a subscription. Nothing is remembered longer.
+
+    Each is made when a field first asks for it: most operations need two or three of them.
+    """
 
     def __init__(self, reads: Reads, actor: Actor = ANYBODY) -> None:
-        async def levels(ids: list[UUID]) -> Iterable[StockLevel]:
-            return await stock.levels(reads, ids)
+        self._reads = reads
+        self._actor = actor
 
-        async def deliveries_of_orders(ids: list[UUID]) -> Iterable[tuple[UUID, DeliveryRow]]:
-            return await delivery.deliveries_of_orders(reads, actor, ids)
+    # ------------------------------------------------------------ what is sold
 
-        async def deliveries_of_offers(ids: list[UUID]) -> Iterable[tuple[UUID, DeliveryRow]]:
-            return await delivery.deliveries_of_offers(reads, actor, ids)
+    @cached_property
+    def stores(self) -> DataLoader[UUID, Store | None]:
+        return by_key(partial(merchants.stores_by_id, self._reads), lambda store: store.id)
 
-        async def stores(ids: list[UUID]) -> Iterable[Store]:
-            return await merchants.stores_by_id(reads, ids)
+    @cached_property
+    def merchants(self) -> DataLoader[UUID, Merchant | None]:
+        return by_key(partial(merchants.merchants_by_id, self._reads), lambda merchant: merchant.id)
 
-        async def merchants_(ids: list[UUID]) -> Iterable[Merchant]:
-            return await merchants.merchants_by_id(reads, ids)
+    @cached_property
+    def categories(self) -> DataLoader[UUID, CategoryRow | None]:
+        return by_key(partial(catalog.categories_by_id, self._reads), lambda category: category.id)
 
-        async def categories(ids: list[UUID]) -> Iterable[CategoryRow]:
-            return await catalog.categories_by_id(reads, ids)
+    @cached_property
+    def categories_of_store(self) -> DataLoader[UUID, Sequence[CategoryRow]]:
+        return all_of(partial(catalog.categories_of_stores, self._reads))
 
-        async def categories_of_stores(ids: list[UUID]) -> Iterable[tuple[UUID, CategoryRow]]:
-            return await catalog.categories_of_stores(reads, ids)
+    @cached_property
+    def listings(self) -> DataLoader[UUID, ListingRow | None]:
+        return by_key(partial(catalog.listings_by_id, self._reads), lambda listing: listing.id)
 
-        async def listings(ids: list[UUID]) -> Iterable[ListingRow]:
-            return await catalog.listings_by_id(reads, ids)
+    @cached_property
+    def siblings(self) -> DataLoader[UUID, Sequence[ListingRow]]:
+        return all_of(partial(catalog.siblings, self._reads))
 
-        async def siblings(ids: list[UUID]) -> Iterable[tuple[UUID, ListingRow]]:
-            return await catalog.siblings(reads, ids)
+    @cached_property
+    def modifiers(self) -> DataLoader[UUID, ModifierRow | None]:
+        return by_key(partial(catalog.modifiers_by_id, self._reads), lambda modifier: modifier.id)
 
-        async def modifiers(ids: list[UUID]) -> Iterable[ModifierRow]:
-            return await catalog.modifiers_by_id(reads, ids)
+    @cached_property
+    def modifier_groups(self) -> DataLoader[UUID, Sequence[ModifierGroupRow]]:
+        return by_parent(partial(catalog.modifier_groups, self._reads), lambda group: group.listing_id)
 
-        async def modifier_groups(ids: list[UUID]) -> Iterable[tuple[UUID, ModifierGroupRow]]:
-            return [(group.listing_id, group) for group in await catalog.modifier_groups(reads, ids)]
+    @cached_property
+    def levels(self) -> DataLoader[UUID, StockLevel | None]:
+        return by_key(partial(stock.levels, self._reads), lambda level: level.listing_id)
 
-        async def order_lines(ids: list[UUID]) -> Iterable[tuple[UUID, OrderLineRow]]:
-            return [(line.order_id, line) for line in await orders.lines_of(reads, ids)]
+    # ------------------------------------------------------------ what is bought
 
-        async def order_history(ids: list[UUID]) -> Iterable[tuple[UUID, OrderEventRow]]:
-            return [(event.order_id, event) for event in await orders.history_of(reads, ids)]
+    @cached_property
+    def orders(self) -> DataLoader[UUID, OrderRow | None]:
+        return by_key(partial(orders.orders_by_id, self._reads, self._actor), lambda order: order.id)
 
-        async def orders_of_purchases(ids: list[UUID]) -> Iterable[tuple[UUID, OrderRow]]:
-            return [(order.purchase_id, order) for order in await orders.orders_of_purchases(reads, actor, ids)]
+    @cached_property
+    def order_lines(self) -> DataLoader[UUID, Sequence[OrderLineRow]]:
+        return by_parent(partial(orders.lines_of, self._reads), lambda line: line.order_id)
 
-        async def purchases_(ids: list[UUID]) -> Iterable[PurchaseRow]:
-            return await purchases.purchases_by_id(reads, actor, ids)
+    @cached_property
+    def order_history(self) -> DataLoader[UUID, Sequence[OrderEventRow]]:
+        return by_parent(partial(orders.history_of, self._reads), lambda event: event.order_id)
 
-        async def payments_(ids: list[UUID]) -> Iterable[PaymentRow]:
-            return await payments.payments_of(reads, ids)
+    @cached_property
+    def orders_of_purchase(self) -> DataLoader[UUID, Sequence[OrderRow]]:
+        return by_parent(partial(orders.orders_of_purchases, self._reads, self._actor), lambda order: order.purchase_id)
 
-        async def orders_(ids: list[UUID]) -> Iterable[OrderRow]:
-            return await orders.orders_by_id(reads, actor, ids)
+    @cached_property
+    def purchases(self) -> DataLoader[UUID, PurchaseRow | None]:
+        return by_key(partial(purchases.purchases_by_id, self._reads, self._actor), lambda purchase: purchase.id)
 
-        async def saved_positions(ids: list[UUID]) -> Iterable[Position]:
-            return (await riders.saved_positions(reads, ids)).values()
+    @cached_property
+    def payments(self) -> DataLoader[UUID, PaymentRow | None]:
+        """By the purchase."""
+        return by_key(partial(payments.payments_of, self._reads), lambda payment: payment.purchase_id)
 
-        self.orders = by_key(orders_, lambda order: order.id)
-        self.saved_positions = by_key(saved_positions, lambda position: position.rider_id)
+    # ------------------------------------------------------------ what is brought
 
-        async def sources_(ids: list[UUID]) -> Iterable[Source]:
-            return await sources.sources_by_id(reads, actor, ids)
+    @cached_property
+    def delivery_of_order(self) -> DataLoader[UUID, DeliveryRow | None]:
+        return first_of(partial(delivery.deliveries_of_orders, self._reads, self._actor))
 
-        async def traffic(ids: list[UUID]) -> Iterable[Traffic]:
-            return await sources.traffic(reads, ids)
+    @cached_property
+    def deliveries_of_offer(self) -> DataLoader[UUID, Sequence[DeliveryRow]]:
+        return all_of(partial(delivery.deliveries_of_offers, self._reads, self._actor))
 
-        async def intake_payloads(ids: list[UUID]) -> Iterable[Payload]:
-            return await failures.payloads_by_id(reads, actor, ids)
+    @cached_property
+    def saved_positions(self) -> DataLoader[UUID, Position | None]:
+        """By the rider."""
 
-        async def instructions(ids: list[UUID]) -> Iterable[Instruction]:
-            return await failures.instructions_by_id(reads, actor, ids)
+        async def read(ids: list[UUID]) -> Iterable[Position]:
+            return (await riders.saved_positions(self._reads, ids)).values()
 
-        async def failures_of(ids: list[UUID]) -> Iterable[tuple[UUID, Failure]]:
-            found = await failures.failures_of(reads, actor, ids)
+        return by_key(read, lambda position: position.rider_id)
+
+    # ------------------------------------------------------------ what sources tell
+
+    @cached_property
+    def sources(self) -> DataLoader[UUID, Source | None]:
+        return by_key(partial(sources.sources_by_id, self._reads, self._actor), lambda source: source.id)
+
+    @cached_property
+    def traffic(self) -> DataLoader[UUID, Traffic | None]:
+        """By the source."""
+        return by_key(partial(sources.traffic, self._reads), lambda traffic: traffic.source_id)
+
+    @cached_property
+    def intake_payloads(self) -> DataLoader[UUID, Payload | None]:
+        return by_key(partial(failures.payloads_by_id, self._reads, self._actor), lambda payload: payload.id)
+
+    @cached_property
+    def instructions(self) -> DataLoader[UUID, Instruction | None]:
+        return by_key(partial(failures.instructions_by_id, self._reads, self._actor), lambda instruction: instruction.id)
+
+    @cached_property
+    def failure_of_instruction(self) -> DataLoader[UUID, Failure | None]:
+        async def read(ids: list[UUID]) -> Iterable[tuple[UUID, Failure]]:
+            found = await failures.failures_of(self._reads, self._actor, ids)
             return [(failure.instruction_id, failure) for failure in found if failure.instruction_id]
 
-        self.sources = by_key(sources_, lambda source: source.id)
-        self.traffic = by_key(traffic, lambda traffic: traffic.source_id)
-        self.intake_payloads = by_key(intake_payloads, lambda payload: payload.id)
-        self.instructions = by_key(instructions, lambda instruction: instruction.id)
-        self.failure_of_instruction = first_of(failures_of)
-        self.stores = by_key(stores, lambda store: store.id)
-        self.merchants = by_key(merchants_, lambda merchant: merchant.id)
-        self.categories = by_key(categories, lambda category: category.id)
-        self.categories_of_store = all_of(categories_of_stores)
-        self.listings = by_key(listings, lambda listing: listing.id)
-        self.siblings = all_of(siblings)
-        self.modifiers = by_key(modifiers, lambda modifier: modifier.id)
-        self.modifier_groups = all_of(modifier_groups)
-        self.levels = by_key(levels, lambda level: level.listing_id)
-        self.delivery_of_order = first_of(deliveries_of_orders)
-        self.deliveries_of_offer = all_of(deliveries_of_offers)
-        self.order_lines = all_of(order_lines)
-        self.order_history = all_of(order_history)
-        self.orders_of_purchase = all_of(orders_of_purchases)
-        self.purchases = by_key(purchases_, lambda purchase: purchase.id)
-        self.payments = by_key(payments_, lambda payment: payment.purchase_id)
+        return first_of(read)
 
     def forget(self) -> None:
-        loaders: Iterable[DataLoader[Any, Any]] = vars(self).values()
-        for loader in loaders:
-            loader.clear_all()
+        for loader in vars(self).values():
+            if isinstance(loader, DataLoader):
+                loader.clear_all()
