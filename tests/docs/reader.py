@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from time import monotonic, sleep
 from typing import Any
 
 import httpx2
@@ -44,6 +45,7 @@ class Reader:
     http: httpx2.Client
     stack: ExitStack
     feeds: dict[str, ClientConnection] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     ids: Iterator[int] = field(default_factory=lambda: count(1))
 
     def follow(self, example: Example) -> Told:
@@ -53,14 +55,24 @@ class Reader:
     # ---------------------------------------------------------------- HTTP
 
     def do_run(self, example: Example) -> Told:
-        """A query or mutation, its variables where it has any, and its answer."""
+        """A query or mutation, its variables where it has any, and its answer. `soon`: asked until it is as the page says."""
+        until = monotonic() + (WITHIN_S if "soon" in example.words else 0)
+        while True:
+            try:
+                return self._ask(example)
+            except Differs:
+                if monotonic() >= until:
+                    raise
+            sleep(0.2)
+
+    def _ask(self, example: Example) -> Told:
         asked, wanted = self._asked(example)
         headers = self._headers(example)
         response = self.http.post(f"{self.url}/graphql", json=asked, headers=headers)
         return self._compare(wanted, json.loads(response.text.replace(self.url, PAGE_URL)))
 
     def do_curl(self, example: Example) -> Told:
-        """As a shell would."""
+        """As a shell would, where the page's files are."""
         block, wanted = example.block("sh"), example.block("json")
         assert block is not None
         assert wanted is not None
@@ -76,11 +88,18 @@ class Reader:
                     headers[name] = value
                 case "-d":
                     data = words.pop(0)
+                case "--data-binary":
+                    data = self.files[words.pop(0).removeprefix("@")]
                 case word:
                     assert word.startswith(PAGE_URL), word
                     url = word.replace(PAGE_URL, self.url)
         response = self.http.request("GET" if data is None else "POST", url, content=data, headers=headers)
         return self._compare(json.loads(wanted.text), response.json())
+
+    def do_file(self, example: Example) -> Told:
+        """One the page shows, to be sent."""
+        [block] = example.blocks
+        self.files[example.words["name"]] = f"{block.text}\n"
 
     def do_pay(self, example: Example) -> Told:
         """What the payer's browser does on the sandbox's page."""

@@ -1,9 +1,9 @@
-"""docs/api.md, done by a reader from its top to its end against the demo town.
+"""docs/api.md and docs/providers/README.md, done by a reader from top to end against the demo town.
 
 A mark before a fence says what is done: `run` asks over HTTP (a graphql block, its variables if it has any, its answer),
 `feed` opens a subscription and compares the first frame, `frame` waits for one of an open feed, `close` loses one, `socket`
-speaks the protocol itself, `curl` does what a shell would, `pay` is the payer on the sandbox's page. Answers are compared
-whole; tests/docs/reader.py says how.
+speaks the protocol itself, `curl` does what a shell would with a `file` of the page, `pay` is the payer on the sandbox's page.
+Answers are compared whole; tests/docs/reader.py says how.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.docs.pages import Example, examples
 from tests.docs.reader import WITHIN_S, Differs, Reader
 from tests.launch.towns import town
 
-PAGES = ("api.md",)
+PAGES = ("api.md", "providers/README.md")
 
 
 @pytest.fixture(scope="module")

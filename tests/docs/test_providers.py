@@ -1,0 +1,98 @@
+"""What docs/providers/ shows is what the providers' files read and answer."""
+
+import json
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from domain import signatures
+from domain.intake import Inbound, Question
+from domain.merchants import StoreStatus
+from tests.docs.pages import DOCS, Example, examples, tables
+from tests.providers.calls import call, said, source
+from wiring import INBOUNDS
+
+PAYLOAD = UUID(int=7)
+
+
+def shown(what: str) -> list[Any]:
+    """Each example of all pages that has this mark, with its provider."""
+    return [
+        pytest.param(inbound, one, id=str(one))
+        for name, inbound in INBOUNDS.items()
+        for one in examples(f"providers/{name}.md")
+        if one.what == what
+    ]
+
+
+def body(example: Example) -> Any:
+    [block] = example.blocks
+    return json.loads(block.text) if block.language == "json" else block.text.encode()
+
+
+def query(example: Example) -> dict[str, str]:
+    return dict(pair.split("=") for pair in example.words.get("query", "").split(",") if pair)
+
+
+@pytest.mark.parametrize(("inbound", "example"), shown("sample"))
+def test_a_sample_says_what_the_page_says(inbound: Inbound, example: Example):
+    assert example.words["door"] in inbound.endpoints
+    batch = said(inbound, example.words["door"], body(example), example.words["stores"], **query(example))
+    assert not batch.problems
+    wanted = Counter[str]()
+    for one in example.words["says"].split(","):
+        name, _, times = one.partition("*")
+        wanted[name] += int(times or 1)
+    assert Counter(type(command).__name__ for command in batch.commands) == wanted
+
+
+@pytest.mark.parametrize(("inbound", "example"), shown("answer"))
+def test_an_answer_is_the_pages(inbound: Inbound, example: Example):
+    answer = inbound.acknowledge(call(example.words["door"], {}), PAYLOAD)
+    assert json.loads(json.dumps(body(example)).replace("{{payload}}", str(PAYLOAD))) == answer.body
+
+
+@pytest.mark.parametrize(("inbound", "example"), shown("refusal"))
+def test_a_refusal_is_the_pages(inbound: Inbound, example: Example):
+    words = example.words
+    assert inbound.refuse(call(words["door"], {}), int(words["status"]), words["message"].replace("_", " ")).body == body(example)
+
+
+@pytest.mark.parametrize(("inbound", "example"), shown("question"))
+def test_a_question_is_one_and_is_answered_as_the_page_says(inbound: Inbound, example: Example):
+    asked = call(example.words["door"], body(example))
+    assert isinstance(inbound.translate(asked, source(inbound, example.words["stores"])), Question)
+    [told] = [one for one in examples(example.page) if one.what == "says"]
+    assert inbound.answer(asked, StoreStatus.OPEN).body == body(told)
+
+
+@pytest.mark.parametrize("name", INBOUNDS)
+def test_every_door_is_told(name: str):
+    inbound, text = INBOUNDS[name], (DOCS / "providers" / f"{name}.md").read_text()
+    for rest in inbound.doors:
+        assert rest.removeprefix("webhooks/") in text
+    assert f"/v1/integrations/{inbound.family.value}/{name}" in text
+    assert [row[1] for row in tables("providers/README.md", "Providers") if f"({name}.md)" in row[0]] == [
+        f"`{inbound.family.value}`"
+    ]
+
+
+def test_the_signature_of_the_page_is_ours():
+    text = (DOCS / "providers" / "wms.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    made: dict[str, Any] = {}
+    exec(code, made)  # the page's own lines
+    secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+    told = made["signature"](secret, "msg_1", 1767607200, b"{}")
+    assert told == signatures.sign(signatures.secret_bytes(secret), "msg_1", 1767607200, b"{}")
+    assert f"`{told}`" in text
+    assert secret in text
+
+
+def test_every_event_of_the_wms_is_told():
+    from providers.wms import _EVENTS
+
+    told = {name.strip("` ") for row in tables("providers/wms.md", "The envelope") for name in row[0].split(",")}
+    assert told == set(_EVENTS)
