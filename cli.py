@@ -256,7 +256,7 @@ def schema() -> None:
 
 def main() -> None:
     try:
-        app()
+        app(prog_name="haat")
     except Problem as problem:
         sys.stderr.write(f"haat: {problem}\n")
         raise SystemExit(1) from None
