@@ -50,7 +50,8 @@ def tell(error: GraphQLError) -> Told:
     if isinstance(cause, Refused):
         return _told(error, cause.refusal.message, cause.refusal.kind.value, cause, _details(cause.refusal))
     if is_clients(error, cause):
-        return _told(error, error.message, Kind.INVALID_INPUT.value, cause, {"problems": list(_problems(error))})
+        message = without_values(error.message)
+        return _told(error, message, Kind.INVALID_INPUT.value, cause, {"problems": list(_problems(message))})
     return _told(error, "something went wrong here", INTERNAL, cause, {})
 
 
@@ -95,11 +96,19 @@ def _details(refusal: Refusal) -> dict[str, Any]:
     return details
 
 
+_ECHO = re.compile(r"[,;]? [Ff]ound: .*|(cannot represent [\w -]*value|(?:found|Unexpected) (?:Block)?String)[: ].*", re.DOTALL)
+
+
+def without_values(message: str) -> str:
+    """graphql-core repeats what it does not like, and that may be an address or a password: clients log what we answer."""
+    return _ECHO.sub(r"\1", message)
+
+
 _VALUE = re.compile(r"(?:Variable '\$|Argument ')(\w+)' has invalid value(?: at ([^:\s]+))?:?\s*(.*)", re.DOTALL)
 
 
-def _problems(error: GraphQLError) -> Iterator[Mapping[str, str]]:
-    found = _VALUE.match(error.message)
+def _problems(message: str) -> Iterator[Mapping[str, str]]:
+    found = _VALUE.match(message)
     if found:
         below = re.sub(r"\[(\d+)\]", r".\1", found[2] or "")
         yield {"path": found[1] + below, "message": found[3][:MESSAGE_MOST]}
