@@ -316,17 +316,17 @@ class _Reads(Here):
         self._turn = asyncio.Lock()
         self._over = False
 
-    async def rows(self, statement):
+    async def rows(self, statement, given=None):
         async with self._mine():
-            return await super().rows(statement)
+            return await super().rows(statement, given)
 
-    async def one(self, statement):
+    async def one(self, statement, given=None):
         async with self._mine():
-            return await super().one(statement)
+            return await super().one(statement, given)
 
-    async def value(self, statement):
+    async def value(self, statement, given=None):
         async with self._mine():
-            return await super().value(statement)
+            return await super().value(statement, given)
 
     @asynccontextmanager
     async def _mine(self) -> AsyncIterator[None]:

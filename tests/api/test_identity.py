@@ -481,9 +481,9 @@ async def test_a_session_is_asked_for_once_a_second(town, mine):
     class Counting(Reads):
         asked = 0
 
-        async def rows(self, statement):
+        async def rows(self, statement, given=None):
             self.asked += 1
-            return await super().rows(statement)
+            return await super().rows(statement, given)
 
     reads, now = Counting(town.engine), 1_000.0
     known = ports(reads, sessions=Sessions(reads, lambda: now))
