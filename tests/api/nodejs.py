@@ -40,13 +40,17 @@ def installed() -> Path:
     return folder
 
 
-async def run(script: str, *arguments: str) -> Any:
-    """The JSON a script of tests/api/node prints."""
+async def start(script: str, *arguments: str) -> asyncio.subprocess.Process:
+    """A script of tests/api/node, with its three streams."""
     folder = await asyncio.to_thread(installed)
     shutil.copy(HERE / script, folder)
-    process = await asyncio.create_subprocess_exec(
-        str(NODE), script, *arguments, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(str(NODE), script, *arguments, cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+async def run(script: str, *arguments: str) -> Any:
+    """The JSON a script of tests/api/node prints."""
+    process = await start(script, *arguments)
     out, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, error.decode()
     return json.loads(out)

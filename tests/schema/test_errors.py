@@ -13,7 +13,7 @@ LIKED = "Variable '$a' has invalid value at .role: Value 'COOK' does not exist i
             "Variable '$a' has invalid value at .point: Expected value of type 'PointInput' to be an object",
         ),
         (
-            "Expected value of type 'AddressInput' not to include unknown field 'line3'. Did you mean 'line1'? Found: {'line1': 'x'}.",
+            "Expected value of type 'AddressInput' not to include unknown field 'line3'. Did you mean 'line1'? Found: {'a': 'x'}.",
             "Expected value of type 'AddressInput' not to include unknown field 'line3'. Did you mean 'line1'?",
         ),
         (
