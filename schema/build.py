@@ -6,6 +6,7 @@ from strawberry.types import ExecutionContext
 from schema import errors
 from schema.documents import Documents, Prepared
 from schema.guard import Guard
+from schema.plain import Executor
 from schema.roots import FreshLoaders
 from schema.scalars import SCALARS
 
@@ -25,6 +26,7 @@ def build(query: type, mutation: type | None = None, subscription: type | None =
         mutation,
         subscription,
         extensions=[Prepared, FreshLoaders],
+        execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS, relay_max_results=50),
     )
     schema.documents = Documents(schema._schema, Guard(schema._schema))

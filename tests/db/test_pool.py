@@ -1,0 +1,67 @@
+"""A connection that nobody used for a while is asked whether it lives; one that was just used is believed."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from db import pool
+from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain.refusals import Refused, Unavailable
+
+BACKEND = text("SELECT pg_backend_pid()")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def one(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(database_url, pool_size=1, max_overflow=0)
+    pool.ping_the_idle(engine)
+    yield engine
+    await engine.dispose()
+
+
+async def end(engine: AsyncEngine, backend: int) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": backend})
+
+
+async def test_one_that_died_while_idle_is_replaced(one: AsyncEngine, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pool, "TRUSTED_S", 0.0)
+    reads = Reads(one)
+    before = await reads.value(BACKEND)
+    await end(engine, before)
+    assert await reads.value(BACKEND) != before
+    async with unit_of_work(one) as uow:
+        now = await uow.now()
+        backend = (await uow.connection.execute(BACKEND)).scalar_one()
+    await end(engine, backend)
+    async with unit_of_work(one) as uow:
+        assert await uow.now() > now
+
+
+async def test_one_that_died_in_use_fails_one_statement_and_is_replaced(one: AsyncEngine, engine: AsyncEngine):
+    reads = Reads(one)
+    before = await reads.value(BACKEND)
+    await end(engine, before)
+    with pytest.raises(Refused) as no:
+        await reads.value(BACKEND)
+    assert isinstance(no.value.refusal, Unavailable)
+    assert await reads.value(BACKEND) != before
+
+
+async def test_a_read_is_one_round_trip(one: AsyncEngine, monkeypatch: pytest.MonkeyPatch):
+    pings = []
+    ping = one.sync_engine.dialect.do_ping
+    monkeypatch.setattr(one.sync_engine.dialect, "do_ping", lambda connection: pings.append(1) or ping(connection))
+    statements = []
+    event.listen(one.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    reads = Reads(one)
+    for _ in range(3):
+        await reads.value(BACKEND)
+    assert (len(statements), pings) == (3, [])
+    monkeypatch.setattr(pool, "TRUSTED_S", 0.0)
+    await reads.value(BACKEND)
+    assert len(pings) == 1
