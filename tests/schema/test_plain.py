@@ -103,7 +103,8 @@ ours = strawberry.Schema(Query, types=[A, B], execution_context_class=Executor)
 theirs = strawberry.Schema(Query, types=[A, B], execution_context_class=StrawberryGraphQLCoreExecutionContext)
 EVERYTHING = """query($no: Boolean = false) { all { __typename ... on A {
   size later id again: name others(first: 2) { name c: colour kind: __typename } name @include(if: $no) tags
-  part { ...P } maybe { name } parts { ...P __typename } computed } ... on B { name id } } one { id __typename ... on A { part { name } part { colour } } } }
+  part { ...P } maybe { name } parts { ...P __typename } computed } ... on B { name id } }
+  one { id __typename ... on A { part { name } part { colour } } } }
   fragment P on Part { colour name }"""
 BROKEN = {
     "a null that may not be": RowA(name=None),
