@@ -1,6 +1,7 @@
 """A light load by the public doors: shops that count, customers that order, shops that see to the orders."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -50,6 +51,7 @@ class Trade:
     servers: Sequence[str] = ()  # all of the town's
     answers: dict[str, Counter[str]] = field(default_factory=dict)
     slowest_s: float = 0.0
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)  # of keys, none of which comes twice
 
     @property
     def failed(self) -> Counter[str]:
@@ -82,28 +84,24 @@ class Trade:
 
     async def count(self, over: asyncio.Event, stall: Stall, owner: Client, seed: int) -> None:
         chance = random.Random(f"{self.seed}-{seed}")
-        number = 0
         while not over.is_set():
-            number += 1
             id = str(chance.choice(stall.listings))
             if chance.random() < 0.7:
                 await self.ask("setStock", owner.ask(SET, id=id, units=chance.randint(500, 600)))
             else:
-                await self.ask("adjustStock", owner.ask(ADJUST, id=id, units=-1, key=f"{seed}-{number}"))
+                await self.ask("adjustStock", owner.ask(ADJUST, id=id, units=-1, key=str(next(self.numbers))))
             await wait(over, self.pause_s)
 
     async def buy(self, over: asyncio.Event, stall: Stall, buyer: Client, seller: Client, seed: int) -> None:
         chance = random.Random(f"{self.seed}-{seed}")
-        number = 0
         while not over.is_set():
-            number += 1
             await self.ask("browse", buyer.ask(BROWSE, id=str(stall.shop.store_id)))
             lines = [{"listingId": str(id), "quantity": 0} for id in stall.listings]
             lines[chance.randrange(len(lines))]["quantity"] = chance.randint(1, 3)
             filled = await self.ask("updateCartLines", buyer.ask(FILL, l=lines))
             quote = await self.ask("quoteCart", buyer.ask(QUOTE)) if filled else None
             if quote is not None and "id" in quote:
-                place = buyer.ask(PLACE, quote=quote["id"], method="CASH_ON_DELIVERY", key=f"{seed}-{number}")
+                place = buyer.ask(PLACE, quote=quote["id"], method="CASH_ON_DELIVERY", key=str(next(self.numbers)))
                 placed = await self.ask("placeOrder", place)
                 for step in chance.choice(LIVES) if placed is not None and placed["__typename"] == "Purchase" else ():
                     await self.ask("step", seller.ask(step, id=placed["orders"][0]["id"]))
