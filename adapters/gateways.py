@@ -15,7 +15,7 @@ from uuid import UUID
 
 from domain import signatures
 from domain.money import Money, minor_units
-from domain.payments import Begun, PaymentMethod, SettlePayment
+from domain.payments import Begun, PaymentDeclined, PaymentMethod, SettlePayment
 from domain.refusals import Refused, Unavailable
 
 CAPTURED, FAILED = "payment.captured", "payment.failed"
@@ -77,7 +77,8 @@ class NoGateway:
     name: str = "none"
 
     async def begin(self, payment_id: UUID, amount: Money, method: PaymentMethod) -> Begun:
-        raise Refused(Unavailable("only cash is taken at present"))
+        # Final, so that the order ends and its units go back: nobody could ever pay it.
+        raise Refused(PaymentDeclined("only cash is taken at present"))
 
     async def refund(self, refund_id: UUID, ref: str, amount: Money) -> str:
         raise Refused(Unavailable("no payment gateway is configured"))
