@@ -148,7 +148,10 @@ class Speaker:
     def __init__(self, town: Town, post: Post, provider: Provider) -> None:
         source = town.where.sources[provider.value]
         of_kitchen = provider is Provider.TILL
-        things = sorted({listing.sku for store in town.stores for listing in store.listings if listing.on_menu == of_kitchen})
+        # Which store it speaks for the town does not say: of what all of the kind sell, it certainly may.
+        shelves = [{listing.sku for listing in store.listings if listing.on_menu == of_kitchen} for store in town.stores]
+        sold = [shelf for shelf in shelves if shelf]
+        things = sorted(set.intersection(*sold)) if sold else []
         self.wire: Wire = Petpooja(source, things) if of_kitchen else Wms(source, things)
         self.provider, self.post = provider, post
         self.off: set[str] = set()
