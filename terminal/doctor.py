@@ -63,7 +63,7 @@ def postgres(settings: Settings) -> Finding:
         return Finding(False, f"PostgreSQL is {version}", "use 15 or newer")
     if abs(clock_s) > CLOCK_MAY_DIFFER_S:
         return Finding(False, f"the clocks of PostgreSQL and this machine differ by {clock_s:.1f} s", "run an NTP client")
-    return Finding(True, f"PostgreSQL {version} answers, its clock is {clock_s:+.1f} s from ours")
+    return Finding(True, f"PostgreSQL {version} answers, its clock is {round(clock_s, 1) + 0.0:+.1f} s from ours")
 
 
 def redis(settings: Settings) -> Finding:
