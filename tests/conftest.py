@@ -21,7 +21,7 @@ from launch.redis import Redis, find_program
 LONG = os.environ.get("HAAT_TEST_LONG") == "1"
 MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations" / "env.py"
 
-hypothesis.settings.register_profile("short", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("short", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None)
 hypothesis.settings.load_profile("long" if LONG else "short")
 

@@ -67,7 +67,7 @@ def _is_json(raw: bytes) -> bool:
     return True
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3))
 
 
