@@ -127,9 +127,12 @@ async def leave(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:
 
 
 async def hand_over_order(command: HandOverOrder, actor: Actor, uow: "UnitOfWork") -> None:
-    """A customer collects, and shows the code. Refuses NotFound, WrongState, WrongHandoverCode."""
+    """A customer collects, or the store's own people bring it, and shows the code.
+
+    Refuses NotFound, WrongState, WrongHandoverCode.
+    """
     order = await orders.lock(command.order_id, actor, uow)
-    if order.fulfilment is not Fulfilment.PICKUP:
+    if order.fulfilment is Fulfilment.DELIVERY:
         raise Refused(orders.WrongState("a rider brings this order", order.status))
     orders.check_move(order.status, OrderStatus.DELIVERED, actor.kind)
     if not hmac.compare_digest(order.handover_code.encode(), command.code.encode()):

@@ -281,5 +281,5 @@ class Mutation:
 
     @strawberry.mutation(graphql_type=HandOverResult, extensions=[Allow(Role.MERCHANT), Answers()])
     async def hand_over_order(self, info: Info, order_id: ID, handover_code: str) -> rows.OrderRow:
-        """The customer collects a ready order, and shows its code."""
+        """The customer collects a ready order, or gets it from the store's own people, and shows its code."""
         return await resolve.hand_over_order(info.context, fulfilment.HandOverOrder(key(order_id, "orderId"), handover_code))

@@ -16,7 +16,20 @@ from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.cart import LineChange, update_lines
-from domain.fulfilment import AcceptOrder, CancelOrder, RejectOrder, accept_order, cancel_order, expire_order, reject_order
+from domain.fulfilment import (
+    AcceptOrder,
+    CancelOrder,
+    HandOverOrder,
+    MarkOrderReady,
+    RejectOrder,
+    WrongHandoverCode,
+    accept_order,
+    cancel_order,
+    expire_order,
+    hand_over_order,
+    mark_order_ready,
+    reject_order,
+)
 from domain.idempotency import KeyReused
 from domain.identity import Actor, ActorKind
 from domain.money import Money
@@ -297,6 +310,22 @@ async def test_what_was_put_into_the_cart_after_the_quote_stays_in_it(engine):
     await placed(engine, customer, quote_id)
     _, lines = await do(engine, lambda uow: uow.carts.lock(customer.id))
     assert {(line.quantity, line.note) for line in lines} == {(1, None), (1, "gift")}
+
+
+@pytest.mark.parametrize(("fulfilment", "brings"), [(Fulfilment.PICKUP, False), (Fulfilment.DELIVERY, True)])
+async def test_what_no_rider_brings_is_handed_over_against_its_code(engine, reads, fulfilment, brings):
+    town = await shop(engine, self_delivery=brings)
+    tea, customer = await listing(engine, town, 9), await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 2), fulfilment=fulfilment)
+    order = await the_order(reads, customer, await placed(engine, customer, quote_id))
+    await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), town.owner, uow))
+    await do(engine, lambda uow: mark_order_ready(MarkOrderReady(order.id), town.owner, uow))
+    wrong = HandOverOrder(order.id, "none")
+    assert isinstance(await refused(do(engine, lambda uow: hand_over_order(wrong, town.owner, uow))), WrongHandoverCode)
+    await do(engine, lambda uow: hand_over_order(HandOverOrder(order.id, order.code), town.owner, uow))
+    assert (await the_order(reads, customer, order.purchase_id)).status is OrderStatus.DELIVERED
+    assert await payment_of(reads, order.purchase_id) == (PaymentStatus.CASH_COLLECTED, 0)
+    assert await counters(engine, tea) == (7, 0, 0)
 
 
 async def test_a_till_that_accepts_has_sold_and_a_cancelled_sale_is_back_on_the_shelf(engine, reads):
