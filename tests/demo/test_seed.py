@@ -136,13 +136,6 @@ async def changes(desk: Desk) -> int:
     return await desk.reads.value(select(func.count()).where(event.c.stream.in_(streams)))
 
 
-async def test_the_tills_whole_menu_sent_to_a_fresh_town_changes_nothing(desk: Desk):
-    before = await changes(desk)
-    await apply("petpooja", "menu", desk)
-    assert await changes(desk) == before
-    assert not await failures(desk)
-
-
 @pytest.mark.parametrize(("provider", "name"), [(one, name) for one, samples in SAMPLES.items() for name in samples])
 async def test_nothing_a_sample_names_is_unknown_to_the_town(desk: Desk, provider: str, name: str):
     before = await changes(desk)
