@@ -59,12 +59,12 @@ class Settings(BaseSettings):
     sealing_keys: Keys = Field((), description="keys that seal partners' secrets, base64, a,b; the first seals, all open")
 
     # Σ over processes stays below 80 % of the server's max_connections.
-    pool_size: int = Field(10, ge=1)
-    pool_overflow: int = Field(5, ge=0)
+    pool_size: int = Field(15, ge=1)
+    pool_overflow: int = Field(0, ge=0, description="closed again after each use: a rush is slower with them, not faster")
     pool_timeout_s: float = 2
     writes_at_once: int = Field(8, ge=1, description="transactions of a process; others wait their turn, not on locks")
     pool_recycle_s: int = 1800
-    intake_pool_size: int = Field(5, ge=1, description="a pool of its own: browsing cannot starve the webhooks")
+    intake_pool_size: int = Field(10, ge=1, description="a pool of its own: browsing cannot starve the webhooks")
     database_connect_timeout_s: float = 5
     database_command_timeout_s: float = 10
     statement_timeout_ms: int = 5_000

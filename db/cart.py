@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, false, func, insert, select
+from sqlalchemy import ColumnElement, bindparam, delete, false, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,18 +25,23 @@ def visible_to(actor: Actor) -> ColumnElement[bool]:
     return cart.c.customer_id == actor.id if actor.kind is ActorKind.CUSTOMER and actor.id is not None else false()
 
 
+_LOCK = select(cart.c.id).where(cart.c.customer_id == bindparam("customer")).with_for_update()
+_LINES = select(cart_line).where(line.cart_id == bindparam("cart")).order_by(line.id)
+
+
 class SqlCarts:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def lock(self, customer_id: UUID) -> tuple[UUID, list[CartLine]]:
-        await self._connection.execute(
-            upsert(cart).values(id=new_id(), customer_id=customer_id).on_conflict_do_nothing(index_elements=["customer_id"])
-        )
-        cart_id: UUID = (
-            await self._connection.execute(select(cart.c.id).where(cart.c.customer_id == customer_id).with_for_update())
-        ).scalar_one()
-        found = await self._connection.execute(select(cart_line).where(line.cart_id == cart_id).order_by(line.id))
+        mine = {"customer": customer_id}
+        cart_id: UUID | None = (await self._connection.execute(_LOCK, mine)).scalar_one_or_none()
+        if cart_id is None:  # the first time, and perhaps in two requests at once
+            await self._connection.execute(
+                upsert(cart).values(id=new_id(), customer_id=customer_id).on_conflict_do_nothing(index_elements=["customer_id"])
+            )
+            cart_id = (await self._connection.execute(_LOCK, mine)).scalar_one()
+        found = await self._connection.execute(_LINES, {"cart": cart_id})
         return cart_id, [CartLine(row.id, row.listing_id, row.quantity, tuple(row.modifier_ids), row.note) for row in found]
 
     async def known_listings(self, listing_ids: Iterable[UUID]) -> frozenset[UUID]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.arrays import among, in_ids, rows
+from db.arrays import given_rows, in_ids, rows
 from db.columns import TIME
 from db.ids import new_id
 from db.ledger import visible_to
@@ -56,6 +56,30 @@ def _counters(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Counters]:
     return [Counters(**row._mapping) for row in rows]
 
 
+# Made once: they are the most frequent writes there are, and to make one takes longer than to run it.
+_LOCK = select(*COUNTERS).where(in_ids(level.listing_id)).order_by(level.listing_id).with_for_update()
+_BY = given_rows("by", listing_id=Uuid(), on_hand=Integer(), held=Integer(), allocated=Integer())
+_MOVE = (
+    update(stock_level)
+    .where(level.listing_id == _BY.c.listing_id)
+    .values(
+        on_hand=level.on_hand + _BY.c.on_hand,
+        held=level.held + _BY.c.held,
+        allocated=level.allocated + _BY.c.allocated,
+        version=level.version + 1,
+        as_of=func.clock_timestamp(),
+    )
+    .returning(*COUNTERS)
+)
+_ASKED = given_rows("asked", listing_id=Uuid(), units=Integer())
+_HOLD = (
+    update(stock_level)
+    .where(level.listing_id == _ASKED.c.listing_id, _ASKED.c.units <= AVAILABLE, ~level.off)
+    .values(held=level.held + _ASKED.c.units, version=level.version + 1, as_of=func.clock_timestamp())
+    .returning(*COUNTERS)
+)
+
+
 class SqlStock:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -63,9 +87,7 @@ class SqlStock:
     async def lock(self, listing_ids: Iterable[UUID]) -> dict[UUID, Counters]:
         # In id order, so that no two transactions wait for each other. Nothing is decided by what is read here
         # that an UPDATE below does not decide again.
-        found = await self._connection.execute(
-            select(*COUNTERS).where(among(level.listing_id, set(listing_ids))).order_by(level.listing_id).with_for_update()
-        )
+        found = await self._connection.execute(_LOCK, {"ids": list(set(listing_ids))})
         return {row.listing_id: row for row in _counters(found)}
 
     async def move(self, moves: Sequence[Move]) -> list[StockLevel]:
@@ -77,25 +99,13 @@ class SqlStock:
             total = sums.setdefault(one.listing_id, [0, 0, 0])
             for index, delta in enumerate((one.on_hand, one.held, one.allocated)):
                 total[index] += delta
-        by = rows(
-            "by",
-            listing_id=(Uuid(), list(sums)),
-            on_hand=(Integer(), [total[0] for total in sums.values()]),
-            held=(Integer(), [total[1] for total in sums.values()]),
-            allocated=(Integer(), [total[2] for total in sums.values()]),
-        )
-        done = await self._connection.execute(
-            update(stock_level)
-            .where(level.listing_id == by.c.listing_id)
-            .values(
-                on_hand=level.on_hand + by.c.on_hand,
-                held=level.held + by.c.held,
-                allocated=level.allocated + by.c.allocated,
-                version=level.version + 1,
-                as_of=func.clock_timestamp(),
-            )
-            .returning(*COUNTERS)
-        )
+        by: dict[str, list[Any]] = {
+            "by_listing_id": list(sums),
+            "by_on_hand": [total[0] for total in sums.values()],
+            "by_held": [total[1] for total in sums.values()],
+            "by_allocated": [total[2] for total in sums.values()],
+        }
+        done = await self._connection.execute(_MOVE, by)
         return await self._write(moves, _counters(done))
 
     async def _write(self, moves: Sequence[Move], changed: Sequence[Counters]) -> list[StockLevel]:
@@ -131,13 +141,8 @@ class SqlStock:
         asked = {id: units for id, units in command.units.items() if id in locked and id not in uncounted}
         if not asked:
             return Held((), {}, frozenset(command.units) - uncounted)
-        by = rows("asked", listing_id=(Uuid(), list(asked)), units=(Integer(), list(asked.values())))
-        done = await self._connection.execute(
-            update(stock_level)
-            .where(level.listing_id == by.c.listing_id, by.c.units <= AVAILABLE, ~level.off)
-            .values(held=level.held + by.c.units, version=level.version + 1, as_of=func.clock_timestamp())
-            .returning(*COUNTERS)
-        )
+        by: dict[str, list[Any]] = {"asked_listing_id": list(asked), "asked_units": list(asked.values())}
+        done = await self._connection.execute(_HOLD, by)
         changed = _counters(done)
         taken = {now.listing_id: asked[now.listing_id] for now in changed}
         if taken:
@@ -176,7 +181,7 @@ class SqlStock:
     # ------------------------------------------------------------ allocations
 
     async def allocate(self, quote_id: UUID, orders: Mapping[UUID, UUID]) -> Allocated:
-        await self.lock(await self.held_by(quote_id))
+        await self.lock(orders)
         gone = (
             await self._connection.execute(
                 delete(stock_hold)

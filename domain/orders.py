@@ -217,13 +217,19 @@ async def move(
 
 
 async def step(
-    order: LockedOrder, actor: Actor, uow: "UnitOfWork", *, reason: ReasonCode | None = None, note: str | None = None
+    order: LockedOrder,
+    actor: Actor,
+    uow: "UnitOfWork",
+    *,
+    reason: ReasonCode | None = None,
+    note: str | None = None,
+    at: datetime | None = None,
 ) -> OrderMoved:
-    """The event of an order's present version."""
+    """The event of an order's present version; `at` is now, where the caller has not asked the clock already."""
     assert actor.kind is not None
     return OrderMoved(
-        order.id, order.version, order.status, await uow.now(), actor.kind, order.store_id, order.merchant_id, order.customer_id,
-        reason, note,
+        order.id, order.version, order.status, at or await uow.now(), actor.kind, order.store_id, order.merchant_id,
+        order.customer_id, reason, note,
     )  # fmt: skip
 
 

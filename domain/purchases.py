@@ -99,16 +99,16 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
     await uow.quotes.placed(quote.id, purchase_id)
     bought = [(line.listing_id, tuple(line.modifier_ids), line.note, line.quantity) for part in quote.parts for line in part.lines]
     await uow.carts.save(cart_id, cart.without(lines, bought))
-    await uow.events.add(
-        *[await orders.step(one.locked, actor, uow) for one in new],
-        PaymentMoved(payment.id, 1, payment.status, now, purchase_id, actor.id, [_now(one.locked) for one in new]),
-    )
     # Stock last: its rows are the hottest, and are held the shortest.
-    by_listing = {line.listing_id: one.locked.id for one in new for line in one.part.lines}
+    by_listing = {line.listing_id: one.locked.id for one in new for line in one.part.lines if line.listing_id in quote.held}
     allocated = await uow.stock.allocate(quote.id, by_listing)
     if allocated.units != quote.held:
         raise Refused(QuoteExpired("the promise is over: ask for a new quote"))
-    await uow.events.add(*map(stock.StockChanged, allocated.changed))
+    await uow.events.add(
+        *[await orders.step(one.locked, actor, uow, at=now) for one in new],
+        PaymentMoved(payment.id, 1, payment.status, now, purchase_id, actor.id, [_now(one.locked) for one in new]),
+        *map(stock.StockChanged, allocated.changed),
+    )
     return purchase_id
 
 

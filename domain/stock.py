@@ -194,7 +194,7 @@ class StockStore(Protocol):
     async def shortages(self, command: HoldUnits, listing_ids: Iterable[UUID]) -> Sequence[Shortage]: ...
 
     async def allocate(self, quote_id: UUID, orders: Mapping[UUID, UUID]) -> "Allocated":
-        """The quote's live holds become allocations of `orders` (listing id -> order id)."""
+        """The quote's live holds become allocations of `orders`: listing id -> order id, of all that the quote has held."""
 
     async def deallocate(self, order_ids: Sequence[UUID]) -> Sequence[StockLevel]:
         """These orders' units go back to whoever wants them. Nothing left to give back: nothing happens."""
