@@ -98,11 +98,13 @@ class SqlOrders:
 
     async def siblings(self, purchase_id: UUID) -> list[Sibling]:
         found = await self._connection.execute(
-            select(order.id, order.status, order.version, order.ended_at.is_not(None))
+            select(
+                order.id, order.status, order.version, order.ended_at.is_not(None).label("ended"), order.total_minor, order.currency
+            )
             .where(order.purchase_id == purchase_id)
             .order_by(order.id)
         )
-        return [Sibling(*row) for row in found]
+        return [Sibling(row.id, row.status, row.version, row.ended, Money(row.total_minor, row.currency)) for row in found]
 
     async def move(self, now: LockedOrder, end: OrderStatus, times: Times) -> LockedOrder:
         written = {name: value for name in Times.__dataclass_fields__ if (value := getattr(times, name)) is not None}

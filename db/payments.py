@@ -70,11 +70,18 @@ class SqlPayments:
             .values(client_secret=begun.client_secret, gateway_ref=begun.ref)
         )
 
-    async def move(self, now: LockedPayment, end: PaymentStatus, refunded: Money | None = None) -> LockedPayment:
+    async def move(
+        self, now: LockedPayment, end: PaymentStatus, refunded: Money | None = None, amount: Money | None = None
+    ) -> LockedPayment:
         done = await self._connection.execute(
             update(payment)
             .where(pay.id == now.id, pay.status == now.status, pay.version == now.version)
-            .values(status=end, version=pay.version + 1, refunded_minor=(refunded or now.refunded).minor)
+            .values(
+                status=end,
+                version=pay.version + 1,
+                refunded_minor=(refunded or now.refunded).minor,
+                amount_minor=(amount or now.amount).minor,
+            )
             .returning(payment)
         )
         return _locked(done.one())

@@ -164,6 +164,12 @@ class Sibling:
     status: OrderStatus
     version: int
     ended: bool
+    total: Money
+
+    @property
+    def fell_through(self) -> bool:
+        """It has ended, and nothing is due for it."""
+        return self.ended and self.status is not OrderStatus.DELIVERED
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ MOVES = frozenset(
         (_P.PENDING, _P.FAILED),
         (_P.PENDING, _P.VOIDED),
         (_P.AUTHORIZED, _P.VOIDED),
+        (_P.CASH_DUE, _P.CASH_DUE),  # of several orders one has ended: so much less is due
         (_P.CASH_DUE, _P.CASH_COLLECTED),
         (_P.CASH_DUE, _P.VOIDED),
     }
@@ -61,7 +62,7 @@ class LockedPayment:
     method: PaymentMethod
     status: PaymentStatus
     version: int
-    amount: Money
+    amount: Money  # of cash: what is to be collected, or has been; nothing is given back
     refunded: Money
     gateway_ref: str | None
 
@@ -167,8 +168,10 @@ class PaymentStore(Protocol):
     async def begun(self, payment_id: UUID, begun: Begun) -> None:
         """Remembered once: a second answer for the same payment is the same answer."""
 
-    async def move(self, payment: LockedPayment, end: PaymentStatus, refunded: Money | None = None) -> LockedPayment:
-        """The next version. `refunded` is the new sum given back."""
+    async def move(
+        self, payment: LockedPayment, end: PaymentStatus, refunded: Money | None = None, amount: Money | None = None
+    ) -> LockedPayment:
+        """The next version. `refunded` is the new sum given back, `amount` what is due from now on."""
 
     async def owe(self, refund_id: UUID, payment_id: UUID, order_id: UUID | None, amount: Money, reason: str) -> bool:
         """To be given back by the gateway. False where it is owed already."""
@@ -186,11 +189,11 @@ def check_move(start: PaymentStatus, end: PaymentStatus) -> None:
 
 async def move(
     payment: LockedPayment, end: PaymentStatus, customer_id: UUID, orders: Sequence[OrderNow], uow: "UnitOfWork",
-    refunded: Money | None = None,
+    refunded: Money | None = None, amount: Money | None = None,
 ) -> LockedPayment:  # fmt: skip
     """One step, with its event. Refuses Conflict."""
     check_move(payment.status, end)
-    moved = await uow.payments.move(payment, end, refunded)
+    moved = await uow.payments.move(payment, end, refunded, amount)
     at = await uow.now()
     await uow.events.add(PaymentMoved(payment.id, moved.version, end, at, payment.purchase_id, customer_id, orders))
     return moved

@@ -190,14 +190,19 @@ async def expire_unpaid(purchase_id: UUID, uow: "UnitOfWork") -> None:
 
 
 async def refund_order(order: LockedOrder, uow: "UnitOfWork") -> None:
-    """An order has ended and its customer has not got it: what was charged for it goes back, less what went back before."""
+    """An order has ended and its customer has not got it: what was charged for it goes back, less what went back before.
+
+    What was to be collected for it in cash is due no more.
+    """
     payment, siblings = await _account(order, uow)
     if payment.status in payments.HOLDS_MONEY:
         await _give_back_share(payment, order, _states(siblings), uow)
-    elif all(one.ended and one.status is not OrderStatus.DELIVERED for one in siblings):
+    elif all(one.fell_through for one in siblings):
         if payment.status in (PaymentStatus.PENDING, PaymentStatus.CASH_DUE):
             await payments.move(payment, PaymentStatus.VOIDED, order.customer_id, _states(siblings), uow)
-    else:
+    elif payment.status is PaymentStatus.CASH_DUE:
+        due = Money(sum(one.total.minor for one in siblings if not one.fell_through), payment.amount.currency)
+        payment = await payments.move(payment, PaymentStatus.CASH_DUE, order.customer_id, _states(siblings), uow, amount=due)
         await _collect_if_done(payment, siblings, order, uow)
 
 

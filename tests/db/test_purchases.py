@@ -38,7 +38,7 @@ from domain.payments import Begun, PaymentMethod, PaymentStatus, SettlePayment
 from domain.purchases import PlaceOrder, QuoteExpired, expire_unpaid, place_order, settle_payment
 from domain.quotes import BelowMinimum, EmptyCart, LimitExceeded, OutOfArea, QuoteCart, StoreClosed, quote_cart
 from domain.refusals import Conflict, NotFound, Refused
-from domain.riders import FailDelivery, fail_delivery, pick_up
+from domain.riders import FailDelivery, deliver, fail_delivery, pick_up
 from domain.stock import Count, apply_counts
 from domain.unit_of_work import UnitOfWork
 from tests.world import HOME, account, listing, shop
@@ -249,6 +249,51 @@ async def test_cash_is_void_when_every_order_has_ended(engine, reads):
         await do(engine, lambda uow: expire_order(order.id, uow))
     assert (await the_order(reads, customer, purchase_id)).status is OrderStatus.EXPIRED
     assert await payment_of(reads, purchase_id) == (PaymentStatus.VOIDED, 0)
+
+
+async def test_the_cash_of_an_order_that_has_ended_is_due_no_more(engine, reads):
+    """Rejected before, lost after it left: what the payment says is due is what riders still collect, and no more."""
+    grocer, baker, florist = [await shop(engine) for _ in range(3)]
+    things = [await listing(engine, store, 5, price_minor=price) for store, price in ((grocer, 100), (baker, 20), (florist, 3))]
+    customer, rider = await account(engine), await account(engine, ActorKind.RIDER)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, *((thing, 1) for thing in things)))
+    found = {order.store_id: order for order in await orders.orders_of_purchases(reads, customer, [purchase_id])}
+
+    async def due() -> tuple[PaymentStatus, int, int]:
+        [payment] = await payments.payments_of(reads, [purchase_id])
+        return payment.status, payment.amount.minor, payment.refunded.minor
+
+    assert await due() == (PaymentStatus.CASH_DUE, 123, 0)
+    for store in (baker, florist):
+        accept = AcceptOrder(found[store.store_id].id, 5)
+        await do(engine, lambda uow, a=accept, s=store: accept_order(a, s.owner, uow))
+    reject = RejectOrder(found[grocer.store_id].id, ReasonCode.OUT_OF_STOCK, None)
+    await do(engine, lambda uow: reject_order(reject, grocer.owner, uow))
+    assert await due() == (PaymentStatus.CASH_DUE, 23, 0)
+    trip = t.delivery.c
+    async with engine.begin() as connection:
+        rows = await connection.execute(
+            select(trip.order_id, trip.id, trip.cash_minor).where(trip.store_id.in_([baker.store_id, florist.store_id]))
+        )
+        trips = {row.order_id: row for row in rows}
+        await connection.execute(update(t.delivery).where(trip.order_id.in_(trips)).values(rider_id=rider.id, status="ASSIGNED"))
+    assert sum(row.cash_minor for row in trips.values()) == 23
+    for row in trips.values():
+        await do(engine, lambda uow, id=row.id: pick_up(id, rider, uow))
+    bread, flowers = found[baker.store_id], found[florist.store_id]
+    await do(engine, lambda uow: deliver(trips[flowers.id].id, flowers.code, rider, uow))
+    assert await due() == (PaymentStatus.CASH_DUE, 23, 0)
+    await do(engine, lambda uow: fail_delivery(FailDelivery(trips[bread.id].id, ReasonCode.LOST, None), rider, uow))
+    assert await due() == (PaymentStatus.CASH_COLLECTED, 3, 0)
+    async with engine.connect() as connection:
+        e, p = t.event.c, t.payment.c
+        steps = await connection.execute(
+            select(e.seq, e.body["status"].astext)
+            .join(t.payment, p.id == e.entity_id)
+            .where(p.purchase_id == purchase_id)
+            .order_by(e.seq)
+        )
+        assert [tuple(row) for row in steps] == [(1, "CASH_DUE"), (2, "CASH_DUE"), (3, "CASH_DUE"), (4, "CASH_COLLECTED")]
 
 
 async def test_accept_and_cancel_at_once_have_one_winner(engine, reads):
