@@ -106,9 +106,9 @@ class SqlOrders:
         )
         return [Sibling(row.id, row.status, row.version, row.ended, Money(row.total_minor, row.currency)) for row in found]
 
-    async def move(self, now: LockedOrder, end: OrderStatus, times: Times) -> LockedOrder:
+    async def move(self, now: LockedOrder, end: OrderStatus, times: Times, *, at_risk: bool) -> LockedOrder:
         written = {name: value for name in Times.__dataclass_fields__ if (value := getattr(times, name)) is not None}
-        return await self._next(now, status=end, **written)
+        return await self._next(now, status=end, at_risk=at_risk, **written)
 
     async def noted(self, now: LockedOrder, *, at_risk: bool) -> LockedOrder:
         return await self._next(now, at_risk=at_risk)

@@ -9,12 +9,7 @@ from domain.identity import CLOCK
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
 
-BEFORE_LEAVING = (
-    orders.OrderStatus.PAYMENT_PENDING,
-    orders.OrderStatus.PLACED,
-    orders.OrderStatus.ACCEPTED,
-    orders.OrderStatus.READY,
-)
+BEGUN, OVER = "at risk: fewer units were counted than are promised", "no longer at risk"
 
 
 async def review(order_id: UUID, uow: "UnitOfWork") -> None:
@@ -23,10 +18,9 @@ async def review(order_id: UUID, uow: "UnitOfWork") -> None:
     In a transaction of its own, after the count: the count holds the level, and an order is locked before its levels.
     """
     order = await uow.orders.lock(order_id, CLOCK)
-    if order is None or order.status not in BEFORE_LEAVING:
+    if order is None or order.status not in orders.IN_STORE:
         return
     at_risk = await uow.stock.at_risk(order_id)
     if at_risk != order.at_risk:
         noted = await uow.orders.noted(order, at_risk=at_risk)
-        note = "at risk: fewer units were counted than are promised" if at_risk else "no longer at risk"
-        await uow.events.add(await orders.step(noted, CLOCK, uow, note=note))
+        await uow.events.add(await orders.step(noted, CLOCK, uow, note=BEGUN if at_risk else OVER))

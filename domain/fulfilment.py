@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from domain import delivery, orders, purchases, stock
+from domain import at_risk, delivery, orders, purchases, stock
 from domain.identity import CLOCK, Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, LockedOrder, OrderStatus, ReasonCode, Times
@@ -144,9 +144,12 @@ async def hand_over_order(command: HandOverOrder, actor: Actor, uow: "UnitOfWork
 
 
 async def _sell(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:
-    """A sale of more than was counted is an event on the order, never an error."""
+    """A sale of more than was counted is an event on the order, never an error. What is sold is at risk no more."""
     short = await stock.sell(order.id, uow)
     if short:
         missing = ", ".join(f"{sale.missing} of {sale.listing_id}" for sale in short)
         noted = await uow.orders.noted(order, at_risk=False)
         await uow.events.add(await orders.step(noted, actor, uow, note=f"sold more than was counted: {missing}"))
+    elif order.at_risk:
+        noted = await uow.orders.noted(order, at_risk=False)
+        await uow.events.add(await orders.step(noted, actor, uow, note=at_risk.OVER))

@@ -91,6 +91,7 @@ MOVES = (
 )
 OPEN = (_S.PLACED, _S.ACCEPTED, _S.READY, _S.PICKED_UP, _S.UNDELIVERED)  # what a store has still to see to
 LIVE = (_S.PAYMENT_PENDING, *OPEN)
+IN_STORE = (_S.PAYMENT_PENDING, _S.PLACED, _S.ACCEPTED, _S.READY)  # its goods have not left: they may yet turn out missing
 CANCELLED = (_S.REJECTED, _S.CANCELLED, _S.EXPIRED)  # ended before the goods left: units and money go back
 
 
@@ -195,7 +196,7 @@ class OrderStore(Protocol):
     async def siblings(self, purchase_id: UUID) -> Sequence["Sibling"]:
         """Each order of the purchase, as of now."""
 
-    async def move(self, order: LockedOrder, end: OrderStatus, times: Times) -> LockedOrder: ...
+    async def move(self, order: LockedOrder, end: OrderStatus, times: Times, *, at_risk: bool) -> LockedOrder: ...
 
     async def noted(self, order: LockedOrder, *, at_risk: bool) -> LockedOrder:
         """The next version in the same state."""
@@ -217,7 +218,7 @@ async def move(
 ) -> LockedOrder:  # fmt: skip
     """One step, with its event. Refuses WrongState."""
     check_move(order.status, end, actor.kind)
-    moved = await uow.orders.move(order, end, times)
+    moved = await uow.orders.move(order, end, times, at_risk=order.at_risk and end in IN_STORE)
     await uow.events.add(await step(moved, actor, uow, reason=reason, note=note))
     return moved
 
