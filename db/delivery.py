@@ -50,7 +50,6 @@ LOCKED = (
     d.rider_id,
     d.status,
     d.version,
-    d.code_tries_left,
     d.distance_m,
     d.ended_at.is_not(None).label("ended"),
 )
@@ -79,7 +78,6 @@ class SqlDeliveries:
                 cash_minor=cash.minor,
                 currency=cash.currency,
                 distance_m=metres,
-                code_tries_left=new.code_tries_left,
                 search_until=search_until,
                 eta_at=row.promised_at,
             )
@@ -115,9 +113,6 @@ class SqlDeliveries:
     async def withdraw(self, delivery_id: UUID) -> list[OfferMoved]:
         mine = select(offered.offer_id).where(offered.delivery_id == delivery_id, offered.open)
         return await close_offers(self._connection, offer.c.id.in_(mine), OfferStatus.WITHDRAWN)
-
-    async def set_tries(self, delivery_id: UUID, tries_left: int) -> None:
-        await self._connection.execute(update(delivery).where(d.id == delivery_id).values(code_tries_left=tries_left))
 
 
 # ---------------------------------------------------------------- reads

@@ -55,6 +55,7 @@ LOCKED = (
     order.currency,
     order.prep_minutes,
     order.handover_code,
+    order.code_tries_left,
     order.at_risk,
 )
 
@@ -74,6 +75,7 @@ def _locked(row: Row[*tuple[Any, ...]]) -> LockedOrder:
         Money(row.refunded_minor, row.currency),
         row.prep_minutes,
         row.handover_code,
+        row.code_tries_left,
         row.at_risk,
     )
 
@@ -115,6 +117,9 @@ class SqlOrders:
 
     async def refunded(self, now: LockedOrder, amount: Money) -> None:
         await self._connection.execute(update(orders).where(order.id == now.id).values(refunded_minor=amount.minor))
+
+    async def set_tries(self, order_id: UUID, tries_left: int) -> None:
+        await self._connection.execute(update(orders).where(order.id == order_id).values(code_tries_left=tries_left))
 
     async def _next(self, now: LockedOrder, **written: Any) -> LockedOrder:
         done = await self._connection.execute(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
 
 SEARCH_FOR = timedelta(minutes=15)  # past it support is told
-CODE_TRIES = 5
 
 
 class DeliveryStatus(Enum):
@@ -90,7 +89,6 @@ class LockedDelivery:
     rider_id: UUID | None
     status: DeliveryStatus
     version: int
-    code_tries_left: int
     distance_m: int = 0  # from the store to the door
     ended: bool = False  # a delivery that FAILED is still to be brought back, unless its goods are lost
 
@@ -181,8 +179,6 @@ class DeliveryStore(Protocol):
     async def withdraw(self, delivery_id: UUID) -> Sequence[OfferMoved]:
         """The delivery's open offers, none of which can be accepted any more."""
 
-    async def set_tries(self, delivery_id: UUID, tries_left: int) -> None: ...
-
 
 def check_move(start: DeliveryStatus, end: DeliveryStatus, who: ActorKind | None) -> None:
     """Refuses WrongDeliveryState."""
@@ -194,7 +190,7 @@ async def begin(order: LockedOrder, cash: Money, actor: Actor, uow: "UnitOfWork"
     """An accepted order looks for a rider. Stores that deliver themselves, and customers who collect, need none."""
     if order.fulfilment is not Fulfilment.DELIVERY:
         return
-    delivery = LockedDelivery(uow.new_id(), order.id, order.store_id, order.merchant_id, None, _D.SEARCHING, 1, CODE_TRIES)
+    delivery = LockedDelivery(uow.new_id(), order.id, order.store_id, order.merchant_id, None, _D.SEARCHING, 1)
     await uow.deliveries.begin(delivery, cash, await uow.now() + SEARCH_FOR)
     await uow.events.add(await step(delivery, order, actor, uow))
 

@@ -1,17 +1,17 @@
 """What becomes of a placed order in the store, and how it ends early."""
 
-import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from domain import at_risk, delivery, orders, purchases, stock
+from domain.handover import WrongCode, check_code
 from domain.identity import CLOCK, Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, LockedOrder, OrderStatus, ReasonCode, Times
 from domain.payments import PaymentMethod
-from domain.refusals import Kind, Refusal, Refused
+from domain.refusals import Refused
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -48,11 +48,6 @@ class CancelOrder:
 class HandOverOrder:
     order_id: UUID
     code: str
-
-
-@dataclass(frozen=True)
-class WrongHandoverCode(Refusal):
-    code, kind = "WRONG_CODE", Kind.CONFLICT
 
 
 async def accept_order(command: AcceptOrder, actor: Actor, uow: "UnitOfWork") -> None:
@@ -126,21 +121,23 @@ async def leave(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:
     await _sell(order, actor, uow)
 
 
-async def hand_over_order(command: HandOverOrder, actor: Actor, uow: "UnitOfWork") -> None:
-    """A customer collects, or the store's own people bring it, and shows the code.
+async def hand_over_order(command: HandOverOrder, actor: Actor, uow: "UnitOfWork") -> WrongCode | None:
+    """A customer collects, or the store's own people bring it, and shows the code. A wrong one is counted and returned,
+    not raised: see `check_code`.
 
-    Refuses NotFound, WrongState, WrongHandoverCode.
+    Refuses NotFound, WrongState.
     """
     order = await orders.lock(command.order_id, actor, uow)
     if order.fulfilment is Fulfilment.DELIVERY:
         raise Refused(orders.WrongState("a rider brings this order", order.status))
     orders.check_move(order.status, OrderStatus.DELIVERED, actor.kind)
-    if not hmac.compare_digest(order.handover_code.encode(), command.code.encode()):
-        raise Refused(WrongHandoverCode("not this order's code"))
+    if (wrong := await check_code(command.code, order, uow)) is not None:
+        return wrong
     now = await uow.now()
     done = await orders.move(order, OrderStatus.DELIVERED, actor, uow, times=Times(picked_up_at=now, ended_at=now))
     await purchases.collect_cash(done, uow)
     await _sell(done, actor, uow)
+    return None
 
 
 async def _sell(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ACCEPT_WITHIN = timedelta(minutes=10)
 PREP_LIMIT_MINUTES = 240
+CODE_TRIES = 5  # of the handover code, whoever types it
 
 
 class OrderStatus(Enum):
@@ -154,6 +155,7 @@ class LockedOrder:
     refunded: Money
     prep_minutes: int
     handover_code: str
+    code_tries_left: int
     at_risk: bool
 
 
@@ -202,6 +204,9 @@ class OrderStore(Protocol):
         """The next version in the same state."""
 
     async def refunded(self, order: LockedOrder, amount: Money) -> None: ...
+
+    async def set_tries(self, order_id: UUID, tries_left: int) -> None:
+        """Of its handover code. No step of the order: nobody is told of it."""
 
 
 async def lock(order_id: UUID, actor: Actor, uow: "UnitOfWork") -> LockedOrder:

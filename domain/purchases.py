@@ -82,7 +82,8 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
         NewOrder(
             LockedOrder(
                 uow.new_id(), uow.new_number(), purchase_id, part.store_id, part.merchant_id, actor.id, status, 1, part.fulfilment,
-                part.total, Money(0, part.total.currency), stores[part.store_id].prep_minutes, uow.new_code(), at_risk=False,
+                part.total, Money(0, part.total.currency), stores[part.store_id].prep_minutes, uow.new_code(), orders.CODE_TRIES,
+                at_risk=False,
             ),
             part,
             quote.address,

@@ -1,6 +1,5 @@
 """Riders: their duty, and the steps of a trip. A step repeated by the same rider changes nothing."""
 
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain import delivery, fulfilment, orders, purchases
-from domain.delivery import CODE_TRIES, SEARCH_FOR, DeliveryStatus, LockedDelivery, Marks, OfferMoved, ride
+from domain.delivery import SEARCH_FOR, DeliveryStatus, Marks, OfferMoved, ride
 from domain.events import Event, Topic
+from domain.handover import WrongCode, check_code, renew_tries
 from domain.identity import Actor
-from domain.orders import LockedOrder, OrderStatus, ReasonCode, Times
-from domain.refusals import Conflict, Kind, Refusal, Refused, not_found
+from domain.orders import OrderStatus, ReasonCode, Times
+from domain.refusals import Conflict, Refused, not_found
 
 if TYPE_CHECKING:
     from domain.positions import Sighting
@@ -41,14 +41,6 @@ class RiderDutyChanged(Event):
     @property
     def concerns(self) -> Sequence[UUID]:
         return (self.rider_id,)
-
-
-@dataclass(frozen=True)
-class WrongCode(Refusal):
-    """With no tries left only support can go on."""
-
-    code, kind = "WRONG_CODE", Kind.CONFLICT
-    tries_left: int
 
 
 @dataclass(frozen=True)
@@ -123,8 +115,7 @@ async def arrive_at_door(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") -> 
 
 
 async def deliver(delivery_id: UUID, code: str | None, actor: Actor, uow: "UnitOfWork") -> WrongCode | None:
-    """With the customer's code; cash is collected. A wrong code is counted, and that must be kept although the answer
-    is a no, so it is returned. Without a code nothing is counted.
+    """With the customer's code; cash is collected. A wrong code is counted and returned, not raised: see `check_code`.
 
     Refuses NotFound, WrongDeliveryState, WrongState.
     """
@@ -132,24 +123,12 @@ async def deliver(delivery_id: UUID, code: str | None, actor: Actor, uow: "UnitO
     if trip.status is _D.DELIVERED:
         return None
     delivery.check_move(trip.status, _D.DELIVERED, actor.kind)
-    if (wrong := await _check_code(code, order, trip, uow)) is not None:
+    if (wrong := await check_code(code, order, uow)) is not None:
         return wrong
     order = await orders.move(order, OrderStatus.DELIVERED, actor, uow, times=Times(ended_at=await uow.now()))
     await delivery.move(trip, _D.DELIVERED, order, actor, uow, rider_id=trip.rider_id)
     await purchases.collect_cash(order, uow)
     return None
-
-
-async def _check_code(code: str | None, order: LockedOrder, trip: LockedDelivery, uow: "UnitOfWork") -> WrongCode | None:
-    left = trip.code_tries_left
-    if left <= 0:
-        return WrongCode("too many wrong codes: ask support", 0)
-    if not code:
-        return WrongCode("ask the customer for the code", left)
-    if hmac.compare_digest(order.handover_code.encode(), code.strip().encode()):
-        return None
-    await uow.deliveries.set_tries(trip.id, left - 1)
-    return WrongCode("not this order's code", left - 1)
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -233,8 +212,7 @@ async def drop_delivery(delivery_id: UUID, reason: ReasonCode, actor: Actor, uow
 
 async def renew_code_tries(delivery_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
     """By support, where the rider has none left. Refuses NotFound, WrongDeliveryState."""
-    _, trip = await delivery.lock(delivery_id, actor, uow)
+    order, trip = await delivery.lock(delivery_id, actor, uow)
     if trip.ended:
         raise Refused(delivery.WrongDeliveryState("this delivery has ended", trip.status))
-    await uow.deliveries.set_tries(trip.id, CODE_TRIES)
-    await uow.audit.write(actor, "renew code tries", trip.id, trip.merchant_id, f"had {trip.code_tries_left} left")
+    await renew_tries(order, actor, uow)

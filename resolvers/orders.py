@@ -6,7 +6,7 @@ from db import orders as rows
 from db import payments, purchases
 from db.orders import OrderFilter
 from db.pages import Page
-from domain import fulfilment
+from domain import fulfilment, handover
 from domain import payments as paying
 from domain import purchases as placing
 from domain.addresses import Address
@@ -124,9 +124,18 @@ async def cancel_order(context: Context, command: fulfilment.CancelOrder) -> row
 
 
 async def hand_over_order(context: Context, command: fulfilment.HandOverOrder) -> rows.OrderRow:
+    """Refuses NotFound, WrongState, WrongCode: a wrong try has been counted by then."""
     async with context.unit_of_work() as uow:
-        await fulfilment.hand_over_order(command, context.actor, uow)
+        wrong = await fulfilment.hand_over_order(command, context.actor, uow)
+    if wrong is not None:
+        raise Refused(wrong)
     return await _changed(context, command.order_id)
+
+
+async def renew_order_code_tries(context: Context, order_id: UUID) -> rows.OrderRow:
+    async with context.unit_of_work() as uow:
+        await handover.renew_order_code_tries(order_id, context.actor, uow)
+    return await _changed(context, order_id)
 
 
 async def _changed(context: Context, order_id: UUID) -> rows.OrderRow:

@@ -20,7 +20,7 @@ from schema.addresses import Address
 from schema.connections import Connection, Counted
 from schema.merchants import Store
 from schema.quotes import Charge, NotEnoughStock, StoreClosed
-from schema.riders import Delivery
+from schema.riders import Delivery, WrongCode
 from schema.roots import ID, Allow, Answers, Info, Node, Refusal, key, of
 from schema.scalars import Money
 from subscriptions import orders as feeds
@@ -187,13 +187,8 @@ class WrongState(Refusal):
     status: orders.OrderStatus
 
 
-@strawberry.type
-class WrongHandoverCode(Refusal):
-    is_type_of = of(fulfilment.WrongHandoverCode)
-
-
 OrderResult = Annotated[Order | WrongState, strawberry.union("OrderResult")]
-HandOverResult = Annotated[Order | WrongState | WrongHandoverCode, strawberry.union("HandOverResult")]
+HandOverResult = Annotated[Order | WrongState | WrongCode, strawberry.union("HandOverResult")]
 _PARTIES = (Role.CUSTOMER, Role.MERCHANT, Role.RIDER, Role.SUPPORT)
 
 
@@ -283,3 +278,8 @@ class Mutation:
     async def hand_over_order(self, info: Info, order_id: ID, handover_code: str) -> rows.OrderRow:
         """The customer collects a ready order, or gets it from the store's own people, and shows its code."""
         return await resolve.hand_over_order(info.context, fulfilment.HandOverOrder(key(order_id, "orderId"), handover_code))
+
+    @strawberry.mutation(graphql_type=OrderResult, extensions=[Allow(Role.SUPPORT), Answers()])
+    async def renew_order_code_tries(self, info: Info, order_id: ID) -> rows.OrderRow:
+        """Five new tries of the handover code, where no rider brings the order."""
+        return await resolve.renew_order_code_tries(info.context, key(order_id, "orderId"))

@@ -9,7 +9,7 @@ import strawberry
 from db import delivery as rows
 from db import dispatch, identity, orders, pages
 from db import riders as rider_rows
-from domain import delivery, merchants, places, positions, riders
+from domain import delivery, handover, merchants, places, positions, riders
 from domain import dispatch as dispatching
 from domain.identity import Role
 from domain.orders import ReasonCode
@@ -131,7 +131,7 @@ class WrongDeliveryState(Refusal):
 
 @strawberry.type
 class WrongCode(Refusal):
-    is_type_of = of(riders.WrongCode)
+    is_type_of = of(handover.WrongCode)
     tries_left: int = strawberry.field(description="With none left, support must help")
 
 

@@ -13,12 +13,13 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import dispatch, fulfilment, riders
 from domain.delivery import DeliveryStatus, WrongDeliveryState
+from domain.handover import WrongCode
 from domain.identity import ANYBODY, CLOCK, Actor, ActorKind
 from domain.orders import OrderStatus, ReasonCode
 from domain.payments import PaymentMethod, PaymentStatus
 from domain.positions import coarse
 from domain.refusals import Conflict, NotFound, Refused
-from domain.riders import FailDelivery, WrongCode
+from domain.riders import FailDelivery
 from tests.trips import Trip, another, assigned, code_of, offered, on_duty, picked_up, placed, states, support, trip, trips
 from tests.world import HOME, account, listing, shop
 

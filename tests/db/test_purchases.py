@@ -22,7 +22,6 @@ from domain.fulfilment import (
     HandOverOrder,
     MarkOrderReady,
     RejectOrder,
-    WrongHandoverCode,
     accept_order,
     cancel_order,
     expire_order,
@@ -30,6 +29,7 @@ from domain.fulfilment import (
     mark_order_ready,
     reject_order,
 )
+from domain.handover import WrongCode, renew_order_code_tries
 from domain.idempotency import KeyReused
 from domain.identity import Actor, ActorKind
 from domain.money import Money
@@ -41,6 +41,7 @@ from domain.refusals import Conflict, NotFound, Refused
 from domain.riders import FailDelivery, deliver, fail_delivery, pick_up
 from domain.stock import Count, apply_counts
 from domain.unit_of_work import UnitOfWork
+from tests.trips import another
 from tests.world import HOME, account, listing, shop
 
 CASH, CARD = PaymentMethod.CASH_ON_DELIVERY, PaymentMethod.CARD
@@ -365,8 +366,8 @@ async def test_what_no_rider_brings_is_handed_over_against_its_code(engine, read
     order = await the_order(reads, customer, await placed(engine, customer, quote_id))
     await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), town.owner, uow))
     await do(engine, lambda uow: mark_order_ready(MarkOrderReady(order.id), town.owner, uow))
-    wrong = HandOverOrder(order.id, "none")
-    assert isinstance(await refused(do(engine, lambda uow: hand_over_order(wrong, town.owner, uow))), WrongHandoverCode)
+    wrong = await do(engine, lambda uow: hand_over_order(HandOverOrder(order.id, "none"), town.owner, uow))
+    assert wrong == WrongCode("not this order's code", 4)
     await do(engine, lambda uow: hand_over_order(HandOverOrder(order.id, order.code), town.owner, uow))
     assert (await the_order(reads, customer, order.purchase_id)).status is OrderStatus.DELIVERED
     assert await payment_of(reads, order.purchase_id) == (PaymentStatus.CASH_COLLECTED, 0)
@@ -390,3 +391,24 @@ async def test_a_till_that_accepts_has_sold_and_a_cancelled_sale_is_back_on_the_
     assert await counters(engine, tea) == (10, 0, 0)
     await do(engine, lambda uow: apply_counts([Count(tea, 10, datetime.now(UTC), "count", "till")], uow))
     assert await counters(engine, tea) == (10, 0, 0)
+
+
+async def test_a_stores_people_have_five_tries_of_a_code_until_support_gives_more(engine, reads):
+    town, desk = await shop(engine), await account(engine, ActorKind.SUPPORT, is_support=True)
+    tea, customer = await listing(engine, town, 9), await account(engine)
+    quote_id = await quoted(engine, customer, (tea, 2), fulfilment=Fulfilment.PICKUP)
+    order = await the_order(reads, customer, await placed(engine, customer, quote_id))
+    await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), town.owner, uow))
+    await do(engine, lambda uow: mark_order_ready(MarkOrderReady(order.id), town.owner, uow))
+
+    async def tried(code: str) -> WrongCode | None:
+        return await do(engine, lambda uow: hand_over_order(HandOverOrder(order.id, code), town.owner, uow))
+
+    said = await asyncio.gather(*(tried(another(order.code)) for _ in range(8)))
+    assert sorted(wrong.tries_left for wrong in said) == [0, 0, 0, 0, 1, 2, 3, 4]
+    assert await tried(order.code) == WrongCode("too many wrong codes: ask support", 0)
+    assert (await the_order(reads, customer, order.purchase_id)).status is OrderStatus.READY
+    await do(engine, lambda uow: renew_order_code_tries(order.id, desk, uow))
+    assert await tried(order.code) is None
+    assert (await the_order(reads, customer, order.purchase_id)).status is OrderStatus.DELIVERED
+    assert isinstance(await refused(do(engine, lambda uow: renew_order_code_tries(order.id, desk, uow))), WrongState)

@@ -592,6 +592,7 @@ def upgrade() -> None:
         sa.Column("customer_name", sa.Text(), nullable=False),
         sa.Column("address", postgresql.JSONB(), nullable=True),
         sa.Column("handover_code", sa.Text(), nullable=False),
+        sa.Column("code_tries_left", sa.Integer(), server_default="5", nullable=False),
         sa.Column("prep_minutes", sa.Integer(), server_default="0", nullable=False),
         sa.Column("at_risk", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
@@ -616,6 +617,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_orders_customer_id_id"), "orders", ["customer_id", "id"], unique=False)
     op.create_index(op.f("ix_orders_merchant_id_id"), "orders", ["merchant_id", "id"], unique=False)
     op.create_index(op.f("ix_orders_purchase_id"), "orders", ["purchase_id"], unique=False)
+    op.create_index(op.f("ix_orders_store_id_id"), "orders", ["store_id", "id"], unique=False)
     op.create_index(op.f("ix_orders_store_id_status_id"), "orders", ["store_id", "status", "id"], unique=False)
     op.create_table(
         "payment",
@@ -676,7 +678,6 @@ def upgrade() -> None:
         sa.Column("currency", sa.CHAR(length=3), server_default="INR", nullable=False),
         sa.Column("pay_minor", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("distance_m", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("code_tries_left", sa.Integer(), server_default="5", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("search_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("escalated_at", sa.DateTime(timezone=True), nullable=True),
@@ -942,6 +943,7 @@ def downgrade() -> None:
     op.drop_index("ix_payment_pay_by", table_name="payment", postgresql_where=sa.text("status = 'PENDING'"))
     op.drop_table("payment")
     op.drop_index(op.f("ix_orders_store_id_status_id"), table_name="orders")
+    op.drop_index(op.f("ix_orders_store_id_id"), table_name="orders")
     op.drop_index(op.f("ix_orders_purchase_id"), table_name="orders")
     op.drop_index(op.f("ix_orders_merchant_id_id"), table_name="orders")
     op.drop_index(op.f("ix_orders_customer_id_id"), table_name="orders")
