@@ -70,6 +70,9 @@ class SqlPayments:
             .values(client_secret=begun.client_secret, gateway_ref=begun.ref)
         )
 
+    async def declined(self, payment_id: UUID, message: str) -> None:
+        await self._connection.execute(update(payment).where(pay.id == payment_id).values(declined=message))
+
     async def move(
         self, now: LockedPayment, end: PaymentStatus, refunded: Money | None = None, amount: Money | None = None
     ) -> LockedPayment:
@@ -118,7 +121,7 @@ class SqlPayments:
 
 @dataclass(frozen=True, slots=True)
 class PaymentRow:
-    """`secret` is the payer's alone: resolvers/orders.py gives it to nobody else."""
+    """`secret` is the payer's alone: resolvers/orders.py gives it to nobody else. `declined` is the gateway's immediate no."""
 
     id: UUID
     purchase_id: UUID
@@ -128,6 +131,7 @@ class PaymentRow:
     amount: Money
     refunded: Money
     secret: str | None
+    declined: str | None
 
 
 def _row(row: Row[*tuple[Any, ...]]) -> PaymentRow:
@@ -140,6 +144,7 @@ def _row(row: Row[*tuple[Any, ...]]) -> PaymentRow:
         Money(row.amount_minor, row.currency),
         Money(row.refunded_minor, row.currency),
         row.client_secret,
+        row.declined,
     )
 
 

@@ -246,7 +246,7 @@ payment = _table(
     "payment",
     key(primary=True), key("purchase_id", of="purchase", unique=True), word("method", PaymentMethod), word("status", PaymentStatus),
     minor("amount_minor"), minor("refunded_minor", 0), currency(), text("gateway", null=True), text("gateway_ref", null=True),
-    text("client_secret", null=True, unique=True), time("pay_by"), version(), created(),
+    text("client_secret", null=True, unique=True), text("declined", null=True), time("pay_by"), version(), created(),
     UniqueConstraint("gateway", "gateway_ref"),
     Index("ix_payment_pay_by", "pay_by", postgresql_where=sa.text("status = 'PENDING'")),
     sa.CheckConstraint("refunded_minor <= amount_minor", "refunded_within_amount"), *not_negative("amount_minor", "refunded_minor"),

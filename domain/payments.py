@@ -168,6 +168,9 @@ class PaymentStore(Protocol):
     async def begun(self, payment_id: UUID, begun: Begun) -> None:
         """Remembered once: a second answer for the same payment is the same answer."""
 
+    async def declined(self, payment_id: UUID, message: str) -> None:
+        """The gateway's immediate no, for whoever asks again."""
+
     async def move(
         self, payment: LockedPayment, end: PaymentStatus, refunded: Money | None = None, amount: Money | None = None
     ) -> LockedPayment:

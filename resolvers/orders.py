@@ -65,7 +65,7 @@ def client_secret(context: Context, row: payments.PaymentRow) -> str | None:
 
 async def place_order(context: Context, command: placing.PlaceOrder) -> purchases.PurchaseRow:
     """Refuses what domain.purchases.place_order refuses, PaymentDeclined, and Unavailable while the gateway is away:
-    the purchase then waits, and the same call goes on with it."""
+    the purchase then waits, and the same call goes on with it. What was declined is declined again."""
     async with context.unit_of_work() as uow:
         purchase_id = await placing.place_order(command, context.actor, uow)
     await _begin_payment(context, purchase_id)
@@ -78,6 +78,8 @@ async def place_order(context: Context, command: placing.PlaceOrder) -> purchase
 async def _begin_payment(context: Context, purchase_id: UUID) -> None:
     """After the commit: no partner is called inside a transaction. Safe to repeat: the gateway knows the payment's id."""
     [payment] = await payments.payments_of(context.reads, [purchase_id])
+    if payment.declined is not None:
+        raise Refused(paying.PaymentDeclined(payment.declined))
     if (
         payment.method is PaymentMethod.CASH_ON_DELIVERY
         or payment.secret is not None
@@ -88,15 +90,16 @@ async def _begin_payment(context: Context, purchase_id: UUID) -> None:
         begun = await context.ports.gateway.begin(payment.id, payment.amount, payment.method)
     except Refused as refused:
         if isinstance(refused.refusal, paying.PaymentDeclined):
-            await _declined(context, payment.id, payment.amount)
+            await _declined(context, payment.id, payment.amount, refused.refusal.message)
         raise
     async with context.unit_of_work() as uow:
         await uow.payments.begun(payment.id, begun)
 
 
-async def _declined(context: Context, payment_id: UUID, amount: Money) -> None:
+async def _declined(context: Context, payment_id: UUID, amount: Money, message: str) -> None:
     async with context.unit_of_work() as uow:
         await placing.settle_payment(paying.SettlePayment(payment_id, captured=False, amount=amount, gateway_ref=None), uow)
+        await uow.payments.declined(payment_id, message)
 
 
 async def accept_order(context: Context, command: fulfilment.AcceptOrder) -> rows.OrderRow:

@@ -9,6 +9,7 @@ from db import orders, payments, stock
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.cart import LineChange, update_lines
+from domain.idempotency import KeyReused
 from domain.orders import Fulfilment, OrderStatus
 from domain.payments import PaymentDeclined, PaymentMethod, PaymentStatus
 from domain.purchases import PlaceOrder
@@ -28,9 +29,13 @@ async def test_where_no_gateway_is_a_card_is_declined_and_nothing_waits_for_it(e
         quote_id = await quote_cart(QuoteCart(HOME, None, Fulfilment.DELIVERY, None), buyer, uow)
     ports = cast(Ports, SimpleNamespace(gateway=NoGateway()))
     context = Context(buyer, reads, lambda: cast(Any, unit_of_work(engine)), Loaders(reads, buyer), ports)
+    for key in ("k", "k", "another"):  # the same question has the same answer, for ever
+        with pytest.raises(Refused) as no:
+            await place_order(context, PlaceOrder(quote_id, PaymentMethod.CARD, key))
+        assert no.value.refusal == PaymentDeclined("only cash is taken at present")
     with pytest.raises(Refused) as no:
-        await place_order(context, PlaceOrder(quote_id, PaymentMethod.CARD, "k"))
-    assert no.value.refusal == PaymentDeclined("only cash is taken at present")
+        await place_order(context, PlaceOrder(quote_id, PaymentMethod.UPI, "k"))
+    assert isinstance(no.value.refusal, KeyReused)
     [order] = await orders.first_orders(reads, buyer, orders.OrderFilter(), 5)
     assert order.status is OrderStatus.CANCELLED
     [payment] = await payments.payments_of(reads, [order.purchase_id])

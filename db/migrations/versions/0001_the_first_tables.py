@@ -631,6 +631,7 @@ def upgrade() -> None:
         sa.Column("gateway", sa.Text(), nullable=True),
         sa.Column("gateway_ref", sa.Text(), nullable=True),
         sa.Column("client_secret", sa.Text(), nullable=True),
+        sa.Column("declined", sa.Text(), nullable=True),
         sa.Column("pay_by", sa.DateTime(timezone=True), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
