@@ -9,7 +9,8 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from schema.guard import Asked, Guard, refused
+from schema.guard import Asked, Guard
+from schema.limits import refused
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 """As strawberry validates."""

@@ -20,7 +20,8 @@ from domain.refusals import Refused, Unavailable
 from schema.build import Schema
 from schema.doors import Rules
 from schema.errors import Told, tell_all
-from schema.guard import Asked, check_introspection, refused
+from schema.guard import Asked, check_introspection
+from schema.limits import refused
 from schema.roots import Api
 
 UNKNOWN = "-"

@@ -10,7 +10,8 @@ from graphql import OperationType, get_introspection_query
 from domain.identity import ANYBODY, Actor, ActorKind
 from schema.doors import Rules
 from schema.gate import Asking, Stopped
-from schema.guard import SIZES, Asked
+from schema.guard import Asked
+from schema.limits import SIZES
 from tests.api.stall import Stall, make, ran
 
 CPU_S = 0.05

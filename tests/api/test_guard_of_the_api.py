@@ -4,7 +4,8 @@ import pytest
 from graphql import GraphQLInterfaceType, GraphQLObjectType
 
 from schema.api import schema
-from schema.guard import SIZES, WEIGHTS, is_list
+from schema.limits import SIZES, WEIGHTS
+from schema.measuring import is_list
 
 TYPES = {
     name: type_
@@ -70,7 +71,7 @@ def test_the_tables_name_what_there_is():
 
 def test_every_page_is_known_as_one():
     pages = {name for name in TYPES if name.endswith("Connection")}
-    assert pages <= schema.documents.guard.pages
+    assert pages <= schema.documents.guard.priced.pages
 
 
 def test_a_store_s_whole_catalogue_at_once_is_too_much():

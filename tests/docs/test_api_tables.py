@@ -17,7 +17,7 @@ from schema import sockets
 from schema.api import schema
 from schema.doors import Rules
 from schema.errors import STATUS
-from schema.guard import PAGE, Most
+from schema.limits import PAGE, Most
 from subscriptions.stock import MOST as FOLLOWED
 from tests.api.test_contract import CONTRACT
 from tests.docs.pages import DOCS, tables
