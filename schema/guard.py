@@ -43,7 +43,6 @@ class Guard:
     """The limits of one schema."""
 
     def __init__(self, schema: GraphQLSchema, most: Most = Most()) -> None:
-        self.schema = schema
         self.most = most
         self.priced = Priced(schema)
         self.introspection_most = self._whole_introspection()
