@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, false, func, literal, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, and_, false, func, insert, literal, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.events import to_event
 from db.identity import stores_of
 from db.pages import By, Page, page
 from db.reads import Reads
-from db.tables import delivery, event, order_line, orders, payment, purchase, source
+from db.tables import delivery, event, order_line, order_note, orders, payment, purchase, source
 from domain.identity import Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, LockedOrder, OrderMoved, OrderStatus, ReasonCode, Sibling, Times
@@ -114,6 +114,14 @@ class SqlOrders:
 
     async def noted(self, now: LockedOrder, *, at_risk: bool) -> LockedOrder:
         return await self._next(now, at_risk=at_risk)
+
+    async def explain(self, now: LockedOrder, note: str) -> None:
+        await self._connection.execute(insert(order_note).values(order_id=now.id, seq=now.version, note=note))
+
+    async def names(self, order_id: UUID) -> dict[UUID, str]:
+        line = order_line.c
+        found = await self._connection.execute(select(line.listing_id, line.name).where(line.order_id == order_id))
+        return {row.listing_id: row.name for row in found}
 
     async def refunded(self, now: LockedOrder, amount: Money) -> None:
         await self._connection.execute(update(orders).where(order.id == now.id).values(refunded_minor=amount.minor))
@@ -293,17 +301,18 @@ async def lines_of(reads: Reads, order_ids: Sequence[UUID]) -> list[OrderLineRow
 
 
 async def history_of(reads: Reads, order_ids: Sequence[UUID]) -> list[OrderEventRow]:
-    """Every step of orders the actor has been shown, as the log has it."""
-    e = event.c
+    """Every step of orders the actor has been shown, as the log has it, with what was said about it."""
+    e, said = event.c, order_note.c
     found = await reads.rows(
-        select(e.entity_id, e.seq, e.body)
+        select(e.entity_id, e.seq, e.body, said.note)
+        .outerjoin(order_note, and_(said.order_id == e.entity_id, said.seq == e.seq))
         .where(e.stream == OrderMoved.stream, e.entity_id.in_(order_ids))
         .order_by(e.entity_id, e.seq)
     )
-    steps = [(row.entity_id, row.seq, to_event(OrderMoved.__name__, row.body)) for row in found]
+    steps = [(row, to_event(OrderMoved.__name__, row.body)) for row in found]
     return [
-        OrderEventRow(order_id, seq, step.status, step.at, step.by, step.reason, step.note)
-        for order_id, seq, step in steps
+        OrderEventRow(row.entity_id, row.seq, step.status, step.at, step.by, step.reason, row.note)
+        for row, step in steps
         if isinstance(step, OrderMoved)
     ]
 

@@ -279,6 +279,11 @@ order_line = _table(
     text("note", null=True), count("rank"),
     Index(None, "order_id", "rank"),
 )
+# What people said about a step of an order, beside the log: what they write may be private, and the log goes everywhere.
+order_note = _table(
+    "order_note",
+    key("order_id", of="orders", primary=True), Column("seq", sa.Integer, primary_key=True), text("note"),
+)
 # Inserted before the work, in its transaction: the second of two equal calls waits here for the first.
 idempotency = _table(
     "idempotency",

@@ -119,7 +119,6 @@ class DeliveryMoved(Event):
     customer_id: UUID
     rider_id: UUID | None
     reason: ReasonCode | None = None
-    note: str | None = None
 
     topic, stream = Topic.DELIVERY, "delivery"
 
@@ -197,7 +196,7 @@ async def begin(order: LockedOrder, cash: Money, actor: Actor, uow: "UnitOfWork"
 
 async def move(
     delivery: LockedDelivery, end: DeliveryStatus, order: LockedOrder, actor: Actor, uow: "UnitOfWork", *,
-    rider_id: UUID | None, marks: Marks = Marks(), reason: ReasonCode | None = None, note: str | None = None,
+    rider_id: UUID | None, marks: Marks = Marks(), reason: ReasonCode | None = None,
 ) -> LockedDelivery:  # fmt: skip
     """One step, with its event. `order` as it stands after this transaction's own moves. Refuses WrongDeliveryState."""
     check_move(delivery.status, end, actor.kind)
@@ -206,7 +205,7 @@ async def move(
     if end not in LIVE:
         marks = replace(marks, ended_at=await uow.now())
     moved = await uow.deliveries.move(delivery, end, rider_id, marks)
-    await uow.events.add(await step(moved, order, actor, uow, reason=reason, note=note))
+    await uow.events.add(await step(moved, order, actor, uow, reason=reason))
     return moved
 
 
@@ -217,14 +216,13 @@ async def step(
     uow: "UnitOfWork",
     *,
     reason: ReasonCode | None = None,
-    note: str | None = None,
 ) -> DeliveryMoved:
     """The event of a delivery's present version."""
     assert actor.kind is not None
     return DeliveryMoved(
         delivery.id, delivery.version, delivery.status, await uow.now(), actor.kind,
         OrderNow(order.id, order.status.value, order.version), delivery.store_id, delivery.merchant_id, order.customer_id,
-        delivery.rider_id, reason, note,
+        delivery.rider_id, reason,
     )  # fmt: skip
 
 

@@ -144,7 +144,8 @@ async def _sell(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:
     """A sale of more than was counted is an event on the order, never an error. What is sold is at risk no more."""
     short = await stock.sell(order.id, uow)
     if short:
-        missing = ", ".join(f"{sale.missing} of {sale.listing_id}" for sale in short)
+        names = await uow.orders.names(order.id)  # the customer reads this: no ids of ours
+        missing = ", ".join(f"{sale.missing} of {names[sale.listing_id]}" for sale in short)
         noted = await uow.orders.noted(order, at_risk=False)
         await uow.events.add(await orders.step(noted, actor, uow, note=f"sold more than was counted: {missing}"))
     elif order.at_risk:

@@ -1,6 +1,6 @@
 """An order's life, from placed to delivered: who may move it where."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -110,7 +110,10 @@ def check_move(start: OrderStatus, end: OrderStatus, who: ActorKind | None) -> N
 
 @dataclass(frozen=True)
 class OrderMoved(Event):
-    """One step of an order. `status` and `seq` are those after it; the first has seq 1."""
+    """One step of an order. `status` and `seq` are those after it; the first has seq 1.
+
+    What people said about it is not here: it may be private, and events go to whoever listens.
+    """
 
     order_id: UUID
     version: int
@@ -121,7 +124,6 @@ class OrderMoved(Event):
     merchant_id: UUID
     customer_id: UUID
     reason: ReasonCode | None = None
-    note: str | None = None
 
     topic, stream = Topic.ORDERS, "order"
 
@@ -203,6 +205,12 @@ class OrderStore(Protocol):
     async def noted(self, order: LockedOrder, *, at_risk: bool) -> LockedOrder:
         """The next version in the same state."""
 
+    async def explain(self, order: LockedOrder, note: str) -> None:
+        """Once for each version: what its parties read beside the step."""
+
+    async def names(self, order_id: UUID) -> Mapping[UUID, str]:
+        """What the customer's bill calls each of its listings."""
+
     async def refunded(self, order: LockedOrder, amount: Money) -> None: ...
 
     async def set_tries(self, order_id: UUID, tries_left: int) -> None:
@@ -237,11 +245,16 @@ async def step(
     note: str | None = None,
     at: datetime | None = None,
 ) -> OrderMoved:
-    """The event of an order's present version; `at` is now, where the caller has not asked the clock already."""
+    """The event of an order's present version; `at` is now, where the caller has not asked the clock already.
+
+    `note` is kept for the parties of the order to read.
+    """
     assert actor.kind is not None
+    if note:
+        await uow.orders.explain(order, note)
     return OrderMoved(
         order.id, order.version, order.status, at or await uow.now(), actor.kind, order.store_id, order.merchant_id,
-        order.customer_id, reason, note,
+        order.customer_id, reason,
     )  # fmt: skip
 
 

@@ -156,10 +156,8 @@ async def fail_delivery(command: FailDelivery, actor: Actor, uow: "UnitOfWork") 
     order = await orders.move(
         order, OrderStatus.UNDELIVERED, actor, uow, times=Times(ended_at=ended_at), reason=command.reason, note=command.note
     )
-    await delivery.move(
-        trip, _D.FAILED, order, actor, uow, rider_id=trip.rider_id, marks=Marks(ended_at=ended_at),
-        reason=command.reason, note=command.note,
-    )  # fmt: skip
+    marks = Marks(ended_at=ended_at)
+    await delivery.move(trip, _D.FAILED, order, actor, uow, rider_id=trip.rider_id, marks=marks, reason=command.reason)
     if ended_at is not None:
         await purchases.refund_order(order, uow)
 

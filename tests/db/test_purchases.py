@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Text, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import ledger, orders, payments
@@ -412,3 +412,48 @@ async def test_a_stores_people_have_five_tries_of_a_code_until_support_gives_mor
     assert await tried(order.code) is None
     assert (await the_order(reads, customer, order.purchase_id)).status is OrderStatus.DELIVERED
     assert isinstance(await refused(do(engine, lambda uow: renew_order_code_tries(order.id, desk, uow))), WrongState)
+
+
+async def test_what_people_say_about_an_order_is_for_its_parties_and_not_in_the_log(engine, reads):
+    town, rider = await shop(engine), await account(engine, ActorKind.RIDER)
+    tea = await listing(engine, town, 9)
+    said = "call me on 98765 43210"
+    ways = {"cancelled": OrderStatus.CANCELLED, "rejected": OrderStatus.REJECTED, "failed": OrderStatus.UNDELIVERED}
+    for way, end in ways.items():
+        customer = await account(engine)
+        order = await the_order(reads, customer, await placed(engine, customer, await quoted(engine, customer, (tea, 1))))
+        match way:
+            case "cancelled":
+                cancel = CancelOrder(order.id, ReasonCode.CUSTOMER_ASKED, said)
+                await do(engine, lambda uow, c=cancel, who=customer: cancel_order(c, who, uow))
+            case "rejected":
+                reject = RejectOrder(order.id, ReasonCode.TOO_BUSY, said)
+                await do(engine, lambda uow, c=reject: reject_order(c, town.owner, uow))
+            case _:
+                await do(engine, lambda uow, id=order.id: accept_order(AcceptOrder(id, 5), town.owner, uow))
+                trip = t.delivery.c
+                async with engine.begin() as connection:
+                    id = (await connection.execute(select(trip.id).where(trip.order_id == order.id))).scalar_one()
+                    await connection.execute(update(t.delivery).where(trip.id == id).values(rider_id=rider.id, status="ASSIGNED"))
+                await do(engine, lambda uow, id=id: pick_up(id, rider, uow))
+                failed = FailDelivery(id, ReasonCode.CUSTOMER_ABSENT, said)
+                await do(engine, lambda uow, c=failed: fail_delivery(c, rider, uow))
+        history = await orders.history_of(reads, [order.id])
+        assert (history[-1].status, history[-1].note) == (end, said)
+        assert [step.note for step in history[:-1]] == [None] * (len(history) - 1)
+    async with engine.connect() as connection:
+        log = (await connection.execute(select(func.string_agg(cast(t.event.c.body, Text), " ")))).scalar_one()
+    assert said not in log
+
+
+async def test_a_sale_of_more_than_was_counted_is_told_by_name(engine, reads):
+    town, customer = await shop(engine), await account(engine)
+    tea = await listing(engine, town, 5, name="Assam tea")
+    quote_id = await quoted(engine, customer, (tea, 3), fulfilment=Fulfilment.PICKUP)
+    order = await the_order(reads, customer, await placed(engine, customer, quote_id))
+    await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), town.owner, uow))
+    await do(engine, lambda uow: mark_order_ready(MarkOrderReady(order.id), town.owner, uow))
+    await do(engine, lambda uow: apply_counts([Count(tea, 1, datetime.now(UTC), "count", "test")], uow))
+    await do(engine, lambda uow: hand_over_order(HandOverOrder(order.id, order.code), town.owner, uow))
+    history = await orders.history_of(reads, [order.id])
+    assert history[-1].note == "sold more than was counted: 2 of Assam tea"

@@ -758,6 +758,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_order_line_order_id_rank"), "order_line", ["order_id", "rank"], unique=False)
     op.create_table(
+        "order_note",
+        sa.Column("order_id", sa.Uuid(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_order_note_order_id")),
+        sa.PrimaryKeyConstraint("order_id", "seq", name=op.f("pk_order_note")),
+    )
+    op.create_table(
         "refund",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("payment_id", sa.Uuid(), nullable=False),
@@ -927,6 +935,7 @@ def downgrade() -> None:
     op.drop_table("stock_allocation")
     op.drop_index("ix_refund_due", table_name="refund", postgresql_where=sa.text("done_at IS NULL"))
     op.drop_table("refund")
+    op.drop_table("order_note")
     op.drop_index(op.f("ix_order_line_order_id_rank"), table_name="order_line")
     op.drop_table("order_line")
     op.drop_index(op.f("ix_listing_modifier_group_group_id"), table_name="listing_modifier_group")
