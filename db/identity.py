@@ -10,9 +10,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.reads import Reads
-from db.tables import member_store, merchant, merchant_member, store, user_account
+from db.tables import mapping, member_store, merchant, merchant_member, store, user_account
 from db.tables import rider as rider_table
 from domain.identity import Account, Actor, ActorKind, App, MerchantRole, NewAccount, Role
+from domain.intake import EntityKind
 from domain.merchants import Merchant
 
 user, member, named = user_account.c, merchant_member.c, member_store.c
@@ -44,8 +45,12 @@ def merchants_of(actor: Actor, *roles: MerchantRole) -> Select[tuple[UUID]]:
 
 
 def stores_of(actor: Actor, *roles: MerchantRole) -> Select[tuple[UUID]]:
-    """Ids of the stores the actor may act for: an OWNER or a MANAGER for all of the merchant's, a CLERK for the named ones."""
+    """Ids of the stores the actor may act for: an OWNER or a MANAGER for all of the merchant's, a CLERK for the named ones,
+    a source for those that its own ids are mapped to."""
     found = select(store.c.id)
+    if actor.kind is ActorKind.SOURCE and actor.id is not None:
+        linked = (mapping.c.source_id == actor.id, mapping.c.kind == EntityKind.STORE)
+        return found.where(store.c.id.in_(select(mapping.c.id).where(*linked)))
     if actor.kind is not ActorKind.MERCHANT or actor.id is None:
         return found.where(false())
     asked = set(roles or MerchantRole)

@@ -38,7 +38,7 @@ from db.arrays import among, in_ids
 from db.identity import merchants_of, stores_of
 from db.pages import By, Page, empty, page
 from db.reads import Reads
-from db.tables import merchant, source, store, store_hours, store_hours_exception
+from db.tables import merchant, store, store_hours, store_hours_exception
 from db.words import asked, beginnings
 from domain.identity import Actor, ActorKind
 from domain.merchants import (
@@ -63,10 +63,8 @@ METRES_A_DEGREE = 110_000  # of latitude, at least
 def visible_to(actor: Actor) -> ColumnElement[bool]:
     """The stores the actor may act for. What anybody may read of a store is not asked here."""
     match actor:
-        case Actor(kind=ActorKind.MERCHANT, id=UUID()):
+        case Actor(kind=ActorKind.MERCHANT | ActorKind.SOURCE, id=UUID()):
             return s.id.in_(stores_of(actor))
-        case Actor(kind=ActorKind.SOURCE, id=UUID()):
-            return s.merchant_id.in_(select(source.c.merchant_id).where(source.c.id == actor.id))
         case Actor(kind=ActorKind.SUPPORT, id=UUID()) | Actor(kind=ActorKind.CLOCK):
             return true()
         case _:

@@ -13,7 +13,7 @@ from db.events import to_event
 from db.identity import stores_of
 from db.pages import By, Page, page
 from db.reads import Reads
-from db.tables import delivery, event, order_line, order_note, orders, payment, purchase, source
+from db.tables import delivery, event, order_line, order_note, orders, payment, purchase
 from domain.identity import Actor, ActorKind
 from domain.money import Money
 from domain.orders import Fulfilment, LockedOrder, OrderMoved, OrderStatus, ReasonCode, Sibling, Times
@@ -28,12 +28,10 @@ def visible_to(actor: Actor) -> ColumnElement[bool]:
     match actor:
         case Actor(kind=ActorKind.CUSTOMER, id=UUID()):
             return order.customer_id == actor.id
-        case Actor(kind=ActorKind.MERCHANT, id=UUID()):
+        case Actor(kind=ActorKind.MERCHANT | ActorKind.SOURCE, id=UUID()):
             return order.store_id.in_(stores_of(actor))
         case Actor(kind=ActorKind.RIDER, id=UUID()):
             return order.id.in_(select(delivery.c.order_id).where(delivery.c.rider_id == actor.id))
-        case Actor(kind=ActorKind.SOURCE, id=UUID()):
-            return order.merchant_id.in_(select(source.c.merchant_id).where(source.c.id == actor.id))
         case Actor(kind=ActorKind.SUPPORT, id=UUID()) | Actor(kind=ActorKind.CLOCK):
             return true()
         case _:

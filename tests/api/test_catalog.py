@@ -22,7 +22,7 @@ from domain.catalog import (
     apply_products,
 )
 from domain.identity import ANYBODY, CLOCK, Actor, ActorKind, MerchantRole
-from domain.intake import Family
+from domain.intake import EntityKind, Family
 from domain.merchants import SetStoreStatus, StoreStatus, end_statuses, set_store_status
 from domain.refusals import NotFound, Refused
 from resolvers.loaders import Loaders
@@ -289,10 +289,16 @@ async def test_a_store_speaks_through_managers_owners_and_sources(engine, calls)
 
     source, other = [Actor(ActorKind.SOURCE, new_id()) for _ in range(2)]
     async with engine.begin() as connection:
-        for actor, merchant_id in ((source, made.merchant_id), (other, (await shop(engine)).merchant_id)):
+        elsewhere = await shop(engine)
+        for actor, merchant_id, store_id in (
+            (source, made.merchant_id, made.store_id),
+            (other, elsewhere.merchant_id, elsewhere.store_id),
+        ):
             await connection.execute(
                 insert(t.source).values(id=actor.id, merchant_id=merchant_id, provider="petpooja", family=Family.POS)
             )
+            linked = {"source_id": actor.id, "kind": EntityKind.STORE, "external_id": "S", "merchant_id": merchant_id}
+            await connection.execute(insert(t.mapping).values(**linked, id=store_id))
     async with unit_of_work(engine) as uow:
         await set_store_status(SetStoreStatus(made.store_id, StoreStatus.CLOSED, reason="Kitchen"), source, uow)
     with pytest.raises(Refused) as no:

@@ -32,6 +32,7 @@ from domain.fulfilment import (
 from domain.handover import WrongCode, renew_order_code_tries
 from domain.idempotency import KeyReused
 from domain.identity import Actor, ActorKind
+from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus, ReasonCode, WrongState
 from domain.payments import Begun, PaymentMethod, PaymentStatus, SettlePayment
@@ -41,6 +42,7 @@ from domain.refusals import Conflict, NotFound, Refused
 from domain.riders import FailDelivery, deliver, fail_delivery, pick_up
 from domain.stock import Count, apply_counts
 from domain.unit_of_work import UnitOfWork
+from tests.partners import partner
 from tests.trips import another
 from tests.world import HOME, account, listing, shop
 
@@ -377,13 +379,8 @@ async def test_what_no_rider_brings_is_handed_over_against_its_code(engine, read
 async def test_a_till_that_accepts_has_sold_and_a_cancelled_sale_is_back_on_the_shelf(engine, reads):
     town = await shop(engine)
     tea, customer = await listing(engine, town, 10), await account(engine)
-    till_id = new_id()
-    async with engine.begin() as connection:
-        await connection.execute(
-            t.source.insert().values(id=till_id, merchant_id=town.merchant_id, provider="petpooja", family="pos")
-        )
     order = await the_order(reads, customer, await placed(engine, customer, await quoted(engine, customer, (tea, 2))))
-    till = Actor(ActorKind.SOURCE, till_id)
+    till = Actor(ActorKind.SOURCE, (await partner(engine, "petpooja", of=town)).source_id)
     await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), till, uow))
     assert await counters(engine, tea) == (8, 0, 0)
     cancel = CancelOrder(order.id, ReasonCode.OUT_OF_STOCK, None)
@@ -457,3 +454,22 @@ async def test_a_sale_of_more_than_was_counted_is_told_by_name(engine, reads):
     await do(engine, lambda uow: hand_over_order(HandOverOrder(order.id, order.code), town.owner, uow))
     history = await orders.history_of(reads, [order.id])
     assert history[-1].note == "sold more than was counted: 2 of Assam tea"
+
+
+async def test_a_source_knows_of_the_orders_of_the_stores_it_is_linked_to(engine, reads):
+    town = await shop(engine)
+    tea, customer = await listing(engine, town, 10), await account(engine)
+    order = await the_order(reads, customer, await placed(engine, customer, await quoted(engine, customer, (tea, 2))))
+    linked = await partner(engine, "petpooja", of=town)
+    unlinked = await partner(engine, "petpooja", None, of=town)
+    elsewhere = await partner(engine, "petpooja")
+    for till in (unlinked, elsewhere):
+        actor = Actor(ActorKind.SOURCE, till.source_id)
+        assert await orders.orders_by_id(reads, actor, [order.id]) == []
+        accept = AcceptOrder(order.id, 5)
+        assert isinstance(await refused(do(engine, lambda uow, a=actor, c=accept: accept_order(c, a, uow))), NotFound)
+        closed = SetStoreStatus(town.store_id, StoreStatus.CLOSED, None, None)
+        assert isinstance(await refused(do(engine, lambda uow, a=actor, c=closed: set_store_status(c, a, uow))), NotFound)
+    actor = Actor(ActorKind.SOURCE, linked.source_id)
+    assert [one.id for one in await orders.orders_by_id(reads, actor, [order.id])] == [order.id]
+    await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), actor, uow))
