@@ -186,6 +186,9 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
         relay = Relay(partial(leadership, engine), bus)
         http = await open_things.enter_async_context(httpx2.AsyncClient(timeout=10))
         sandbox = None if settings.env is Env.PRODUCTION else SandboxGateway(_sandbox_key(settings))
+        figures = open_figures(settings, engine, intake_engine, bus)
+        telling = asyncio.create_task(figures.run())
+        open_things.callback(telling.cancel)
         yield Wiring(
             settings,
             engine,
@@ -196,7 +199,7 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             Hints(bus, relay if "relay" in names else None),
             Hints(bus, None, KEPT),
             open_ports(settings, redis_url, engine, bus, sandbox),
-            open_figures(settings, engine, intake_engine, bus),
+            figures,
             sandbox,
             http,
             asyncio.Semaphore(settings.writes_at_once),
@@ -216,7 +219,7 @@ def open_figures(settings: Settings, engine: AsyncEngine, intake_engine: AsyncEn
     async def joined() -> Sequence[Reading]:
         return [Reading("bus_up", bus.up)]
 
-    return PrometheusFigures({"backlog": partial(backlog, Reads(engine)), "connections": connections, "bus": joined})
+    return PrometheusFigures({"backlog": partial(backlog, Reads(engine))}, {"connections": connections, "bus": joined})
 
 
 def open_ports(settings: Settings, redis_url: str | None, engine: AsyncEngine, bus: Bus, sandbox: SandboxGateway | None) -> Ports:

@@ -1,6 +1,7 @@
 import http.client
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from terminal.ready import show
 from terminal.said import console, say
 
 READY_WITHIN_S = 60
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # as adapters/figures.py has it, which is not imported before it is set
 Address = dict[str, Any]
 Prepare = Callable[[Settings, bool], Address]
 """Fills the database of these settings (second argument: leave it empty), and says what the ready line adds to the URLs."""
@@ -128,12 +130,22 @@ def start_children(settings: Settings, supervisor: Supervisor, socket: Listening
     listen_fd = socket.socket.fileno()
     serve = [sys.executable, str(ROOT / "cli.py"), "serve", "--fd", str(listen_fd)]
     env = environment(settings)
+    env.pop(SEVERAL, None)  # a folder of somebody else's
     if settings.in_memory:
         supervisor.add_child(Process("server", [*serve, "--with-work"], env, cwd=ROOT, pass_fds=[listen_fd]))
         return
+    # Whichever server is asked for its figures tells those of all; what works has a door of its own.
+    together = {**env, SEVERAL: str(empty_folder(settings.data / "figures"))} if workers > 1 else env
     for number in range(1, workers + 1):
-        supervisor.add_child(Process(f"server-{number}", serve, env, cwd=ROOT, pass_fds=[listen_fd]))
+        supervisor.add_child(Process(f"server-{number}", serve, together, cwd=ROOT, pass_fds=[listen_fd]))
     supervisor.add_child(Process("work", [sys.executable, str(ROOT / "cli.py"), "work"], env, cwd=ROOT))
+
+
+def empty_folder(path: Path) -> Path:
+    """What is in it was another run's."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -1,12 +1,16 @@
 """What Prometheus reads."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from adapters.figures import PrometheusFigures
+from adapters.figures import SEVERAL, PrometheusFigures
 from db.events import SqlEventLog
 from db.figures import backlog
 from db.ids import new_id
@@ -16,13 +20,16 @@ from domain.stock import StockChanged
 from tests.logs import level
 
 
-async def read(figures: PrometheusFigures) -> dict[tuple[str, tuple[str, ...]], float]:
-    families = text_string_to_metric_families((await figures.text()).decode())
+def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in families
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+async def read(figures: PrometheusFigures) -> dict[tuple[str, tuple[str, ...]], float]:
+    return samples((await figures.text()).decode())
 
 
 async def test_what_happens_is_counted_by_words_of_ours():
@@ -88,3 +95,74 @@ async def test_however_often_it_is_asked_the_database_is_asked_once_a_second():
     figures = PrometheusFigures({"bus": probe})
     await asyncio.gather(*(figures.text() for _ in range(10)))
     assert asked == 1
+
+
+COUNTING = """
+import asyncio, sys
+from adapters.figures import PrometheusFigures
+from domain.figures import Reading
+
+async def own(): return [Reading("pool_connections", 4, {"pool": "apps", "state": "in use"}), Reading("bus_up", int(sys.argv[1]))]
+async def shared(): return [Reading("relay_lag_events", 7)]
+
+async def main():
+    figures = PrometheusFigures({"backlog": shared}, {"own": own})
+    telling = asyncio.create_task(figures.run())
+    figures.operation("stores", "OK", 0.02)
+    figures.sockets(3)
+    await asyncio.sleep(0)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print((await figures.text()).decode() + "END", flush=True)
+    telling.cancel()
+
+asyncio.run(main())
+"""
+
+
+class Counting:
+    """A process that counts one operation and three sockets, and tells when it is asked."""
+
+    def __init__(self, folder: Path, bus_up: int) -> None:
+        env = {**os.environ, SEVERAL: str(folder)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", COUNTING, str(bus_up)], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def tell(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("tell\n")
+        self.process.stdin.flush()
+        lines = list(iter(self.process.stdout.readline, "END\n"))
+        return samples("".join(lines))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_processes_that_share_a_folder_answer_as_one(tmp_path: Path):
+    one, other = Counting(tmp_path, 1), Counting(tmp_path, 0)
+    try:
+        other.tell()
+        found = one.tell()
+        assert found["haat_operations_total", ("OK", "stores")] == found["haat_operation_seconds_count", ("stores",)] == 2
+        assert found["haat_sockets", ()] == 6
+        assert found["haat_pool_connections", ("apps", "in use")] == 8
+        assert found["haat_bus_up", ()] == 0, "of one it is down"
+        assert found["haat_relay_lag_events", ()] == 7, "what all read alike is not added up"
+        assert one.tell() == other.tell()
+        other.end()
+        found = one.tell()
+        assert found["haat_operations_total", ("OK", "stores")] == 2, "what was counted stays counted"
+        assert (found["haat_sockets", ()], found["haat_pool_connections", ("apps", "in use")]) == (3, 4)
+        assert found["haat_bus_up", ()] == 1
+    finally:
+        one.end()
+        other.end()
+
+
+async def test_no_figure_has_another_beside_it_that_tells_when_it_began():
+    figures = PrometheusFigures()
+    figures.operation("stores", "OK", 0.02)
+    assert b"_created" not in await figures.text()

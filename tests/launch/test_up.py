@@ -27,6 +27,36 @@ def get(port: int, path: str) -> int:
         connection.close()
 
 
+def ask(port: int, method: str, path: str, body: str | None = None) -> str:
+    """On a connection of its own: any of the servers answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_several_servers_tell_the_figures_of_all(data: Path):
+    with town(data, "--port", "0", "--empty", "--workers", "2") as here:
+        here.ready()
+        port = here.run()["port"]
+        for _ in range(20):
+            ask(port, "POST", "/graphql", '{"query": "{ stores(first: 1) { nodes { id } } }"}')
+        for _ in range(8):
+            told = ask(port, "GET", "/metrics")
+            assert 'haat_operations_total{code="OK",field="stores"} 20.0' in told
+            assert 'haat_measured{measure="backlog"} 1.0' in told
+            assert "_created" not in told
+        (data / "figures" / "left_1.db").touch()
+    with town(data, "--port", "0", "--empty", "--workers", "2") as here:
+        here.ready()
+        assert not (data / "figures" / "left_1.db").exists()
+        assert 'field="stores"' not in ask(here.run()["port"], "GET", "/metrics")
+
+
 def test_it_says_where_it_is_restarts_what_is_killed_and_ctrl_c_leaves_nothing_behind(data: Path):
     with town(data, "--port", "0", "--workers", "2") as here:
         told = here.ready()
