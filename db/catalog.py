@@ -285,7 +285,8 @@ def _filtered(found: Select[Any], asked: ListingFilter, words: ColumnElement[Any
     if asked.price_max_minor is not None:
         found = found.where(li.price_minor <= asked.price_max_minor)
     if asked.in_stock is not None:
-        found = found.join(stock_level, level.listing_id == li.id).where(IN_STOCK if asked.in_stock else ~IN_STOCK)
+        of_it = and_(level.listing_id == li.id, level.store_id == li.store_id)  # the store too: then its index will do
+        found = found.join(stock_level, of_it).where(IN_STOCK if asked.in_stock else ~IN_STOCK)
     return found
 
 

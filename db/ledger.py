@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, false, func, literal, or_, select, true, union_all
+from sqlalchemy import ColumnElement, Row, and_, false, func, literal, or_, select, true, union_all
 
 from db.identity import stores_of
 from db.pages import By, Page, page
@@ -95,9 +95,8 @@ async def detail_page(
     reads: Reads, actor: Actor, store_id: UUID, text: str | None, first: int | None, after: str | None
 ) -> Page[StockDetailRow]:
     """By name. `text` is a part of the name or of the SKU."""
-    statement = (
-        select(*DETAIL).join(listing, listing.c.id == level.listing_id).where(level.store_id == store_id).where(visible_to(actor))
-    )
+    of_it = and_(listing.c.id == level.listing_id, listing.c.store_id == level.store_id)  # the store too: then its index will do
+    statement = select(*DETAIL).join(listing, of_it).where(level.store_id == store_id).where(visible_to(actor))
     if text:
         statement = statement.join(variant, variant.c.id == listing.c.variant_id).where(
             or_(listing.c.name.icontains(text, autoescape=True), variant.c.sku.icontains(text, autoescape=True))
