@@ -1,6 +1,7 @@
 """Real servers for the tests: embedded ones of this session, or a PostgreSQL of yours by HAAT_TEST_DATABASE_URL."""
 
 import asyncio
+import json
 import os
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from launch.postgres import Postgres
 from launch.redis import Redis, find_program
+from tests.figures import SHOWN
 
 LONG = os.environ.get("HAAT_TEST_LONG") == "1"
 MIGRATIONS = Path(__file__).parents[1] / "db" / "migrations" / "env.py"
@@ -32,6 +34,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Of those that failed too: how far they came."""
+    if SHOWN:
+        terminalreporter.section("figures")
+        for figures in SHOWN:
+            terminalreporter.write_line(json.dumps(figures, default=str))
 
 
 @pytest.fixture(scope="session")

@@ -52,8 +52,8 @@ class Things:
     engine: AsyncEngine
     store_id: UUID = field(default_factory=new_id)
     ids: list[UUID] = field(default_factory=list)
-    committed: int = 0
-    rolled_back: list[UUID] = field(default_factory=list)
+    committed: int = 0  # events, as these are
+    rolled_back: int = 0
 
     async def make(self, count: int) -> "Things":
         self.ids = [new_id() for _ in range(count)]
@@ -86,6 +86,7 @@ class Things:
                     await asyncio.sleep(hold_s / len(ids))
             if roll_back:
                 await transaction.rollback()
+                self.rolled_back += len(ids)
             else:
                 await transaction.commit()
                 self.committed += len(ids)

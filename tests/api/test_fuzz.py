@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from schema.doors import Rules
 from tests.api.stall import Stall, feeding, serving
 from tests.conftest import LONG
+from tests.figures import show
 from tests.waiting import until
 
 MANY = 10_000 if LONG else 300
@@ -123,7 +124,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Any:
 
 
 async def test_bodies(stall: Stall):
-    chance = random.Random(20_261_121)
+    chance = random.Random(seed := 20_261_121)
     statuses: dict[int, int] = {}
 
     async def send_some(count: int) -> None:
@@ -138,6 +139,7 @@ async def test_bodies(stall: Stall):
                 assert all(error["extensions"]["code"] in ("INVALID_INPUT", "TOO_COSTLY") for error in told.get("errors", ())), sent
 
     await asyncio.gather(*(send_some(MANY // AT_ONCE) for _ in range(AT_ONCE)))
+    show("fuzzed bodies", seed=seed, sent=MANY, statuses=statuses)
     assert sum(statuses.values()) == MANY
     assert min(statuses.get(200, 0), statuses.get(400, 0)) > MANY / 20  # some of each, or this tests nothing
 
@@ -146,7 +148,7 @@ CLOSED = {1007, 1009, 4400, 4401, 4403, 4409, 4429}
 
 
 async def test_frames(stall: Stall):
-    chance = random.Random(20_261_122)
+    chance = random.Random(seed := 20_261_122)
     codes: dict[int | None, int] = {}
     sent_in_all = 0
 
@@ -180,6 +182,7 @@ async def test_frames(stall: Stall):
                 assert ws.close_code is None or ws.close_code in CLOSED, (ws.close_code, ws.close_reason, last)
 
     await asyncio.gather(*(send_some(MANY // AT_ONCE) for _ in range(AT_ONCE)))
+    show("fuzzed frames", seed=seed, sent=sent_in_all, closed=codes)
     assert sent_in_all >= MANY
     assert codes.get(4400, 0) > MANY / 20
     await until(lambda: not feeding and not stall.door.sockets.open)

@@ -1,5 +1,6 @@
 """Each guard is there for somebody: without it, some cell of the role matrix changes."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.api.everybody import everybody
 from tests.api.guards import GUARDS, Switches, comparers, install
 from tests.api.matrix import Asker, Cells, Reach, load
+from tests.figures import show
 
 MATRIX = load()
 ALONE = [guard for guard in GUARDS if guard not in MATRIX.unfelt and guard not in MATRIX.doubled]
@@ -23,6 +25,8 @@ class Feeler:
     switches: Switches
     cells: dict[tuple[str, str], Cells] = field(default_factory=dict)
     asked: dict[str, list[tuple[Reach, str]]] = field(default_factory=dict)
+    removed: Counter[str] = field(default_factory=Counter)  # guards, by whether they were felt
+    again: int = 0  # reaches asked once more
 
     async def begin(self) -> None:
         for reach in MATRIX.reaches:
@@ -41,8 +45,11 @@ class Feeler:
                     before = await self.asker.ask(reach, caller)
             with self.switches.without([guard, *besides]):
                 after = await self.asker.ask(reach, caller)
+            self.again += 1
             if after != before:
+                self.removed["felt"] += 1
                 return f"{reach.name}: {caller}: {before} became {after}"
+        self.removed["unfelt"] += 1
         return None
 
     def _is_whole(self, one: tuple[Reach, str]) -> bool:
@@ -69,6 +76,8 @@ async def feeler(engine: AsyncEngine) -> AsyncIterator[Feeler]:
             feeler = Feeler(Asker(MATRIX, town), switches)
             await feeler.begin()
             yield feeler
+    cells = sum(map(len, feeler.cells.values()))
+    show("guards taken away", guards=len(GUARDS), cells=cells, removed=feeler.removed, asked_again=feeler.again)
 
 
 @pytest.mark.parametrize("guard", ALONE)

@@ -3,11 +3,13 @@
 from domain.identity import ActorKind
 from tests.api import nodejs
 from tests.api.stall import serving
+from tests.figures import show
 
 
 async def test_every_audit_of_graphql_over_http_is_ok():
     async with serving() as stall:
         found = await nodejs.run("audit.mjs", stall.url)
+    show("graphql-http", audits=found["count"], failed=len(found["failed"]))
     assert found == {"count": 61, "failed": []}
 
 

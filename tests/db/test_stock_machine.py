@@ -1,6 +1,7 @@
 """Random lives of one listing on the real database, against a model of a page."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from domain.stock import (
     sell,
 )
 from tests.conftest import LONG
+from tests.figures import show
 from tests.world import account, listing, shop
 
 UNITS = st.integers(1, 6)
@@ -45,6 +47,7 @@ class Shelf(RuleBasedStateMachine):
 
     url: str
     runner: asyncio.Runner
+    counted: Counter[str]
     quotes = Bundle("quotes")
     orders = Bundle("orders")
 
@@ -55,6 +58,7 @@ class Shelf(RuleBasedStateMachine):
         self.on_hand, self.off = 8, False
         self.holds: dict[UUID, tuple[int, bool]] = {}  # quote -> units, over
         self.allocated: dict[UUID, int] = {}
+        self.counted["lives"] += 1
         self.runner.run(self._begin())
 
     async def _begin(self) -> None:
@@ -176,6 +180,7 @@ class Shelf(RuleBasedStateMachine):
                 return level, list(seqs.scalars()), await ledger.discrepancies(self.reads)
 
         level, seqs, wrong = self.runner.run(look())
+        self.counted["steps"] += 1
         assert (level.on_hand, level.held) == (self.on_hand, sum(units for units, _ in self.holds.values()))
         assert (level.allocated, level.available) == (sum(self.allocated.values()), self.available)
         assert seqs == list(range(1, level.version + 1))
@@ -184,7 +189,9 @@ class Shelf(RuleBasedStateMachine):
 
 def test_a_listing_lives_as_the_model_says(database_url: str):
     with asyncio.Runner() as runner:
-        machine = type("Shelf", (Shelf,), {"url": database_url, "runner": runner})
+        counted: Counter[str] = Counter()
+        show("lives of a listing", counted=counted)
+        machine = type("Shelf", (Shelf,), {"url": database_url, "runner": runner, "counted": counted})
         run_state_machine_as_test(
             machine,
             settings=settings(

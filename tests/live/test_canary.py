@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from adapters.seals import AesSeals
 from domain.identity import ActorKind
 from launch.redis import Redis
+from tests.figures import show
 from tests.live.test_one_order import PLACE
 from tests.live.town import SEALING, SIGNING, Client, Errors, Town, town
 from tests.live.trade import FILL, until
@@ -289,7 +290,7 @@ async def test_nothing_private_comes_out_in_logs_figures_or_errors(
         "errors": [(name, text) for text in heard.errors for name in heard.found_in(text)],
     }
     lines = len(logs["ours"].splitlines())
-    print(json.dumps({"planted": len(heard.planted), "lines of log": lines, "errors": len(heard.errors), "found": found}))
+    show("canary", planted=len(heard.planted), lines_of_log=lines, errors=len(heard.errors), found=found)
     assert "Traceback" not in logs["ours"]
     assert '"exception"' in logs["ours"]
     assert {"phone", "code"} <= set(heard.found_in(read(running.log))), "what is looked for is found where it is"

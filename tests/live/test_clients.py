@@ -11,6 +11,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api import nodejs
+from tests.figures import show
 from tests.live.town import Town, town
 from tests.live.trade import SET
 from tests.live.watching import levels_of
@@ -66,7 +67,7 @@ async def test_the_stock_socket_client_goes_on_where_it_was_cut(running: Town, e
         assert missed == sorted(set(missed))
         async with asyncio.timeout(SOON_S):
             assert await client.wait() == 0
-        print(json.dumps({"connections": 3, "from": first, "after the kill": missed}))
+        show("stock socket client", connections=3, first=first, after_the_kill=missed)
     finally:
         if client.returncode is None:
             client.kill()

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from adapters.seals import AesSeals
 from db import tables as t
 from domain.intake import InstructionState, PayloadState
 from tests.conftest import LONG
+from tests.figures import show
 from tests.live.town import SEALING, Town, town
 from tests.live.trade import until
 from tests.partners import Partner, dish, event, menu, partner, snapshot
@@ -166,7 +168,7 @@ async def test_what_was_acknowledged_is_there_and_done_though_servers_are_killed
             last[sender, id] = on
             await asyncio.sleep(0.03)
 
-    work = []
+    work, killed = [], []
     for number, (source, names) in enumerate([*warehouses, *tills]):
         sender = Sender(source, clients, random.Random(f"{SEED}-{number}"))
         senders.append(sender)
@@ -177,9 +179,13 @@ async def test_what_was_acknowledged_is_there_and_done_though_servers_are_killed
             work.append(asyncio.create_task(switches(sender, names)))
     try:
         for number in range(KILLS):
+            before = acknowledged_by(senders)
             await asyncio.sleep(chance.uniform(0.2, 0.8))
+            await until(lambda before=before: more_than(before, senders), GIVE_UP_S)  # each kill is one under load
             for name in (SERVERS[number % 2], *(["work2"] if number % 5 == 1 else [])):
                 running.processes[name].kill()
+                if name in SERVERS:
+                    killed.append(running.processes[name].status)
                 running.processes[name].start()
             await running.ready(SERVERS[number % 2], within_s=60)
         await asyncio.sleep(0.5)
@@ -194,12 +200,15 @@ async def test_what_was_acknowledged_is_there_and_done_though_servers_are_killed
         kept = await in_the_table(engine, sender)
         missing += sum(hash not in kept for hash in sender.acknowledged)
     answers = sum((sender.answers for sender in senders), Counter())
-    acknowledged = sum(len(sender.acknowledged) for sender in senders)
+    acknowledged = acknowledged_by(senders)
     states = sum([Counter(await sender.partner.payloads()) for sender in senders], Counter())
-    counts = {"seed": SEED, "kills": KILLS, "acknowledged": acknowledged, "missing": missing, "answers": answers, "states": states}
-    print(json.dumps({**counts, "done after s": round(done_s, 2)}))
+    counts = {"seed": SEED, "kills": len(killed), "acknowledged": acknowledged, "missing": missing}
+    show("kills", **counts, answers=answers, states=states, done_after_s=round(done_s, 2))
+    assert killed == [-signal.SIGKILL] * KILLS
     assert missing == 0
+    assert acknowledged == sum(len(set(sender.acknowledged)) for sender in senders) > KILLS
     assert states.keys() <= {"APPLIED", "DUPLICATE"}
+    assert [said for said in answers if said.isdigit()] == ["200"]
     assert answers.keys() - {"200"}, "nothing was cut off"
     wrong = []
     for (sender, name), number in last.items():
@@ -209,6 +218,14 @@ async def test_what_was_acknowledged_is_there_and_done_though_servers_are_killed
             wrong.append((name, number, level))
     assert wrong == []
     assert [await sender.partner.discrepancies() for sender in senders] == [0] * len(senders)
+
+
+def acknowledged_by(senders: Sequence[Sender]) -> int:
+    return sum(len(sender.acknowledged) for sender in senders)
+
+
+async def more_than(before: int, senders: Sequence[Sender]) -> bool:
+    return acknowledged_by(senders) > before
 
 
 @pytest.mark.parametrize("provider", ["wms", "petpooja"])
@@ -226,7 +243,7 @@ async def test_fifty_identical_at_once_are_one_effect_and_fifty_acknowledgements
     await all_done(engine, [source])
     after = await source.level(name)
     states = Counter((await source.payloads())[-50:])
-    print(json.dumps({"provider": provider, "identical": 50, "states": states}))
+    show("identical webhooks", provider=provider, identical=len(answers), states=states)
     assert states == {"APPLIED": 1, "DUPLICATE": 49}
     assert after.version == before.version + 1
     assert (after.on_hand, after.off) == ((before.on_hand + 7, False) if provider == "wms" else (before.on_hand, True))
@@ -258,7 +275,7 @@ async def test_versions_shuffled_and_repeated_end_in_the_highest(
     assert answers == {200: len(sends)}
     done_s = await all_done(engine, [source])
     states = Counter(state for *_, state in await source.instructions())
-    print(json.dumps({"seed": SEED, "sent": len(sends), "instructions": states, "done after s": round(done_s, 2)}))
+    show("shuffled versions", seed=SEED, sent=len(sends), instructions=states, done_after_s=round(done_s, 2))
     assert {sku: (await source.level(sku)).on_hand for sku in skus} == {sku: quantity(sku, highest[sku]) for sku in skus}
     assert states.keys() == {"APPLIED", "SUPERSEDED"}
     assert await source.discrepancies() == 0

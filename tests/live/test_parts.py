@@ -1,7 +1,6 @@
 """Each part of a running town is taken away in turn: the others go on, and it comes back alone."""
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from adapters.seals import AesSeals
 from db import tables as t
 from launch.postgres import Postgres
 from launch.redis import Redis
+from tests.figures import show
 from tests.live.town import SEALING, Errors, Town
 from tests.live.trade import BROWSE, FILL, QUOTE, SET, Trade, trade, until
 from tests.live.watching import STOCK, STORE_ORDERS, OrdersWatch, StockWatch, Watch, caught_up, following, levels_of, orders_of
@@ -133,7 +133,7 @@ async def test_without_those_who_carry_out_the_doors_take_everything_and_it_is_d
             done_s = await applied(till) + await applied(wms)
         assert ((await till.level("1")).off, (await till.level("2")).off) == (True, False)
         assert [(await wms.level(sku)).on_hand for sku in skus] == [720] * 3
-    print(json.dumps({"without": "instructions", "webhooks": len(answers), "applied after s": round(done_s, 2)}))
+    show("a part stopped", without="instructions", webhooks=len(answers), answers=going.answers, applied_after_s=round(done_s, 2))
     went_well(going)
 
 
@@ -149,7 +149,7 @@ async def test_without_the_relay_changes_go_on_and_feeds_catch_up_when_it_is_bac
             assert any(watch.behind(now[watch]) for watch in watches), told
         now = await are_at(engine, watches)
         behind_s = await caught_up(now, CATCH_UP_S)
-    print(json.dumps({"without": "relay", "answers": going.answers, "caught up after s": round(behind_s, 2)}))
+    show("a part stopped", without="relay", answers=going.answers, caught_up_after_s=round(behind_s, 2))
     went_well(going, *watches)
 
 
@@ -177,7 +177,7 @@ async def test_without_the_clock_quoting_goes_on_and_what_has_ended_is_given_bac
         async with going.going_on():
             await until(lambda: is_true(going.answers.get("placeOrder", Counter())["ok"] >= 3), BACK_WITHIN_S)
     released_s = await until(lambda: is_free(held), BACK_WITHIN_S)
-    print(json.dumps({"without": "deadlines, dispatch", "answers": going.answers, "released after s": round(released_s, 2)}))
+    show("a part stopped", without="deadlines, dispatch", answers=going.answers, released_after_s=round(released_s, 2))
     went_well(going)
 
 
@@ -195,7 +195,7 @@ async def test_the_apps_and_the_intake_do_not_need_each_other(running: Town, eng
             await applied(till)
         at_apps = await till.client.post(f"{running.url('intake')}/graphql", json={"query": "{ viewer { id } }"})
         assert at_apps.status_code == 404
-    print(json.dumps({"without": "intake", "answers": going.answers}))
+    show("a part stopped", without="intake", answers=going.answers)
     went_well(going)
 
 
@@ -218,8 +218,8 @@ async def test_without_redis_people_browse_and_order_and_feeds_go_on_behind(runn
             prompt = {watch: watch.frames - watch.degraded for watch in watches}
             await until(lambda: is_true(all(w.frames - w.degraded > prompt[w] for w in watches)), BACK_WITHIN_S)
         behind_s = await caught_up(await are_at(engine, watches), CATCH_UP_S)
-    counts = {"answers": going.answers, "slowest answer s": round(slowest_s, 2), "caught up after s": round(behind_s, 2)}
-    print(json.dumps({"without": "redis", **counts}))
+    counts = {"answers": going.answers, "slowest_answer_s": round(slowest_s, 2), "caught_up_after_s": round(behind_s, 2)}
+    show("a part stopped", without="redis", **counts)
     went_well(going, *watches)
 
 
@@ -272,10 +272,10 @@ async def test_without_postgresql_everybody_says_so_at_once_and_all_comes_back_a
     counts = {
         "how": how,
         "answers": going.answers,
-        "slowest no s": round(slowest_s, 2),
-        "slowest answer s": round(going.slowest_s, 2),
+        "slowest_no_s": round(slowest_s, 2),
+        "slowest_answer_s": round(going.slowest_s, 2),
     }
-    print(json.dumps({"without": "postgresql", **counts, "feeds after s": round(behind_s, 2), "intake after s": round(back_s, 2)}))
+    show("a part stopped", without="postgresql", **counts, feeds_after_s=round(behind_s, 2), intake_after_s=round(back_s, 2))
     assert {what.split()[-1] for what in going.failed} == {"UNAVAILABLE"}
     assert going.slowest_s < 2 * SOON_S
     assert [fault for watch in watches for fault in watch.faults] == []

@@ -5,6 +5,8 @@ import base64
 import itertools
 import json
 import os
+import re
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -44,16 +46,18 @@ class Town:
     ports: dict[str, int] = field(default_factory=dict)
     clients: list[httpx2.AsyncClient] = field(default_factory=list)
 
-    def add_server(self, name: str = "server", *arguments: str) -> str:
-        port = free_port()
+    def add_server(self, name: str = "server", *arguments: str, shared: socket.socket | None = None) -> str:
+        """`shared` is a listening socket of several servers, as `up --workers` starts them."""
+        port = shared.getsockname()[1] if shared else free_port()
         self.ports[name] = port
-        self._add(name, ["serve", *arguments], {"HAAT_PORT": str(port)})
+        fds = [shared.fileno()] if shared else []
+        self._add(name, ["serve", *arguments, *(f"--fd={fd}" for fd in fds)], {"HAAT_PORT": str(port)}, fds)
         return self.url(name)
 
     def add_workers(self, name: str = "work", *arguments: str) -> None:
         self._add(name, ["work", *arguments], {"HAAT_WORK_PORT": str(free_port())})
 
-    def _add(self, name: str, command: Sequence[str], more: Mapping[str, str]) -> None:
+    def _add(self, name: str, command: Sequence[str], more: Mapping[str, str], fds: Sequence[int] = ()) -> None:
         env = {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/tmp"),
@@ -66,7 +70,7 @@ class Town:
             **self.env,
             **more,
         }
-        process = Process(name, [sys.executable, "cli.py", *command], env=env, cwd=ROOT, log=self.log)
+        process = Process(name, [sys.executable, "cli.py", *command], env=env, cwd=ROOT, log=self.log, pass_fds=fds)
         self.processes[name] = process
         process.start()
 
@@ -89,6 +93,11 @@ class Town:
 
     def said(self) -> str:
         return self.log.read_text()[-8000:] if self.log.exists() else ""
+
+    def faults(self) -> list[str]:
+        """What its processes have logged as wrong, whatever they answered."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return [line for line in lines if re.search(r'"level": ?"(error|critical)"|"exception":|^Traceback', line)]
 
     async def close(self) -> None:
         for client in self.clients:

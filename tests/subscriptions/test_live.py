@@ -16,9 +16,12 @@ from launch.redis import Redis, find_program
 from subscriptions.hub import Hub
 from subscriptions.mailboxes import Events, Values
 from tests.conftest import LONG
+from tests.figures import show
 from tests.logs import Things
 from tests.waiting import until
 from workers.relay import Hints, Relay
+
+SEED = 17
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +78,9 @@ class Watcher:
                     self.seen[one.event.entity] = now
 
 
-async def write_steadily(things, hints, stop):
+async def write_steadily(things, hints, stop, chance):
     while not stop.is_set():
-        await things.change(*random.sample(things.ids, 3))
+        await things.change(*chance.sample(things.ids, 3))
         for hint in hints:
             hint.committed()
         await asyncio.sleep(0.005)
@@ -102,7 +105,7 @@ def disasters(server):
 @pytest.mark.parametrize("rounds", [2, pytest.param(35, marks=pytest.mark.long)], ids=["short", "long"])
 async def test_everybody_ends_at_the_truth_whatever_happens_to_the_bus(engine, server, rounds):
     things = await Things(engine).make(20)
-    watchers, stop = [], asyncio.Event()
+    watchers, stop, chance = [], asyncio.Event(), random.Random(SEED)
     async with process(server.url, engine) as one, process(server.url, engine) as other:
         joined = []
         for index in range(20):
@@ -111,13 +114,13 @@ async def test_everybody_ends_at_the_truth_whatever_happens_to_the_bus(engine, s
             joined.append(asyncio.Event())
         watching = [asyncio.create_task(watcher.watch(event)) for watcher, event in zip(watchers, joined, strict=True)]
         await asyncio.gather(*(event.wait() for event in joined))
-        writing = asyncio.create_task(write_steadily(things, (one[1],), stop))
+        writing = asyncio.create_task(write_steadily(things, (one[1],), stop, random.Random(SEED)))
         await asyncio.sleep(1)
         for _ in range(rounds):
             for disaster in disasters(server):
                 with Client.from_url(server.url) as client, contextlib.suppress(Exception):
                     disaster(client)
-                await asyncio.sleep(random.uniform(0.3, 3.2 if LONG else 1.2))
+                await asyncio.sleep(chance.uniform(0.3, 3.2 if LONG else 1.2))
                 if not server.alive:
                     server.start()
         stop.set()
@@ -125,12 +128,14 @@ async def test_everybody_ends_at_the_truth_whatever_happens_to_the_bus(engine, s
         truth = await things.versions()
         began = time.monotonic()
         await until(lambda: all(watcher.seen == truth for watcher in watchers), within_s=5)
-        print(f"whole after {time.monotonic() - began:.2f} s, {one[0].figures}")
+        whole_s = round(time.monotonic() - began, 2)
         for task in watching:
             assert not task.done()
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
         await until(lambda: not one[0].degraded and not other[0].degraded)
+    counts = {"degraded": sum(watcher.degraded for watcher in watchers), "resets": sum(watcher.resets for watcher in watchers)}
+    show("disasters of the bus", seed=SEED, disasters=rounds * 4, changes=things.committed, **counts, whole_after_s=whole_s)
     assert [watcher.wrong for watcher in watchers if watcher.wrong] == []
     assert sum(watcher.resets for watcher in watchers) == 0  # what PostgreSQL still has needs no snapshot
 
@@ -175,5 +180,6 @@ async def test_a_commit_reaches_its_feed_in_time(engine, server, kind):
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     took = sorted(now - sent[key] for key, now in came.items())
-    print(f"{kind}: p50 {took[500] * 1000:.1f} ms, p99 {took[990] * 1000:.1f} ms, worst {took[-1] * 1000:.1f} ms")
+    p50, p99, worst = (round(took[place] * 1_000, 1) for place in (500, 990, -1))
+    show("commit to feed", bus=kind, events=len(took), p50_ms=p50, p99_ms=p99, worst_ms=worst)
     assert took[990] < 0.15

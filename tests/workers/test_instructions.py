@@ -25,6 +25,7 @@ from domain.failures import ResolveFailure, replay_failures, resolve_failure
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import EntityKind, FailureState
 from domain.refusals import Conflict, NotFound, Refused
+from tests.figures import show
 from tests.partners import INBOUNDS, Partner, client_of, dish, event, menu, partner, size, snapshot, worker_of
 from tests.world import account, listing, member, shop
 from workers import instructions as loops
@@ -475,6 +476,7 @@ async def converges(engine, seed: int, told: int, skus: int) -> None:
         assert {answer.status_code for answer in answers[:-1]} == {200}
     await asyncio.gather(*(worker.drain() for worker in workers))
     await wms.worker.drain()
+    show("news shuffled and repeated", seed=seed, told=told, sent=len(sent), skus=skus)
     assert {sku: (await wms.level(sku)).on_hand for sku in fold} == fold
     states = await wms.payloads()
     assert states.count("DUPLICATE") == len(sent) - len(news)

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import itertools
+import signal
 import sys
 from datetime import timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from domain.events import Topic
 from domain.refusals import Refused, Unavailable
 from subscriptions.hub import Hub
 from subscriptions.mailboxes import Events
+from tests.figures import show
 from tests.logs import Things
 from tests.waiting import until
 from workers.relay import Hints, Relay
@@ -280,7 +282,7 @@ async def test_nothing_is_lost_or_overtaken_while_relays_are_killed(database_url
     hub = Hub(bus, Reads(engine))
     await hub.start()
     last = hub.pos
-    relays, seen = [], []
+    relays, killed, seen = [], [], []
 
     async def start_relay():
         return await asyncio.create_subprocess_exec(
@@ -292,7 +294,7 @@ async def test_nothing_is_lost_or_overtaken_while_relays_are_killed(database_url
             await asyncio.sleep(2)
             victim = relays[number % 3]
             victim.kill()
-            await victim.wait()
+            killed.append(await victim.wait())
             relays[number % 3] = await start_relay()
 
     async def watch(changes):
@@ -305,11 +307,12 @@ async def test_nothing_is_lost_or_overtaken_while_relays_are_killed(database_url
     try:
         relays += [await start_relay() for _ in range(3)]
         with hub.join([Topic.INVENTORY, Topic.ORDERS], Events(most=1_000_000)) as changes:
-            async with running(watch(changes), kill()), engine.connect() as bystander:
-                await bystander.execute(text("SELECT count(*) FROM event"))
+            async with running(watch(changes)), engine.connect() as bystander:
+                await bystander.execute(text("SELECT pg_current_xact_id(), count(*) FROM event"))  # one with a number of its own
                 until_time = asyncio.get_running_loop().time() + seconds
-                await asyncio.gather(*(things.write(until_time, seed) for seed in range(writers)))
-                await all_stamped(engine)
+                async with running(kill()):
+                    await asyncio.gather(*(things.write(until_time, seed) for seed in range(writers)))
+                await all_stamped(engine, within_s=30)
                 await until(lambda: hub.pos == last + things.committed, within_s=6)
                 await until(lambda: len(seen) == things.committed)
     finally:
@@ -320,8 +323,15 @@ async def test_nothing_is_lost_or_overtaken_while_relays_are_killed(database_url
         await hub.stop()
         await bus.stop()
         await writing.dispose()
+    rows = await stamped(engine)
+    missing = things.committed - len({one.pos for one in seen})
+    counts = {"committed": things.committed, "rolled_back": things.rolled_back, "missing": missing}
+    show("relays killed", seeds=f"0 to {writers - 1}", writers=writers, seconds=seconds, kills=len(killed), **counts)
     assert things.committed > writers * 5
-    check(await stamped(engine))
+    assert things.rolled_back > writers / 2
+    assert len(killed) > seconds / 3
+    assert set(killed) == {-signal.SIGKILL}
+    check(rows)
     assert [one.pos for one in seen] == list(range(last + 1, last + 1 + things.committed))
     numbers = {}
     for one in seen:
