@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from domain.identity import Actor
@@ -21,6 +23,7 @@ from schema.doors import Rules
 from schema.http import Door
 from schema.roots import Api
 from settings import Env, Settings
+from subscriptions.hub import Following
 from webhooks.intake import Door as IntakeDoor
 from webhooks.payments import PaymentDoor
 from webhooks.sandbox import SandboxPage
@@ -43,14 +46,17 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
                 if only == WORK:
                     yield
                     return
-                app.router.routes.extend(doors(wiring, only))
+                app.router.routes.extend(partners(wiring))
+                if only != INTAKE:
+                    app.state.door = graphql_door(wiring)
+                    app.router.routes.extend(graphql(wiring, app.state.door))
                 await wiring.hub.start()
                 try:
                     yield
                 finally:
                     await wiring.hub.stop()
 
-    middleware = []
+    middleware = [Middleware(Parting)]
     if settings.trusted_proxies:
         middleware.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)))
     if settings.allowed_origins:
@@ -66,17 +72,43 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
         )
     app = Starlette(routes=health(), middleware=middleware, lifespan=lifespan)
     app.state.draining = False
+    app.state.door = None
     return app
+
+
+class Parting:
+    """While we drain, every answer asks its client to connect anew: to another process, before this one closes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start" and scope["app"].state.draining:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, sent if scope["type"] == "http" else send)
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What is done between SIGTERM and the end: not ready, no new sockets, those that are open end one by one."""
+
+    app: Starlette
+
+    def going(self) -> None:
+        self.app.state.draining = True
+
+    async def drain(self, within_s: float) -> None:
+        door: Door | None = self.app.state.door
+        if door is not None:
+            await door.sockets.drain(within_s)
 
 
 def from_environment() -> Starlette:
     """For `uvicorn --factory app:from_environment`."""
     return create_app(load())
-
-
-def doors(wiring: Wiring, only: str | None) -> Sequence[BaseRoute]:
-    """What this process answers beside its health."""
-    return [*partners(wiring), *(graphql(wiring) if only != INTAKE else ())]
 
 
 def partners(wiring: Wiring) -> Sequence[BaseRoute]:
@@ -95,12 +127,12 @@ def partners(wiring: Wiring) -> Sequence[BaseRoute]:
     return routes
 
 
-def graphql(wiring: Wiring) -> Sequence[BaseRoute]:
+def graphql_door(wiring: Wiring) -> Door:
     limits = wiring.settings.rate_limits
 
     def context(actor: Actor, remote: str) -> Api:
         reads = wiring.reads
-        return Api(actor, reads, wiring.unit_of_work, Loaders(reads, actor), wiring.ports, remote, hub=wiring.hub)
+        return Api(actor, reads, wiring.unit_of_work, Loaders(reads, actor), wiring.ports, remote, hub=Following(wiring.hub))
 
     rules = Rules(
         introspection=wiring.settings.env is not Env.PRODUCTION,
@@ -111,10 +143,12 @@ def graphql(wiring: Wiring) -> Sequence[BaseRoute]:
         sockets_per_user=5 if limits else None,
         sockets_per_address=50 if limits else None,
     )
-    door = Door(
+    return Door(
         schema, context, lambda token: authenticate(wiring.ports, token), wiring.ports.sessions.ended, wiring.figures, rules
     )
 
+
+def graphql(wiring: Wiring, door: Door) -> Sequence[BaseRoute]:
     async def jwks(request: Request) -> Response:
         return JSONResponse(wiring.ports.tokens.jwks(), headers={"cache-control": "public, max-age=300"})
 

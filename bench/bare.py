@@ -129,7 +129,7 @@ def main() -> None:
     settings = load()
     assert settings.database_url is not None
     app = bare(settings.database_url.get_secret_value(), settings.pool_size + settings.pool_overflow)
-    serve(app, settings, listen(settings.host, settings.port, tries=1).socket, lambda: None)
+    serve(app, settings, listen(settings.host, settings.port, tries=1).socket)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
+import asyncio
+import logging
 import signal
 import socket
-from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -9,24 +11,65 @@ from starlette.types import ASGIApp
 from launch.problem import Problem
 from settings import Settings
 
+log = logging.getLogger("haat.server")
+DRAINED_WITHIN = 0.8
+"""Of the grace; the rest is for requests that still run."""
+
+
+class Drained(Protocol):
+    """What is told that the server is going, before uvicorn closes anything."""
+
+    def going(self) -> None:
+        """In a signal handler: from now on it is not ready."""
+
+    async def drain(self, within_s: float) -> None:
+        """Ends what is open. New requests are answered meanwhile."""
+
 
 class Server(uvicorn.Server):
-    """Tells the app that it is draining before uvicorn closes anything."""
-
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, drained: Drained | None = None) -> None:
         super().__init__(config)
-        self.drain = drain
+        self.drained = drained
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """As uvicorn's, but the signal is not raised again afterwards: to have drained is to have ended well."""
-        self.drain()
+        if self.drained is not None:
+            self.drained.going()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info("serving")
 
-def serve(app: ASGIApp, settings: Settings, listening: socket.socket, drain: Callable[[], None]) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("draining")
+        if self.drained is not None:
+            await self._drain(self.drained)
+        await super().shutdown(sockets)
+
+    async def _drain(self, drained: Drained) -> None:
+        clock = asyncio.get_running_loop().time
+        grace_s = self.config.timeout_graceful_shutdown or 0
+        over_at = clock() + grace_s
+        draining = asyncio.create_task(drained.drain(grace_s * DRAINED_WITHIN))
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait([draining], timeout=0.1)
+        if draining.done():
+            draining.result()
+        draining.cancel()
+        for server in self.servers:
+            server.close()
+        # A connection that waits for its next request is not cut under that request: it is told to close, or falls asleep.
+        asleep_at = min(over_at, clock() + self.config.timeout_keep_alive + 1)
+        while self.server_state.connections and clock() < asleep_at and not self.force_exit:  # noqa: ASYNC110  # uvicorn has no event for it
+            await asyncio.sleep(0.05)
+        self.config.timeout_graceful_shutdown = max(1, int(over_at - clock()) - 1)  # what is left for requests in flight
+
+
+def serve(app: ASGIApp, settings: Settings, listening: socket.socket, drained: Drained | None = None) -> None:
     """Until SIGTERM or SIGINT."""
-    server = Server(configure(app, settings), drain)
+    server = Server(configure(app, settings), drained)
     server.run(sockets=[listening])
     if not server.started:
         raise Problem("the server did not start", "read the traceback above, or try ./haat doctor")

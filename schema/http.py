@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from graphql import GraphQLError, OperationType
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -64,7 +64,11 @@ class Door(GraphQL[Api, None]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         trace.correlation_id.set(correlation_id(dict(scope["headers"])))
         if scope["type"] == "websocket":
-            await self.run(WebSocket(scope, receive=receive, send=send))
+            socket = WebSocket(scope, receive=receive, send=send)
+            if self.sockets.draining:
+                await socket.send_denial_response(PlainTextResponse("restarting", 503, {"Retry-After": "1"}))
+            else:
+                await self.run(socket)
         else:
             try:
                 response = await self.answer(Request(scope, receive))

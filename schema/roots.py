@@ -15,14 +15,14 @@ from strawberry.types.union import StrawberryUnion
 from domain.identity import Role
 from domain.refusals import Forbidden, Refused, Unauthenticated, invalid
 from resolvers.context import Context
-from subscriptions.hub import Hub
+from subscriptions.hub import Following
 
 
 @dataclass(frozen=True)
 class Api(Context):
     """The context of a GraphQL operation: resolvers' own, and the hub for feeds."""
 
-    hub: Hub = field(kw_only=True)
+    hub: Following = field(kw_only=True)
 
 
 Info = strawberry.Info[Api, None]

@@ -47,6 +47,9 @@ ID_MOST = 64
 REASON_MOST = 123
 """Bytes of a reason that a close frame has room for."""
 LOOKED_S = 1.0
+LEAVING_PER_S = 50
+LEFT_S = 3.0
+"""Of a drain: for what still runs on a socket when its turn has come."""
 CHECKED_S = 1.5
 
 # The protocol's own, and the standard's.
@@ -228,13 +231,17 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
                 return
         self.abort()
 
-    async def complete(self) -> None:
-        """Ends every operation, and says so."""
+    async def leave(self, within_s: float) -> None:
+        """Feeds say where they are and end, what else runs is finished; what is not done in time is ended as it is."""
+        self.context.hub.leave()
+        running = [operation.task for operation in self.operations.values() if operation.task is not None]
+        late = (await asyncio.wait(running, timeout=within_s))[1] if running else ()
+        for task in late:
+            task.cancel()
         for operation in list(self.operations.values()):
-            assert operation.task is not None
-            operation.task.cancel()
             with suppress(WebSocketDisconnected):
                 await operation.send_operation_message({"id": operation.id, "type": "complete"})
+        self.end(RESTART, "Service restart")
 
     def abort(self) -> None:
         self.aborted = True
@@ -373,6 +380,7 @@ class Sockets:
 
     def __init__(self, rules: Rules, ended: Ended, figures: Figures) -> None:
         self.open: set[Socket] = set()
+        self.draining = False
         self._rules = rules
         self._ended = ended
         self._figures = figures
@@ -437,14 +445,18 @@ class Sockets:
                     socket.end(FORBIDDEN, "Forbidden: signed out")
 
     async def drain(self, within_s: float) -> None:
-        """Ends all, spread out, so that they do not come back at one moment. Clients resume by their cursors."""
+        """Takes no more, and ends all, spread out, so that they do not come back at one moment. Clients resume by their cursors."""
+        self.draining = True
+        open_ = list(self.open)
+        last_s = max(within_s - LEFT_S, 0)
+        spread_s = min(last_s, len(open_) / LEAVING_PER_S)
 
         async def later(socket: Socket) -> None:
-            await asyncio.sleep(random.uniform(0, within_s))  # noqa: S311  # not a secret
-            await socket.complete()
-            socket.end(RESTART, "Service restart")
+            await asyncio.sleep(random.uniform(0, spread_s))  # noqa: S311  # not a secret
+            await socket.leave(min(within_s, LEFT_S))
 
-        await asyncio.gather(*(later(socket) for socket in list(self.open)))
+        await asyncio.gather(*(later(socket) for socket in open_))
+        await asyncio.gather(*(socket.ending for socket in open_ if socket.ending is not None))
 
 
 Key = TypeVar("Key", bound=Hashable)

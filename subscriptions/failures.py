@@ -14,7 +14,7 @@ from domain.refusals import not_found
 from resolvers.context import Context
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Snapshot, follow
-from subscriptions.hub import Hub
+from subscriptions.hub import Following
 
 LATEST = 50
 
@@ -27,7 +27,9 @@ class FailureFrame:
     failures: Sequence[Failure]
 
 
-def failures(context: Context, hub: Hub, merchant_id: UUID | None, after: str | None = None) -> AsyncGenerator[FailureFrame, None]:
+def failures(
+    context: Context, hub: Following, merchant_id: UUID | None, after: str | None = None
+) -> AsyncGenerator[FailureFrame, None]:
     """The latest that are open, then every change of any. Without a merchant: support's, of all. Refuses NotFound."""
 
     async def snapshot() -> Snapshot[Failure]:

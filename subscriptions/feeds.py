@@ -13,7 +13,7 @@ from db.reads import Reads
 from domain.events import Event, Stamped, Topic
 from domain.refusals import Kind, Refused
 from subscriptions.cursors import cursor, read_cursor, tag
-from subscriptions.hub import Batch, Changes, Hub
+from subscriptions.hub import Batch, Changes, Following
 from subscriptions.mailboxes import Events, Mailbox
 
 CHECKED_S = 2.0
@@ -53,7 +53,11 @@ class Feed(Generic[Item]):
 
 
 def follow(
-    feed: Feed[Item], frame: Callable[[str, bool, bool, Sequence[Item]], Frame], hub: Hub, reads: Reads, after: str | None = None
+    feed: Feed[Item],
+    frame: Callable[[str, bool, bool, Sequence[Item]], Frame],
+    hub: Following,
+    reads: Reads,
+    after: str | None = None,
 ) -> AsyncGenerator[Frame, None]:
     """Frames of (cursor, reset, degraded, items); the first comes at once. Refuses InvalidInput for a broken cursor.
 
@@ -65,7 +69,7 @@ def follow(
 
 
 async def _follow(
-    feed: Feed[Item], frame: Callable[[Head, bool, Sequence[Item]], Frame], hub: Hub, reads: Reads, place: Head | None
+    feed: Feed[Item], frame: Callable[[Head, bool, Sequence[Item]], Frame], hub: Following, reads: Reads, place: Head | None
 ) -> AsyncGenerator[Frame, None]:
     guard = Guard(feed.allowed)
     with hub.join(feed.ids, feed.mailbox(), feed.kinds) as joined:  # before anything is read: nothing slips between
@@ -94,6 +98,8 @@ async def _follow(
                 else:
                     items = await feed.changes(newer) if newer else ()
             except Refused as refused:
+                if batch.last:  # the client goes on elsewhere, from the cursor it has
+                    return
                 joined.lose()  # what was taken out of the mailbox is in the snapshot that comes once there is one
                 await away(refused)
                 continue
@@ -101,8 +107,10 @@ async def _follow(
                 guard.passed()
                 held = snapshot.versions
                 yield frame(head, True, snapshot.items)
-            elif items:
+            elif items or batch.last:
                 yield frame(Head(batch.epoch, batch.pos), False, items)
+            if batch.last:
+                return
 
 
 async def away(refused: Refused) -> None:

@@ -39,6 +39,7 @@ class Batch:
     """What has come since the last one. `events` are in order; `pos` is where the whole log is after them.
 
     `reset`: something was left out. Read the snapshot again: the batches after this one follow it without a gap.
+    `last`: the server is about to go. Say where the client is, and end.
     """
 
     events: Sequence[Stamped]
@@ -47,6 +48,7 @@ class Batch:
     pos: int
     degraded: bool
     reset: bool
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,42 @@ class Hub:
             observer.reset()
 
 
+class Following:
+    """One client's way to the hub. Its feeds end together: each says once more where it is, so that it can go on elsewhere."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._left = False
+        self._mailboxes: set[Mailbox] = set()
+
+    @property
+    def degraded(self) -> bool:
+        return self._hub.degraded
+
+    @contextmanager
+    def join(
+        self, ids: Iterable[UUID | Topic], mailbox: Mailbox, kinds: Collection[type[Event] | type[RiderSeen]] | None = None
+    ) -> Iterator["Changes"]:
+        """As the hub's own, until this client leaves."""
+        with self._hub.join(ids, mailbox, kinds) as changes:
+            self._mailboxes.add(mailbox)
+            if self._left:
+                mailbox.finish()
+            try:
+                yield changes
+            finally:
+                self._mailboxes.discard(mailbox)
+
+    def saw(self, seen: RiderSeen) -> None:
+        self._hub.saw(seen)
+
+    def leave(self) -> None:
+        """A feed that begins after this has a first frame, and its last."""
+        self._left = True
+        for mailbox in self._mailboxes:
+            mailbox.finish()
+
+
 class Changes:
     """What has come for one feed, batch by batch."""
 
@@ -311,7 +349,7 @@ class Changes:
         hub, mailbox = self._hub, self._mailbox
         reset, mailbox.reset = mailbox.reset, False
         hub.resets += reset
-        return Batch(mailbox.empty(), mailbox.empty_riders(), hub.epoch, hub.pos, hub.degraded, reset)
+        return Batch(mailbox.empty(), mailbox.empty_riders(), hub.epoch, hub.pos, hub.degraded, reset, mailbox.last)
 
     def lose(self) -> None:
         """The next batch is a reset: what was in the last one could not be told."""

@@ -16,6 +16,7 @@ class Mailbox(ABC):
 
     def __init__(self) -> None:
         self.reset = False  # something was left out; nothing is taken in until the feed has been told
+        self.last = False  # the feed is to end, once it has said where it is
         self._riders: dict[UUID, RiderSeen] = {}
         self._seen: dict[UUID, RiderSeen] = {}
         self._feed: asyncio.Future[None] | None = None
@@ -32,7 +33,7 @@ class Mailbox(ABC):
 
     @property
     def ready(self) -> bool:
-        return self.reset or bool(self._riders) or len(self) > 0
+        return self.reset or self.last or bool(self._riders) or len(self) > 0
 
     def put_rider(self, seen: RiderSeen) -> None:
         """What the network delayed is dropped, by the time the rider was seen."""
@@ -49,6 +50,10 @@ class Mailbox(ABC):
         """From now on there is a gap, until the feed takes its reset."""
         self.empty()
         self.reset = True
+
+    def finish(self) -> None:
+        self.last = True
+        self.wake()
 
     def wake(self) -> None:
         if self._feed is not None and not self._feed.done():

@@ -16,7 +16,7 @@ from domain.refusals import not_found
 from resolvers.context import Context
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Snapshot, follow
-from subscriptions.hub import Hub
+from subscriptions.hub import Following
 
 OPEN_ORDERS = 200  # a store with more open than this has other troubles
 
@@ -39,7 +39,7 @@ class OrderFrame:
     changes: Sequence[OrderChange]
 
 
-def order(context: Context, hub: Hub, order_id: UUID, after: str | None = None) -> AsyncGenerator[OrderFrame, None]:
+def order(context: Context, hub: Following, order_id: UUID, after: str | None = None) -> AsyncGenerator[OrderFrame, None]:
     """Every step of the order, of its delivery and of its payment. Refuses NotFound with the first frame."""
 
     async def snapshot() -> Snapshot[OrderChange]:
@@ -61,7 +61,7 @@ def order(context: Context, hub: Hub, order_id: UUID, after: str | None = None) 
     )
 
 
-def store_orders(context: Context, hub: Hub, store_id: UUID, after: str | None = None) -> AsyncGenerator[OrderFrame, None]:
+def store_orders(context: Context, hub: Following, store_id: UUID, after: str | None = None) -> AsyncGenerator[OrderFrame, None]:
     """The open orders, then every step of any order of the store. Refuses NotFound with the first frame."""
 
     async def snapshot() -> Snapshot[OrderChange]:

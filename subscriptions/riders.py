@@ -18,7 +18,7 @@ from resolvers.context import Context
 from resolvers.delivery import position_of
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Guard, Snapshot, away, follow
-from subscriptions.hub import Hub
+from subscriptions.hub import Following
 from subscriptions.mailboxes import Values
 
 
@@ -38,7 +38,7 @@ class PositionFrame:
     eta_at: datetime | None
 
 
-def rider_offers(context: Context, hub: Hub, after: str | None = None) -> AsyncGenerator[OfferFrame, None]:
+def rider_offers(context: Context, hub: Following, after: str | None = None) -> AsyncGenerator[OfferFrame, None]:
     """The open offers, then every change of one: who has gone comes once more, with its status.
 
     Refuses InvalidInput for a broken cursor.
@@ -72,7 +72,7 @@ def rider_offers(context: Context, hub: Hub, after: str | None = None) -> AsyncG
     return follow(feed, OfferFrame, hub, context.reads, after)
 
 
-async def rider_position(context: Context, hub: Hub, order_id: UUID) -> AsyncGenerator[PositionFrame, None]:
+async def rider_position(context: Context, hub: Following, order_id: UUID) -> AsyncGenerator[PositionFrame, None]:
     """Where the order's rider is: the latest, never an older one after a newer. Null while nobody brings it.
 
     Follows the order when it gets another rider. Refuses NotFound with the first frame.
@@ -111,6 +111,8 @@ async def rider_position(context: Context, hub: Hub, order_id: UUID) -> AsyncGen
                     if hub.degraded:  # nobody tells us: look
                         break
                     continue
+                if batch.last:
+                    return
                 reset = batch.reset
                 if reset or any(
                     isinstance(one.event, DeliveryMoved) and one.event.order.order_id == order_id for one in batch.events

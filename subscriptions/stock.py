@@ -11,7 +11,7 @@ from domain.refusals import invalid, not_found
 from domain.stock import StockChanged, StockLevel
 from resolvers.context import Context
 from subscriptions.feeds import Feed, Snapshot, follow
-from subscriptions.hub import Hub
+from subscriptions.hub import Following
 from subscriptions.mailboxes import Values
 
 MOST = 200
@@ -26,7 +26,7 @@ class StockFrame:
 
 
 def stock(
-    context: Context, hub: Hub, store_id: UUID, listing_ids: Sequence[UUID] | None, after: str | None = None
+    context: Context, hub: Following, store_id: UUID, listing_ids: Sequence[UUID] | None, after: str | None = None
 ) -> AsyncGenerator[StockFrame, None]:
     """A snapshot, then the latest of each changed level. A version may be skipped, never goes back.
 

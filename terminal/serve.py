@@ -2,7 +2,7 @@ import gc
 import socket
 from collections.abc import Sequence
 
-from app import WORK, create_app
+from app import WORK, Leaving, create_app
 from launch.load import load
 from launch.ports import listen
 from launch.problem import Problem
@@ -35,11 +35,7 @@ def run(settings: Settings, only: str | None, workers: Sequence[str], listening:
     gc.collect()
     gc.freeze()  # what was imported stays: it need not be looked through again and again
     say(f"{only or 'all'} on {settings.host}:{listening.getsockname()[1]}")
-
-    def drain() -> None:
-        app.state.draining = True
-
-    serve(app, settings, listening, drain)
+    serve(app, settings, listening, Leaving(app))
 
 
 def prepared() -> Settings:

@@ -29,6 +29,7 @@ from schema.doors import Rules
 from schema.http import Door
 from schema.roots import ID, Allow, Api, Info
 from schema.scalars import Money, PointInput
+from subscriptions.hub import Following
 from tests.waiting import until
 
 SOON = timedelta(minutes=10)
@@ -329,7 +330,7 @@ def make(rules: Rules) -> Stall:
     reads = cast("Reads", None)
 
     def context(actor: Actor, remote: str) -> Api:
-        return Api(actor, reads, cast("Any", None), Loaders(reads), ports, remote, hub=cast("Any", None))
+        return Api(actor, reads, cast("Any", None), Loaders(reads), ports, remote, hub=Following(cast("Any", None)))
 
     async def authenticate(token: str) -> Claims:
         return await stall.authenticate(token)

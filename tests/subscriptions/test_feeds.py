@@ -13,6 +13,7 @@ from domain.refusals import InvalidInput, NotFound, Refused, Unavailable, not_fo
 from domain.stock import StockChanged
 from resolvers.context import Context
 from subscriptions.feeds import Feed, Snapshot, follow
+from subscriptions.hub import Following
 from subscriptions.stock import MOST, stock
 from tests.logs import ThingMoved, level
 from tests.waiting import until
@@ -390,3 +391,51 @@ async def test_what_a_database_that_was_away_kept_from_being_told_comes_as_a_sna
     again = await frame(feed)
     assert (again.reset, again.items, tries) == (True, [(things.ids[1], 1)], ["snapshot", "changes", "snapshot", "snapshot"])
     await feed.aclose()
+
+
+async def heard(hub, relay):
+    await moved(relay)
+    await until(lambda: hub.pos == relay.pos)
+
+
+async def test_a_client_whose_server_goes_is_told_its_place_once_more(context, hub, relay, shelf, other_shelf):
+    following = Following(hub)
+    feed = stock(context, following, shelf.store_id, shelf.ids)
+    first = await frame(feed)
+    await other_shelf.change(other_shelf.ids[0])
+    await heard(hub, relay)
+    following.leave()
+    last = await frame(feed)
+    assert (last.reset, last.levels) == (False, ())
+    assert last.cursor != first.cursor
+    with pytest.raises(StopAsyncIteration):
+        await frame(feed)
+    assert hub.figures.joined == 0
+
+    await shelf.change(shelf.ids[0])
+    await moved(relay)
+    again = stock(context, hub, shelf.store_id, shelf.ids, last.cursor)
+    missed = await frame(again)
+    assert (missed.reset, [one.version for one in missed.levels]) == (False, [2])
+    await again.aclose()
+
+
+async def test_what_waits_when_the_server_goes_is_in_the_last_frame(context, hub, relay, shelf):
+    following = Following(hub)
+    feed = stock(context, following, shelf.store_id, shelf.ids)
+    await frame(feed)
+    await shelf.change(shelf.ids[1])
+    await heard(hub, relay)
+    following.leave()
+    assert [one.listing_id for one in (await frame(feed)).levels] == [shelf.ids[1]]
+    with pytest.raises(StopAsyncIteration):
+        await frame(feed)
+
+
+async def test_a_feed_that_begins_while_its_server_goes_has_a_first_frame_and_a_last(context, hub, shelf):
+    following = Following(hub)
+    following.leave()
+    assert [(one.reset, len(one.levels)) async for one in stock(context, following, shelf.store_id, shelf.ids)] == [
+        (True, len(shelf.ids)),
+        (False, 0),
+    ]
