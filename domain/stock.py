@@ -332,6 +332,15 @@ class Switch:
     back_at: datetime | None = None
 
 
+UNITS_LIMIT = 1_000_000_000
+
+
+def check_units(path: str, units: int, *, least: int = 0) -> None:
+    """Refuses InvalidInput. Above the limit somebody has mistaken the unit."""
+    if not least <= units <= UNITS_LIMIT:
+        raise invalid(path, f"must be from {least} to {UNITS_LIMIT}")
+
+
 def _causes(told: Iterable[Count | Delta | Switch]) -> dict[UUID, str]:
     return {one.listing_id: one.cause for one in told}
 
@@ -340,10 +349,14 @@ async def apply_counts(counts: Sequence[Count], uow: "UnitOfWork") -> None:
     """At most one count a listing. A listing that was sold uncounted is counted from now on.
 
     Sets `on_hand` to what was counted, less those sales of ours the count does not know of, plus that source's
-    deltas since. Equal counts change nothing.
+    deltas since. Equal counts change nothing. Refuses InvalidInput for more than any shelf holds.
     """
+    for count in counts:
+        check_units("quantity", count.units, least=-UNITS_LIMIT)
     levels = await uow.stock.lock(count.listing_id for count in counts)
     due = await uow.stock.count_due(counts)
+    for units in due.values():
+        check_units("quantity", units)
     moves = [
         Move(
             count.listing_id,
@@ -364,6 +377,7 @@ async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
     """One dated before the listing's last count is in that count already: it is written down and changes nothing.
 
     Never below nothing: what a delta takes beyond `on_hand` waits for the count it came before, which will know of it.
+    Refuses InvalidInput for more than any shelf holds.
     """
     levels = await uow.stock.lock(delta.listing_id for delta in deltas)
     left = {listing_id: level.on_hand for listing_id, level in levels.items()}
@@ -372,9 +386,11 @@ async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
         level = levels.get(delta.listing_id)
         if level is None:
             continue
+        check_units("quantity", delta.units, least=-UNITS_LIMIT)
         counted = level.counted_at is not None and delta.at <= level.counted_at
         units = 0 if counted else max(delta.units, -left[delta.listing_id])
         left[delta.listing_id] += units
+        check_units("quantity", left[delta.listing_id])
         cause = f"{delta.cause} (counted already)" if counted else delta.cause
         moves.append(
             Move(
@@ -413,15 +429,6 @@ class AdjustStock:
     units: int
     note: str
     idempotency_key: str
-
-
-UNITS_LIMIT = 1_000_000_000
-
-
-def check_units(path: str, units: int, *, least: int = 0) -> None:
-    """Refuses InvalidInput. Above the limit somebody has mistaken the unit."""
-    if not least <= units <= UNITS_LIMIT:
-        raise invalid(path, f"must be from {least} to {UNITS_LIMIT}")
 
 
 async def set_stock(command: SetStock, actor: Actor, uow: "UnitOfWork") -> None:
