@@ -381,7 +381,12 @@ async def _with_listings(work: Work, some: list[Placed]) -> list["Listed"]:
                 message = f"{named(EntityKind.VARIANT, id)} is not listed in the store yet"
                 work.outcomes[one.id] = Outcome(waits.state, waits.kind, message, waits.waits_for)
         elif id in products:
-            found.append((one, [listing_id for _, listing_id in of_products.get((store_id, products[id]), ())]))
+            of_product = [listing_id for _, listing_id in of_products.get((store_id, products[id]), ())]
+            if one.command.mode is StockMode.AVAILABILITY or len(of_product) == 1:
+                found.append((one, of_product))
+            else:  # units are of one variant: nobody knows how they would be shared out
+                message = f"{named(EntityKind.PRODUCT, id)} has {len(of_product)} variants in the store: a quantity is of one"
+                work.outcomes[one.id] = failed(message)
         else:
             work.outcomes[one.id] = parked(named(EntityKind.VARIANT, id))
     alone = {one.id for one in apart(found)}
