@@ -60,6 +60,8 @@ FIRST = ~exists().where(
     earlier.c.waits_for.is_distinct_from(APPROVAL),
 )
 DUE = and_(i.state == IS_WAITING, i.next_at <= func.clock_timestamp())
+# Not put off because it failed: its source said from when on it is true.
+FOR_ITS_DAY = and_(i.attempts == 0, i.next_at > func.clock_timestamp())
 
 
 def _added() -> Insert:
@@ -279,16 +281,19 @@ class SqlInstructions:
         await self._connection.execute(select(p.id).where(within(p.id, ids)).order_by(p.id).with_for_update(key_share=True))
         of_it = i.payload_id == p.id
         waiting = and_(of_it, i.state == IS_WAITING)
-        # One put off does not hold up the others of its batch, only what comes after all of them.
+        # One put off does not hold up the others of its batch, only what comes after all of them; one that waits for its
+        # day holds up nothing.
         fresh = (
             select(i.stage)
-            .where(waiting, i.attempts == 0, i.stage < int(Stage.MISSING))
+            .where(waiting, i.attempts == 0, i.next_at <= func.clock_timestamp(), i.stage < int(Stage.MISSING))
             .order_by(i.stage)
             .limit(1)
             .scalar_subquery()
         )
-        any_stage = select(i.stage).where(waiting).order_by(i.stage).limit(1).scalar_subquery()
-        stages = select(p.id, func.coalesce(fresh, any_stage).label("stage")).where(within(p.id, ids)).subquery("stages")
+        now_stage = select(i.stage).where(waiting, ~FOR_ITS_DAY).order_by(i.stage).limit(1).scalar_subquery()
+        last_stage = select(i.stage).where(waiting).order_by(i.stage.desc()).limit(1).scalar_subquery()
+        stage = func.coalesce(fresh, now_stage, last_stage).label("stage")
+        stages = select(p.id, stage).where(within(p.id, ids)).subquery("stages")
         ended = case(
             (exists().where(of_it, i.state == InstructionState.FAILED), PayloadState.FAILED.value),
             (exists().where(of_it, i.state == IS_PARKED), PayloadState.PARKED.value),
@@ -341,10 +346,11 @@ class SqlInstructions:
     async def _wait_again(self, *which: ColumnElement[bool]) -> int:
         # In id order, as everybody locks them.
         mine = select(i.id).where(*which).order_by(i.id).with_for_update().cte("mine")
+        due = func.greatest(i.next_at, func.clock_timestamp())  # what was parked may have its day still to come
         done = await self._connection.execute(
             update(instruction)
             .where(i.id == mine.c.id)
-            .values(state=WAITING, waits_for=None, attempts=0, next_at=func.clock_timestamp(), done_at=None)
+            .values(state=WAITING, waits_for=None, attempts=0, next_at=due, done_at=None)
             .returning(i.payload_id)
         )
         return self._touched(done.scalars())

@@ -4,15 +4,16 @@ import hashlib
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import exists, func, literal_column, select, update
+from sqlalchemy import exists, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.tables import payload
+from db.instructions import FOR_ITS_DAY, IS_WAITING
+from db.tables import instruction, payload
 from domain.intake import PayloadState
-from domain.payloads import Payload, Unread
+from domain.payloads import Payload, Unjudged, Unread
 
-p = payload.c
+p, i = payload.c, instruction.c
 # As it stands in the partial index: of bound values no plan could know that they fit.
 LIVE = p.state.not_in([literal_column("'DUPLICATE'"), literal_column("'REJECTED'")])
 
@@ -93,15 +94,24 @@ class SqlPayloads:
             .values(translated=True, state=state, judged=judged, stage=stage, dedupe_key=dedupe_key)
         )
 
-    async def next_unjudged(self) -> UUID | None:
+    async def next_unjudged(self) -> Unjudged | None:
         before = payload.alias("before")
-        # Another worker's, or an earlier one that is not done: then what it makes of the store is not known yet.
-        earlier = exists().where(before.c.source_id == p.source_id, before.c.state == PayloadState.ACCEPTED, before.c.id < p.id)
-        found = await self._connection.execute(
-            select(p.id).where(~p.judged, ~earlier).order_by(p.id).limit(1).with_for_update(skip_locked=True)
+        # Another worker's, or an earlier one that is not done: then what it makes of the store is not known yet. What
+        # only waits for its day (a price of tomorrow) is waited for by nobody.
+        unread = or_(~before.c.translated, ~before.c.judged)
+        to_do = exists().where(i.payload_id == before.c.id, i.state == IS_WAITING, ~FOR_ITS_DAY)
+        earlier = exists().where(
+            before.c.source_id == p.source_id, before.c.state == PayloadState.ACCEPTED, before.c.id < p.id, or_(unread, to_do)
         )
-        id: UUID | None = found.scalar_one_or_none()
-        return id
+        found = await self._connection.execute(
+            select(p.id, p.source_id, p.provider)
+            .where(~p.judged, ~earlier)
+            .order_by(p.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = found.one_or_none()
+        return Unjudged(*row) if row else None
 
     async def judged(self, payload_id: UUID) -> None:
         await self._connection.execute(update(payload).where(p.id == payload_id).values(judged=True))

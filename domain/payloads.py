@@ -71,6 +71,15 @@ class Unread:
     dedupe_key: str | None
 
 
+@dataclass(frozen=True)
+class Unjudged:
+    """A whole push, before anybody has looked at what it would do."""
+
+    id: UUID
+    source_id: UUID
+    provider: str
+
+
 class PayloadStore(Protocol):
     async def add(self, payload: Payload) -> datetime | None:
         """When it was received, by the database's clock. None: a live one of this source has the dedupe key."""
@@ -93,7 +102,7 @@ class PayloadStore(Protocol):
         self, payload_id: UUID, *, state: PayloadState, judged: bool, stage: int, dedupe_key: str | None
     ) -> None: ...
 
-    async def next_unjudged(self) -> UUID | None:
+    async def next_unjudged(self) -> Unjudged | None:
         """Locked, the oldest whose turn it is: a push is judged against what those before it have made of the store."""
 
     async def judged(self, payload_id: UUID) -> None: ...
@@ -142,8 +151,10 @@ def whole(commands: Sequence["Command"]) -> bool:
     return any(command.whole for command in commands)
 
 
-def first_stage(commands: Sequence["Command"]) -> int:
-    return min((int(command.stage) for command in commands), default=0)
+def first_stage(commands: Sequence["Command"], now: datetime) -> int:
+    """Of what may be done by now, else of whatever there is: what waits for its day holds up nothing."""
+    stages = [int(command.stage) for command in commands if command.not_before is None or command.not_before <= now]
+    return min(stages, default=max((int(command.stage) for command in commands), default=0))
 
 
 def _accepted(id: UUID, received: Received, reading: Reading) -> Payload:
@@ -158,7 +169,7 @@ def _accepted(id: UUID, received: Received, reading: Reading) -> Payload:
         reading.event_id,
         reading.translated,
         judged=not whole(reading.commands),
-        stage=first_stage(reading.commands),
+        stage=first_stage(reading.commands, received.at),
     )
 
 

@@ -17,7 +17,7 @@ from domain.intake import (
     Wrong,
 )
 from domain.judgement import judge
-from domain.payloads import Unread, first_stage, whole
+from domain.payloads import Unjudged, Unread, first_stage, whole
 from domain.queue import Group, Origin, Outcome
 
 if TYPE_CHECKING:
@@ -72,6 +72,19 @@ async def judged(payload_id: UUID, uow: "UnitOfWork") -> None:
     await uow.instructions.settle()
 
 
+async def not_judged(unjudged: Unjudged, message: str, uow: "UnitOfWork") -> None:
+    """A whole push that nothing of ours can judge waits for somebody to approve it, and stops none of the others."""
+    await uow.payloads.judged(unjudged.id)
+    await uow.instructions.approve_later(unjudged.id, JUDGEMENT, APPROVAL)
+    said = f"what it would do cannot be told: {message}\nreplay this failure to run it all the same"
+    merchant_id = await uow.sources.merchant_of(unjudged.source_id)
+    await fail(
+        uow,
+        NewFailure(uow.new_id(), FailureKind.PROCESSING, said, unjudged.id, merchant_id, unjudged.source_id, unjudged.provider),
+    )
+    await uow.instructions.settle()
+
+
 async def read_late(unread: Unread, source: Source, reading: Reading, uow: "UnitOfWork") -> None:
     """A payload that was kept before it was translated, or is replayed. What it said before is not said again."""
     before = await uow.instructions.of_payload(unread.id)
@@ -85,7 +98,9 @@ async def read_late(unread: Unread, source: Source, reading: Reading, uow: "Unit
     if key is not None and unread.dedupe_key is None and await uow.payloads.sha256_of(source.id, key) is not None:
         key = None  # another delivery of it was accepted meanwhile
     judge_first = whole(new)
-    await uow.payloads.translated(unread.id, state=state, judged=not judge_first, stage=first_stage(new), dedupe_key=key)
+    await uow.payloads.translated(
+        unread.id, state=state, judged=not judge_first, stage=first_stage(new, await uow.now()), dedupe_key=key
+    )
     await uow.instructions.add(
         unread.id, source, new, unread.received_at, waits_for=JUDGEMENT if judge_first else None, after=len(said)
     )

@@ -18,10 +18,10 @@ from domain import trace
 from domain.applying import carry_out
 from domain.bus import Bus
 from domain.intake import Call, FailureKind, Inbound, described, translated
-from domain.payloads import Unread
+from domain.payloads import Unjudged, Unread
 from domain.queue import Group, Outcome, failed
 from domain.refusals import Kind, Refused
-from domain.settling import give_up, judged, read_late, settle
+from domain.settling import give_up, judged, not_judged, read_late, settle
 from domain.unit_of_work import Begin, UnitOfWork
 
 log = logging.getLogger("haat.instructions")
@@ -98,9 +98,9 @@ class Instructions:
         """A step that fails does not keep the others from their work: the next round tries it again."""
         try:
             return await step()
-        except Refused:
-            raise  # the database is away: so is everything
-        except Exception:
+        except Exception as error:
+            if _away(error):
+                raise
             log.exception("a step was given up")
             return 0
 
@@ -111,10 +111,8 @@ class Instructions:
                 unread = await uow.payloads.next_untranslated()
                 if unread is not None:
                     await self._read_late(unread, uow)
-        except Refused:
-            raise
         except Exception as error:
-            if unread is None:
+            if unread is None or _away(error):
                 raise
             log.exception("payload %s cannot be read", unread.id)
             async with self._unit_of_work() as uow:  # what nobody can read must not stand before what others sent
@@ -132,12 +130,20 @@ class Instructions:
         await read_late(unread, known, reading, uow)
 
     async def _judge(self) -> int:
-        async with self._unit_of_work() as uow:
-            payload_id = await uow.payloads.next_unjudged()
-            if payload_id is None:
-                return 0
-            trace.cause.set(f"payload:{payload_id}")
-            await judged(payload_id, uow)
+        unjudged: Unjudged | None = None
+        try:
+            async with self._unit_of_work() as uow:
+                unjudged = await uow.payloads.next_unjudged()
+                if unjudged is None:
+                    return 0
+                trace.cause.set(f"payload:{unjudged.id}")
+                await judged(unjudged.id, uow)
+        except Exception as error:
+            if unjudged is None or _away(error):
+                raise
+            log.exception("payload %s cannot be judged", unjudged.id)
+            async with self._unit_of_work() as uow:
+                await not_judged(unjudged, described(error), uow)
         return 1
 
     async def _look_again(self) -> int:
@@ -193,6 +199,11 @@ class Instructions:
             else:
                 log.log(logging.INFO if isinstance(error, Refused) else logging.ERROR, "instruction %s failed", id, exc_info=error)
                 await settle(group, {id: outcome}, uow)
+
+
+def _away(error: Exception) -> bool:
+    """The database is: so is everything, and nothing is to blame."""
+    return isinstance(error, Refused) and error.refusal.kind is Kind.UNAVAILABLE
 
 
 def _final(error: Exception, attempts: int) -> Outcome | None:
