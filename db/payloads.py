@@ -18,7 +18,7 @@ p, i = payload.c, instruction.c
 LIVE = p.state.not_in([literal_column("'DUPLICATE'"), literal_column("'REJECTED'")])
 
 ADDED = (  # built once: every call of every provider comes by here
-    upsert(payload).on_conflict_do_nothing(index_elements=[p.source_id, p.dedupe_key], index_where=LIVE).returning(p.received_at)
+    upsert(payload).on_conflict_do_nothing().returning(p.received_at)
 )
 
 
@@ -65,7 +65,7 @@ class SqlPayloads:
         same = select(last.c.sha256).where(last.c.sha256 == sha256, last.c.received_at > func.clock_timestamp() - within)
         return (await self._connection.execute(same)).scalar_one_or_none() is not None
 
-    async def sha256_of(self, source_id: UUID, dedupe_key: str) -> bytes | None:
+    async def sha256_of(self, source_id: UUID | None, dedupe_key: str) -> bytes | None:
         found = select(p.sha256).where(p.source_id == source_id, p.dedupe_key == dedupe_key, LIVE)
         sha256: bytes | None = (await self._connection.execute(found)).scalar_one_or_none()
         return sha256

@@ -358,6 +358,8 @@ payload = _table(
     word("state", PayloadState), text("dedupe_key", null=True), text("correlation_id"), text("remote", null=True), flag("translated", True),
     flag("judged", True), count("stage"),  # a whole push is judged before it runs; a batch is done stage by stage, and has come to this one
     Index("uq_payload_dedupe", "source_id", "dedupe_key", unique=True, postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')")),
+    # Of a payment gateway, which is nobody's source: its own id of the news, after its name.
+    Index("uq_payload_gateway_dedupe", "dedupe_key", unique=True, postgresql_where=sa.text("source_id IS NULL AND state NOT IN ('DUPLICATE', 'REJECTED')")),
     Index(None, "source_id", "door", "id"), Index(None, "source_id", "state", "id"), Index(None, "merchant_id", "id"),
     Index("ix_payload_untranslated", "id", postgresql_where=sa.text("NOT translated")),
     Index("ix_payload_unjudged", "id", postgresql_where=sa.text("NOT judged")),

@@ -82,7 +82,8 @@ class Unjudged:
 
 class PayloadStore(Protocol):
     async def add(self, payload: Payload) -> datetime | None:
-        """When it was received, by the database's clock. None: a live one of this source has the dedupe key."""
+        """When it was received, by the database's clock. None: a live one of this source (or, without one, of this gateway)
+        has the dedupe key."""
 
     async def lock_door(self, source_id: UUID, door: str) -> None:
         """Until the transaction ends: what has no id of its own is compared with what came just before."""
@@ -90,7 +91,8 @@ class PayloadStore(Protocol):
     async def repeated(self, source_id: UUID, door: str, sha256: bytes, within: timedelta) -> bool:
         """Whether the last accepted payload of the door is the same bytes, and so recent."""
 
-    async def sha256_of(self, source_id: UUID, dedupe_key: str) -> bytes | None: ...
+    async def sha256_of(self, source_id: UUID | None, dedupe_key: str) -> bytes | None:
+        """Of the live one; without a source, of a payment gateway's."""
 
     async def translate_again(self, payload_id: UUID) -> None:
         """The worker reads the kept bytes once more."""

@@ -74,18 +74,20 @@ class PaymentDoor:
             await self._wrong(received, PayloadState.FAILED, FailureKind.VALIDATION, f"{type(error).__name__}: {error}")
             return JSONResponse({"message": "not understood"}, 400)
         try:
-            await self._settle(received, settle)
+            await self._settle(received, settle, f"{name}:{words.event_id(request.headers)}")
         except Refused:
             return JSONResponse({"message": "try again later"}, 503, {"Retry-After": "5"})
         return JSONResponse({"received": True})
 
-    async def _settle(self, received: Received, settle: SettlePayment | None) -> None:
-        """Refuses Unavailable: then nothing is kept, and the gateway has to say it again."""
+    async def _settle(self, received: Received, settle: SettlePayment | None, dedupe_key: str) -> None:
+        """Refuses Unavailable: then nothing is kept, and the gateway has to say it again. What failed may be said again too."""
         try:
             async with self.unit_of_work() as uow:
-                payload = _payload(received, PayloadState.APPLIED, uow)
-                await uow.payloads.add(payload)
-                if settle is not None:
+                payload = _payload(received, PayloadState.APPLIED, uow, dedupe_key)
+                if await uow.payloads.add(payload) is None:
+                    same = await uow.payloads.sha256_of(None, dedupe_key) == received.sha256
+                    await _again(received, same, uow)
+                elif settle is not None:
                     trace.cause.set(f"payload:{payload.id}")
                     await settle_payment(settle, uow)
         except Refused as refused:
@@ -100,6 +102,17 @@ class PaymentDoor:
             await fail(uow, NewFailure(uow.new_id(), kind, message, payload.id, None, None, received.provider))
 
 
-def _payload(received: Received, state: PayloadState, uow: UnitOfWork) -> Payload:
+async def _again(received: Received, same: bool, uow: UnitOfWork) -> None:
+    """Done once, and kept as often as it comes. Other news under the same id is not believed."""
+    if same:
+        state, kind, message = PayloadState.DUPLICATE, FailureKind.DUPLICATE, "the same news came before"
+    else:
+        state, kind, message = PayloadState.FAILED, FailureKind.VALIDATION, "its id came before, with another body"
+    payload = _payload(received, state, uow)
+    await uow.payloads.add(payload)
+    await fail(uow, NewFailure(uow.new_id(), kind, message, payload.id, None, None, received.provider))
+
+
+def _payload(received: Received, state: PayloadState, uow: UnitOfWork, dedupe_key: str | None = None) -> Payload:
     kept = received.body[:UNSIGNED_BYTES] if state is PayloadState.REJECTED else received.body
-    return Payload(uow.new_id(), received, state, kept, len(received.body), dedupe_key=None, translated=True, judged=True, stage=0)
+    return Payload(uow.new_id(), received, state, kept, len(received.body), dedupe_key, translated=True, judged=True, stage=0)

@@ -368,6 +368,13 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')"),
     )
+    op.create_index(
+        "uq_payload_gateway_dedupe",
+        "payload",
+        ["dedupe_key"],
+        unique=True,
+        postgresql_where=sa.text("source_id IS NULL AND state NOT IN ('DUPLICATE', 'REJECTED')"),
+    )
     op.create_table(
         "purchase",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -990,6 +997,11 @@ def downgrade() -> None:
     op.drop_table("refresh_token")
     op.drop_index(op.f("ix_purchase_customer_id_id"), table_name="purchase")
     op.drop_table("purchase")
+    op.drop_index(
+        "uq_payload_gateway_dedupe",
+        table_name="payload",
+        postgresql_where=sa.text("source_id IS NULL AND state NOT IN ('DUPLICATE', 'REJECTED')"),
+    )
     op.drop_index("uq_payload_dedupe", table_name="payload", postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')"))
     op.drop_index("ix_payload_untranslated", table_name="payload", postgresql_where=sa.text("NOT translated"))
     op.drop_index("ix_payload_unjudged", table_name="payload", postgresql_where=sa.text("NOT judged"))
