@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Integer, cast, func, literal, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import ScalarSelect
 
@@ -14,7 +14,7 @@ from domain.intake import InstructionState
 MOST = 100_000
 """Further is not counted: it is too much either way."""
 
-event, instruction, sink = t.event.c, t.instruction.c, t.sink.c
+event, instruction = t.event.c, t.instruction.c
 
 
 def _count(where: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -33,9 +33,7 @@ _BACKLOG = select(
     .limit(1)
     .scalar_subquery()
     .label("lag_s"),
-    select(func.max(event.pos)).scalar_subquery().label("pos"),
 )
-_SINKS = select(sink.name, cast(sink.pos, Integer).label("pos"))
 
 
 async def backlog(reads: Reads) -> Sequence[Reading]:
@@ -47,5 +45,4 @@ async def backlog(reads: Reads) -> Sequence[Reading]:
         Reading("instructions", row.parked, {"state": "parked"}),
         Reading("relay_lag_events", row.unstamped),
         Reading("relay_lag_seconds", float(row.lag_s or 0)),
-        *(Reading("sink_lag_events", max((row.pos or 0) - one.pos, 0), {"sink": one.name}) for one in await reads.rows(_SINKS)),
     ]

@@ -404,8 +404,6 @@ event = _table(
 )
 # One row: which history `pos` counts. Another epoch means another database, and every cursor starts afresh.
 log_epoch = _table("log_epoch", Column("epoch", sa.Text, primary_key=True))
-# How far each reader of the log has come. A dead one stops nobody else.
-sink = _table("sink", text("name", primary_key=True), Column("pos", sa.BigInteger, nullable=False, server_default="0"))
 audit = _table(
     "audit",
     key(primary=True), Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), text("actor"),

@@ -87,12 +87,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("phone", name=op.f("pk_otp")),
     )
     op.create_table(
-        "sink",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("pos", sa.BigInteger(), server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_sink")),
-    )
-    op.create_table(
         "user_account",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -1042,7 +1036,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_address_customer_id"), table_name="address")
     op.drop_table("address")
     op.drop_table("user_account")
-    op.drop_table("sink")
     op.drop_table("otp")
     op.drop_table("merchant")
     op.drop_table("log_epoch")
