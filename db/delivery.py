@@ -220,11 +220,3 @@ async def delivery_page(
     return await page(
         reads, statement, [By(d.id, descending=True)], lambda row: to_delivery(row, actor), first, after, "deliveries"
     )
-
-
-async def track_of(reads: Reads, actor: Actor, delivery_id: UUID) -> list[tuple[Point, int]]:
-    """Where its goods went: at most a point in 30 s, each with its second since 1970. For support."""
-    if actor.kind is not ActorKind.SUPPORT:
-        return []
-    points = await reads.value(select(d.track).where(d.id == delivery_id).where(visible_to(actor)))
-    return [(Point(lat, lng), at) for lat, lng, at in points or ()]

@@ -1,6 +1,5 @@
 """Money is integers of the minor unit with a currency. Rounded here and nowhere else."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, DecimalException
 
@@ -51,19 +50,3 @@ def minor_units(amount: Decimal | str | int) -> int:
 def rounded(minor: Decimal) -> int:
     """The one rounding: half up, away from zero, to the minor unit."""
     return int(minor.quantize(Decimal(1), ROUND_HALF_UP))
-
-
-def apportioned(total_minor: int, weights: Sequence[int]) -> list[int]:
-    """Parts of the total in proportion to the weights, by largest remainder: their sum is the total, exactly.
-
-    Equal remainders go to the earlier part. All weights zero: as if they were equal.
-    """
-    shares = list(weights) if any(weights) else [1] * len(weights)
-    whole = sum(shares)
-    sign = -1 if total_minor < 0 else 1
-    parts = [abs(total_minor) * share // whole for share in shares]
-    remainders = [abs(total_minor) * share % whole for share in shares]
-    left = abs(total_minor) - sum(parts)
-    for index in sorted(range(len(shares)), key=lambda i: -remainders[i])[:left]:
-        parts[index] += 1
-    return [sign * part for part in parts]
