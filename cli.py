@@ -102,6 +102,18 @@ def add_user(
     at_desk(lambda desk: run(asked, desk))
 
 
+@user_app.command("ban")
+def ban_user(
+    login: Annotated[str, typer.Argument(help="Their telephone number or e-mail address.")],
+    reason: Annotated[str, typer.Option(help="Why: kept in the audit.")],
+) -> None:
+    """Let a person in no more."""
+    from terminal.accounts import ban_user as run
+    from terminal.desk import at_desk
+
+    at_desk(lambda desk: run(login, reason, desk))
+
+
 @merchant_app.command("add")
 def add_merchant(
     name: Annotated[str, typer.Option(help="The business.")],

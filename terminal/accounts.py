@@ -70,6 +70,17 @@ async def add_user(asked: NewUser, desk: Desk) -> None:
     result(user=user_id, login=phone, app=app.value.lower())
 
 
+async def ban_user(login: str, reason: str, desk: Desk) -> None:
+    """Signed out everywhere within seconds, and not let in again. Whoever it is keeps what they bought and sold."""
+    found = await accounts.login(desk.reads, *to_login(login, desk.trust.phones))
+    if found is None:
+        raise Problem(f"nobody signs in as {login}", "a login is a telephone number or an e-mail address")
+    async with desk.begin() as uow:
+        await identity.ban_user(found.user_id, reason, CLOCK, uow)
+    say("banned: their sessions end now")
+    result(user=found.user_id)
+
+
 async def _hash(asked: NewUser, phone: str, desk: Desk) -> str | None:
     """`-` is the first line of standard input: what stands on a command line, others on the machine can read."""
     password = sys.stdin.readline().rstrip("\n") if asked.password == "-" else asked.password

@@ -14,7 +14,7 @@ from domain.identity import App, MerchantRole
 from domain.refusals import Refused
 from launch.problem import Problem
 from settings import Env
-from terminal.accounts import NewMerchant, NewUser, access_token, add_merchant, add_user, print_token, slug_of
+from terminal.accounts import NewMerchant, NewUser, access_token, add_merchant, add_user, ban_user, print_token, slug_of
 from terminal.desk import Desk
 from tests.desks import desk_of
 
@@ -54,6 +54,19 @@ async def test_one_who_is_there_is_granted_more_and_keeps_the_password(desk: Des
     assert await accounts.login(desk.reads, "+919876543212", None) == before
     await access_token("+919876543212", App.RIDER, desk)
     assert "was there before" in capsys.readouterr().err
+
+
+async def test_who_is_banned_is_let_in_no_more(desk: Desk):
+    await add_user(NewUser("Mala", "+919876543219", password=PASSWORD), desk)
+    await access_token("+919876543219", App.CUSTOMER, desk)
+    await ban_user("98765 43219", "sells what is not theirs", desk)
+    with pytest.raises(Problem, match="may not use the customer app"):
+        await access_token("+919876543219", App.CUSTOMER, desk)
+    kept = await desk.reads.one(select(audit.c.action, audit.c.detail).where(audit.c.action == "ban user"))
+    assert kept is not None
+    assert kept.detail == "sells what is not theirs"
+    with pytest.raises(Problem, match="nobody signs in as"):
+        await ban_user("nobody@example.com", "never seen", desk)
 
 
 async def test_a_merchant_has_its_store_its_hours_and_its_owner(desk: Desk):
