@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -15,24 +16,30 @@ from db import tables as t
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
-from domain.refusals import Refused
+from domain.refusals import InvalidInput, Refused
 from domain.stock import (
+    UNITS_LIMIT,
+    AdjustStock,
     Count,
     CountDrops,
     Counters,
     Delta,
     HoldUnits,
     NotEnoughStock,
+    SetStock,
     Shortage,
     StockMovementKind,
     StockState,
     Switch,
+    adjust_stock,
     apply_counts,
     apply_deltas,
     apply_switches,
     hold_units,
     release_expired,
+    set_stock,
 )
+from domain.unit_of_work import UnitOfWork
 from tests.world import Shop, account, listing, listings, shop
 from tests.world import ledger as lines
 
@@ -244,6 +251,34 @@ async def test_a_delta_cannot_take_what_is_not_there(engine):
     tea = await listing(engine, await shop(engine), 3)
     await delta(engine, tea, -5, at=now() + MINUTE)
     assert (await counters(engine, tea)).on_hand == 0
+
+
+@pytest.mark.parametrize("units", [UNITS_LIMIT + 1, 2**31 - 1, 2**31, 2**63, -1])
+async def test_nobody_counts_more_than_any_shelf_holds_nor_less_than_nothing(engine, units):
+    town = await shop(engine)
+    tea = await listing(engine, town, 5)
+    for if_version in (None, 1):
+        no = await refused(engine, lambda uow, v=if_version: set_stock(SetStock(tea, units, v), town.owner, uow))
+        assert isinstance(no, InvalidInput)
+    assert (await counters(engine, tea)).on_hand == 5
+
+
+@pytest.mark.parametrize("units", [UNITS_LIMIT - 4, UNITS_LIMIT + 1, 2**31, -(2**31) - 1])
+async def test_nobody_adds_up_to_more_than_any_shelf_holds(engine, units):
+    town = await shop(engine)
+    tea = await listing(engine, town, 5)
+    command = AdjustStock(tea, units, "found", "k")
+    assert isinstance(await refused(engine, lambda uow: adjust_stock(command, town.owner, uow)), InvalidInput)
+    async with unit_of_work(engine) as uow:  # the key is free: nothing was done under it
+        await adjust_stock(replace(command, units=1), town.owner, uow)
+    assert (await counters(engine, tea)).on_hand == 6
+
+
+async def refused(engine: AsyncEngine, work: Callable[[UnitOfWork], Awaitable[None]]) -> object:
+    with pytest.raises(Refused) as no:
+        async with unit_of_work(engine) as uow:
+            await work(uow)
+    return no.value.refusal
 
 
 async def test_equal_news_changes_nothing(engine):

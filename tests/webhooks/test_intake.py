@@ -12,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
+from sqlalchemy.event import listen, remove
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db import tables as t
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain import intake
 from domain.failures import replay_failures
 from domain.identity import Actor, ActorKind
 from domain.intake import Proof
@@ -94,6 +96,58 @@ async def test_two_minutes_later_the_same_words_are_news_again(engine):
         await connection.execute(update(t.payload).where(p.source_id == till.source_id).values(received_at=past))
     await till.post("webhooks/inventory", OFF)
     assert await till.payloads() == ["ACCEPTED", "ACCEPTED"]
+
+
+async def test_what_has_nothing_against_it_is_kept_by_one_statement(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    wms = replace(wms, client=at(wms, known=Known(60)))
+
+    async def send(number: int) -> int:
+        return (await wms.post("webhooks/stock", bodies[number], **wms.signed(bodies[number], f"number {number}"))).status_code
+
+    bodies = [json.dumps(snapshot("BLR_DS1", ("T", one, one), ("U", one, one))).encode() for one in range(3)]
+    assert await send(1) == 200  # who it is, and that it was seen
+    said: list[str] = []
+
+    def note(*call: object) -> None:
+        said.append(str(call[2]))
+
+    listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        assert await send(2) == 200
+    finally:
+        remove(engine.sync_engine, "before_cursor_execute", note)
+    assert [statement.partition("(")[0] for statement in said] == ["WITH kept AS \n"]
+    i, p = t.instruction.c, t.payload.c
+    rows = await wms.rows(
+        select(i.ordinal, i.state, i.created_at, i.next_at, p.received_at, i.merchant_id, p.merchant_id.label("theirs"))
+        .join(t.payload, p.id == i.payload_id)
+        .where(i.source_id == wms.source_id)
+        .order_by(i.id)
+    )
+    assert [row.ordinal for row in rows] == [0, 1, 0, 1]
+    assert {row.state.value for row in rows} == {"WAITING"}
+    assert all(row.created_at == row.next_at == row.received_at for row in rows)
+    assert all(row.merchant_id == row.theirs for row in rows)
+    assert await send(2) == 200
+    assert await wms.payloads() == ["ACCEPTED", "ACCEPTED", "DUPLICATE"]
+    assert len(await wms.instructions()) == 4
+
+
+async def test_a_payload_is_not_kept_without_its_instructions(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    body = json.dumps(snapshot("BLR_DS1", ("T", 1, 1))).encode()
+    assert (await wms.post("webhooks/stock", body, **wms.signed(body, "one"))).status_code == 200
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(
+            f"ALTER TABLE instruction ADD CONSTRAINT no_room CHECK (source_id <> '{wms.source_id}') NOT VALID"
+        )
+    try:
+        assert (await wms.post("webhooks/stock", body, **wms.signed(body, "two"))).status_code == 503
+    finally:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("ALTER TABLE instruction DROP CONSTRAINT no_room")
+    assert await wms.payloads() == ["ACCEPTED"]
 
 
 # ---------------------------------------------------------------- whose
@@ -268,6 +322,51 @@ async def test_a_long_body_that_says_nothing_fails_late_and_is_read_again_when_r
     await till.worker.drain()
     assert await till.payloads() == ["APPLIED"]
     assert [row.state.value for row in await till.failures()] == ["RESOLVED"]
+
+
+NUL = event("item.upserted", sku="TEA-250", title="Tea", attributes={"na\0me": "x"})
+
+
+async def test_the_name_of_an_attribute_that_no_database_keeps_is_a_failure_and_the_payload_is_kept(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    body = json.dumps(NUL).encode()
+    answer = await wms.post("webhooks/stock", body)
+    assert (answer.status_code, answer.json()["message"]) == (400, "ValueError: characters that are no text")
+    long = json.dumps({**NUL, "padding": "x" * 300_000}).encode()
+    assert (await wms.tell("webhooks/stock", long)).status_code == 200  # kept at once, read later
+    assert await wms.payloads() == ["REJECTED", "FAILED"]
+    assert [(row.kind.value, row.message) for row in await wms.failures()] == [
+        ("VALIDATION", "ValueError: characters that are no text")
+    ] * 2
+    assert [row.body for row in await kept(engine, "wms", source_id=wms.source_id)] == [body, long]
+    await wms.tell("webhooks/stock", event("item.upserted", sku="NEW", title="New", attributes={}))
+    assert (await wms.payloads())[-1] == "APPLIED"
+
+
+async def test_what_crashes_the_reader_is_given_up_stops_nobody_and_is_read_again_when_replayed(engine, monkeypatch):
+    wms, other = await partner(engine, "wms", "BLR_DS1"), await partner(engine, "wms", "BLR_DS2")
+    monkeypatch.setattr(intake, "keepable", lambda value: True)  # a hole nobody has found yet: the database finds it
+    long = json.dumps({**NUL, "padding": "x" * 300_000}).encode()
+    await wms.post("webhooks/stock", long)
+    fine = {**event("item.upserted", sku="NEW", title="New", attributes={}), "padding": "x" * 300_000}
+    await other.post("webhooks/stock", fine)
+    await other.worker.drain()
+    assert (await wms.payloads(), await other.payloads()) == (["FAILED"], ["APPLIED"])
+    (failure,) = await wms.failures()
+    assert (failure.kind.value, failure.state.value, failure.merchant_id) == ("VALIDATION", "OPEN", wms.shop.merchant_id)
+    real = type(wms.inbound).translate
+
+    def without(inbound, call, source):
+        return real(inbound, replace(call, body=call.body.replace(b"\\u0000", b"")), source)
+
+    monkeypatch.setattr(type(wms.inbound), "translate", without)
+    for _ in range(2):  # asked for twice, it is done once
+        async with unit_of_work(engine) as uow:
+            await replay_failures([failure.id], wms.shop.owner, uow)
+    await wms.worker.drain()
+    assert await wms.payloads() == ["APPLIED"]
+    assert [(row.state.value, row.replays) for row in await wms.failures()] == [("RESOLVED", 2)]
+    assert [row[2] for row in await wms.instructions()] == ["APPLIED"] * 2
 
 
 async def test_what_was_refused_is_read_again_when_replayed_but_not_what_nobody_signed(engine, monkeypatch):
