@@ -272,10 +272,17 @@ def _rank(words: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(func.ts_rank(p.search, words, 1) * 1_000_000, Integer)
 
 
-def _filtered(found: Select[Any], asked: ListingFilter, words: ColumnElement[Any] | None) -> Select[Any]:
-    """What is left of it. The product is joined only where it is asked for: most pages are read from an index alone."""
+def _filtered(
+    found: Select[Any], asked: ListingFilter, words: ColumnElement[Any] | None, merchant_id: ColumnElement[Any] | None = None
+) -> Select[Any]:
+    """What is left of it. The product is joined only where it is asked for: most pages are read from an index alone.
+
+    With `merchant_id`, whose goods they all are: then no other merchant's need be looked at.
+    """
     if words is not None or asked.category_id is not None or asked.brand is not None:
         found = found.join(product, p.id == li.product_id)
+        if merchant_id is not None:
+            found = found.where(p.merchant_id == merchant_id)
     if words is not None:
         found = found.where(p.search.op("@@")(words))
     if asked.category_id is not None:
@@ -308,7 +315,8 @@ async def listings(
         words = beginnings(asked.text, "filter.text")
         if words is None:
             return empty(found)
-    found = _filtered(found, asked, words)
+    owner = select(store.c.merchant_id).where(store.c.id == store_id).scalar_subquery()
+    found = _filtered(found, asked, words, owner)
     if sort is not ListingSort.RELEVANCE:
         by = _SORTS[sort]
     elif words is None:

@@ -317,7 +317,7 @@ async def history_of(reads: Reads, order_ids: Sequence[UUID]) -> list[OrderEvent
 
 async def overdue(reads: Reads, limit: int) -> list[UUID]:
     """Placed orders no store has answered in time, oldest first."""
-    late = select(order.id).where(order.status == OrderStatus.PLACED, order.accept_by <= func.clock_timestamp())
+    late = select(order.id).where(order.status == OrderStatus.PLACED, order.accept_by <= func.statement_timestamp())
     return [row.id for row in await reads.rows(late.order_by(order.accept_by).limit(limit))]
 
 

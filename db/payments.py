@@ -166,7 +166,7 @@ async def by_client_secret(reads: Reads, secret: str) -> PaymentRow | None:
 
 async def unpaid(reads: Reads, limit: int) -> list[UUID]:
     """Purchases whose time to be paid is over."""
-    late = select(pay.purchase_id).where(pay.status == PaymentStatus.PENDING, pay.pay_by <= func.clock_timestamp())
+    late = select(pay.purchase_id).where(pay.status == PaymentStatus.PENDING, pay.pay_by <= func.statement_timestamp())
     return [row.purchase_id for row in await reads.rows(late.order_by(pay.pay_by).limit(limit))]
 
 
@@ -184,7 +184,7 @@ async def due_refunds(reads: Reads, limit: int) -> list[DueRefund]:
     found = await reads.rows(
         select(due.id, pay.gateway_ref, due.amount_minor, due.currency, due.attempts)
         .join(payment, pay.id == due.payment_id)
-        .where(due.done_at.is_(None), due.next_at <= func.clock_timestamp(), pay.gateway_ref.is_not(None))
+        .where(due.done_at.is_(None), due.next_at <= func.statement_timestamp(), pay.gateway_ref.is_not(None))
         .order_by(due.next_at)
         .limit(limit)
     )

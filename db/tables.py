@@ -136,7 +136,7 @@ product = _table(
     Column("attributes", JSONB, nullable=False, server_default="{}"), version(), created(),
     Column("search", TSVECTOR, sa.Computed(
         weighted(("name", "A"), ("coalesce(brand, '')", "B"), ("coalesce(description, '')", "D")), persisted=True)),
-    Index(None, "merchant_id", "id"), Index(None, "search", postgresql_using="gin"), Index(None, "category_id"),
+    Index(None, "merchant_id", "id"), Index(None, "search", postgresql_using="gin"), Index(None, "category_id", "merchant_id"),
 )
 variant = _table(
     "variant",

