@@ -101,6 +101,19 @@ ADDED = _added()  # built once: every call of every provider comes by here
 INSTRUCTION = (i.id, i.payload_id, i.command, cast(i.body, Text).label("body"), i.attempts, i.created_at, p.correlation_id)
 
 
+def columns_of(commands: Sequence[Command], due: Sequence[datetime | None], first: int = 0) -> dict[str, Sequence[Any]]:
+    """Of so many new rows, a list for each column."""
+    return {
+        "ids": [new_id() for _ in commands],
+        "ordinals": range(first, first + len(commands)),
+        "commands": [type(command).__name__ for command in commands],
+        "entities": [command.entity for command in commands],
+        "stages": [int(command.stage) for command in commands],
+        "bodies": [msgspec.json.encode(command).decode() for command in commands],
+        "due": due,
+    }
+
+
 def to_command(kind: str, body: str) -> Command:
     return msgspec.json.decode(body, type=Command.kinds[kind], strict=False)
 
@@ -131,13 +144,7 @@ class SqlInstructions:
             await self._connection.execute(
                 ADDED,
                 {
-                    "ids": [new_id() for _ in some],
-                    "ordinals": list(range(after + start, after + start + len(some))),
-                    "commands": [type(command).__name__ for command in some],
-                    "entities": [command.entity for command in some],
-                    "stages": [int(command.stage) for command in some],
-                    "bodies": [msgspec.json.encode(command).decode() for command in some],
-                    "due": due,
+                    **columns_of(some, due, after + start),
                     "payload_id": payload_id,
                     "source_id": source.id,
                     "merchant_id": source.merchant_id,

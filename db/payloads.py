@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import exists, func, literal_column, or_, select, update
@@ -22,32 +23,35 @@ ADDED = (  # built once: every call of every provider comes by here
 )
 
 
+def row_of(payload_: Payload) -> dict[str, Any]:
+    received, source = payload_.received, payload_.received.source
+    return {
+        "id": payload_.id,
+        "source_id": source.id if source else None,
+        "merchant_id": source.merchant_id if source else None,
+        "provider": received.provider,
+        "family": received.family,
+        "door": received.door,
+        "headers": dict(received.headers),
+        "body": payload_.body,
+        "size": payload_.size,
+        "sha256": received.sha256,
+        "state": payload_.state,
+        "dedupe_key": payload_.dedupe_key,
+        "correlation_id": received.correlation_id,
+        "remote": received.remote,
+        "translated": payload_.translated,
+        "judged": payload_.judged,
+        "stage": payload_.stage,
+    }
+
+
 class SqlPayloads:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def add(self, payload_: Payload) -> datetime | None:
-        received, source = payload_.received, payload_.received.source
-        row = {
-            "id": payload_.id,
-            "source_id": source.id if source else None,
-            "merchant_id": source.merchant_id if source else None,
-            "provider": received.provider,
-            "family": received.family,
-            "door": received.door,
-            "headers": dict(received.headers),
-            "body": payload_.body,
-            "size": payload_.size,
-            "sha256": received.sha256,
-            "state": payload_.state,
-            "dedupe_key": payload_.dedupe_key,
-            "correlation_id": received.correlation_id,
-            "remote": received.remote,
-            "translated": payload_.translated,
-            "judged": payload_.judged,
-            "stage": payload_.stage,
-        }
-        received_at: datetime | None = (await self._connection.execute(ADDED, row)).scalar_one_or_none()
+        received_at: datetime | None = (await self._connection.execute(ADDED, row_of(payload_))).scalar_one_or_none()
         return received_at
 
     async def lock_door(self, source_id: UUID, door: str) -> None:

@@ -137,9 +137,22 @@ async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:
     await uow.instructions.add(payload.id, source, reading.commands, received_at, waits_for=waits_for)
     if reading.wrong is not None:
         await fail(uow, new_failure(uow.new_id(), payload, reading.wrong))
-    if source.last_seen_at is None or received.at - source.last_seen_at > timedelta(seconds=SEEN_EVERY_S):
+    if _long_unseen(source, received):
         await uow.sources.seen(source.id)
     return Kept(payload.id, payload.state)
+
+
+def kept_at_once(id: UUID, received: Received, reading: Reading, most: int) -> Payload | None:
+    """The payload, where it and its instructions (up to `most`) are all there is to write: a statement will do. Else None."""
+    source = received.source
+    if source is None or reading.wrong is not None or reading.event_id is None or len(reading.commands) > most:
+        return None
+    payload = _accepted(id, received, reading)
+    return payload if payload.judged and not _long_unseen(source, received) else None
+
+
+def _long_unseen(source: Source, received: Received) -> bool:
+    return source.last_seen_at is None or received.at - source.last_seen_at > timedelta(seconds=SEEN_EVERY_S)
 
 
 def new_failure(id: UUID, payload: Payload, wrong: Wrong) -> NewFailure:

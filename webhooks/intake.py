@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db import merchants, sources
+from db.arrivals import AT_ONCE, keep_at_once
+from db.ids import new_id
 from db.reads import Reads
 from domain import trace
 from domain.figures import Figures, Uncounted
@@ -22,7 +24,7 @@ from domain.identity import Seals
 from domain.intake import Answer, Call, FailureKind, Inbound, PayloadState, Proof, Reading, Source, Wrong, printable, read
 from domain.limits import network_of
 from domain.merchants import StoreStatus
-from domain.payloads import Kept, Received, keep
+from domain.payloads import Kept, Received, keep, kept_at_once
 from domain.refusals import Refused
 from domain.unit_of_work import Begin
 from webhooks.bodies import body_of
@@ -117,6 +119,8 @@ class Door:
                 assert reading.wrong is not None
                 return _respond(inbound.refuse(call, status, reading.wrong.message))
             kept = await self._keep(received, reading)
+            if source is not None and not stranger:
+                self.known.seen(self._key(inbound, call, token), received.at)
         self.figures.webhook(inbound.provider, kept.state.value)
         if kept.state is PayloadState.REJECTED:
             return _respond(inbound.refuse(call, status if reading.refused else 409, kept.message))
@@ -124,12 +128,14 @@ class Door:
             self.kept()
         return _respond(inbound.acknowledge(call, kept.payload_id))
 
+    def _key(self, inbound: Inbound, call: Call, token: str | None) -> tuple[str, str]:
+        return inbound.provider, (token if inbound.proof is Proof.TOKEN else call.query.get("source")) or ""
+
     async def _source(self, inbound: Inbound, call: Call, token: str | None, *, afresh: bool = False) -> Source | None:
         """By its token, or by its id where the signature proves the rest. As it was within the last second, or afresh."""
-        named = token if inbound.proof is Proof.TOKEN else call.query.get("source", "")
+        key = _, named = self._key(inbound, call, token)
         if not named:
             return None
-        key = (inbound.provider, named)
         held = None if afresh else self.known.get(key)
         if held is not None:
             return held
@@ -159,6 +165,9 @@ class Door:
         return self.rejected.take((source.id if source else None, network_of(remote)), call.received_at.timestamp())
 
     async def _keep(self, received: Received, reading: Reading) -> Kept:
+        payload = kept_at_once(new_id(), received, reading, AT_ONCE)
+        if payload is not None and await keep_at_once(self.reads, payload, reading.commands):
+            return Kept(payload.id, payload.state)
         async with self.unit_of_work() as uow:
             return await keep(received, reading, uow)
 

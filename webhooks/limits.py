@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from time import monotonic
 
 from domain.intake import Source
+from domain.payloads import SEEN_EVERY_S
 
 AT_ONCE = 8  # calls of one source with a connection in hand; others of it wait
 MOST_WAITING = 500
@@ -77,6 +79,12 @@ class Known:
     def get(self, key: Hashable) -> Source | None:
         source, until = self._held.get(key, (None, 0.0))
         return source if monotonic() < until else None
+
+    def seen(self, key: Hashable, at: datetime) -> None:
+        """It is not long unseen any more: one of its calls has just written that down, if it was."""
+        source, until = self._held.get(key, (None, 0.0))
+        if source is not None and (source.last_seen_at is None or source.last_seen_at < at - timedelta(seconds=SEEN_EVERY_S)):
+            self._held[key] = (replace(source, last_seen_at=at), until)
 
     def put(self, key: Hashable, source: Source) -> None:
         if len(self._held) >= MOST_KEYS:
