@@ -1,10 +1,15 @@
 """Many rows as one argument a column: a statement of one shape however many there are, so it is compiled once."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, ColumnElement, TableValuedAlias, Uuid, any_, bindparam, column, func, literal
+from sqlalchemy import ARRAY, ColumnElement, Executable, TableValuedAlias, Uuid, any_, bindparam, column, func, literal
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Column = tuple[TypeEngine[Any] | type[TypeEngine[Any]], Sequence[Any]]
 
@@ -31,3 +36,14 @@ def among(column: ColumnElement[Any], told: Iterable[Any]) -> ColumnElement[bool
 def in_ids(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """For a statement that is made once: `reads.rows(STATEMENT, {"ids": ids})`."""
     return column == any_(bindparam("ids", type_=ARRAY(Uuid())))
+
+
+async def each(connection: AsyncConnection, statement: Executable, values: Sequence[dict[str, Any]]) -> None:
+    """One statement with many rows of values, sent at once."""
+    if values:
+        await connection.execute(statement, values)
+
+
+def values_of(one: "DataclassInstance") -> dict[str, Any]:
+    """As `asdict`, without its copies of copies: a catalogue has thousands."""
+    return {field.name: getattr(one, field.name) for field in fields(one)}

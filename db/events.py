@@ -42,7 +42,7 @@ class SqlEventLog:
                     "seq": one.seq,
                     "body": msgspec.to_builtins(one, str_keys=True),
                     "concerns": list(one.concerns),
-                    "caused_by": (caused_by := causes.get(one.entity, cause) if causes else cause),
+                    "caused_by": (caused_by := (causes.get(one.entity) if causes else None) or cause),
                     "correlation_id": correlations.get(caused_by, correlation),
                 }
                 for one in events

@@ -38,10 +38,10 @@ from db.arrays import rows
 from db.columns import TIME
 from db.ids import new_id
 from db.tables import instruction, listing, mapping, payload, source, told, variant
-from domain.applying import BY_SKU, LISTING
 from domain.instructions import Command, Stage, UpdateStockLevel
 from domain.intake import APPROVAL, JUDGEMENT, EntityKind, InstructionState, PayloadState, Source
 from domain.queue import Group, Instruction, Origin, Outcome, Told
+from domain.work import BY_SKU, LISTING
 
 i, p, t = instruction.c, payload.c, told.c
 WAITING, PARKED = InstructionState.WAITING, InstructionState.PARKED

@@ -22,6 +22,7 @@ from db.idempotency import SqlIdempotency
 from db.identity import SqlIdentity
 from db.ids import new_code, new_id, new_number
 from db.instructions import SqlInstructions
+from db.listings import SqlListings
 from db.merchants import SqlMerchants
 from db.orders import SqlOrders
 from db.payloads import SqlPayloads
@@ -44,6 +45,7 @@ from domain.events import EventLog
 from domain.failures import FailureStore
 from domain.idempotency import IdempotencyStore
 from domain.identity import IdentityStore
+from domain.listings import ListingStore
 from domain.merchants import MerchantStore
 from domain.orders import OrderStore
 from domain.payloads import PayloadStore
@@ -76,6 +78,7 @@ class SqlUnitOfWork:
     payments: PaymentStore
     merchants: MerchantStore
     catalog: CatalogStore
+    listings: ListingStore
     choices: ChoiceStore
     stock: StockStore
     events: EventLog
@@ -139,6 +142,7 @@ async def unit_of_work(
             payments=SqlPayments(connection),
             merchants=SqlMerchants(connection),
             catalog=SqlCatalog(connection),
+            listings=SqlListings(connection),
             choices=SqlChoices(connection),
             stock=SqlStock(connection),
             events=events,

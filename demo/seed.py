@@ -12,17 +12,11 @@ from demo.menu import CHOICES, MENU, Choice, Dish
 from demo.town import AWAY_M, BUSINESSES, CITY, CONNECTIONS, PEOPLE, Business, Connection, Person, Shop
 from domain import catalog, identity, merchants, sources, stock
 from domain.addresses import SaveAddress, save_address
-from domain.catalog import (
-    OfferedGroup,
-    OfferedGroups,
-    ProductKind,
-    UpsertedGroup,
-    UpsertedListing,
-    UpsertedModifier,
-    UpsertedProduct,
-)
+from domain.catalog import ProductKind, UpsertedProduct
+from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
 from domain.identity import CLOCK, Actor, ActorKind, App, MerchantRole
 from domain.intake import EntityKind, Family
+from domain.listings import UpsertedListing, apply_listings
 from domain.sources import NewSecret
 from domain.unit_of_work import UnitOfWork
 
@@ -233,12 +227,12 @@ class Shelf:
     async def fill(self, told: Sequence[Told]) -> Mapping[str, UUID]:
         """The new listings, by SKU."""
         variants = await self._variants(told)
-        listed = await self.uow.catalog.lock_listed([(self.store_id, variant_id) for variant_id in variants.values()])
+        listed = await self.uow.listings.lock_listed([(self.store_id, variant_id) for variant_id in variants.values()])
         missing = [one for one in told if (self.store_id, variants[one.sku]) not in listed]
         if not missing:
             return {}
         self.ids.next_step(f"listings {self.store_id} {' '.join(one.sku for one in missing)}")
-        listing_ids = await catalog.apply_listings(
+        listing_ids = await apply_listings(
             [
                 UpsertedListing(
                     self.store_id,
@@ -285,7 +279,7 @@ class Shelf:
             for id, _, _, _ in _sizes(dish)
             if id in new and dish.choices
         ]
-        await catalog.apply_modifier_groups(groups, offers, self.uow)
+        await apply_modifier_groups(groups, offers, self.uow)
 
 
 def _options(choice: Choice) -> Sequence[UpsertedModifier]:

@@ -66,5 +66,5 @@ class EventLog(Protocol):
     async def add(self, *events: Event, causes: Mapping[UUID, str] | None = None) -> None:
         """Appends them in this order, in the transaction of the unit of work.
 
-        `causes` by entity, where the events of one transaction have several; else the cause of the work at hand.
+        `causes` by entity, where the events of one transaction have several; else, and for "", the cause of the work at hand.
         """

@@ -1,6 +1,6 @@
 """What providers say, in their own ids and the industry's words: the canonical commands, as the intake keeps them.
 
-A command names entities and stores as its source does; `domain/applying.py` finds ours. Amounts are in the minor
+A command names entities and stores as its source does; `domain/work.py` finds ours. Amounts are in the minor
 unit, quantities integers of the variant's unit, times aware.
 """
 

@@ -105,3 +105,9 @@ def invalid(path: str, message: str) -> Refused:
 def not_found(noun: str) -> Refused:
     """To be raised for what is not there and for what is not the actor's."""
     return Refused(NotFound(f"no such {noun}"))
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Refuses InvalidInput, where there are any: the message is the first one's."""
+    if problems:
+        raise Refused(InvalidInput(f"{problems[0].path}: {problems[0].message}", tuple(problems)))

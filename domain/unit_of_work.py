@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from domain.failures import FailureStore
     from domain.idempotency import IdempotencyStore
     from domain.identity import IdentityStore
+    from domain.listings import ListingStore
     from domain.merchants import MerchantStore
     from domain.orders import OrderStore
     from domain.payloads import PayloadStore
@@ -49,6 +50,7 @@ class UnitOfWork(Protocol):
     payments: "PaymentStore"
     merchants: "MerchantStore"
     catalog: "CatalogStore"
+    listings: "ListingStore"
     choices: "ChoiceStore"
     stock: "StockStore"
     events: "EventLog"

@@ -6,8 +6,9 @@ from uuid import UUID
 from db import catalog as rows
 from db.catalog import Facet, ListingFilter, ListingRow
 from db.pages import Page
-from domain import catalog
-from domain.catalog import ListingSort, SetPrice
+from domain import listings as selling
+from domain.catalog import ListingSort
+from domain.listings import SetPrice
 from domain.places import Point
 from resolvers.context import Context
 
@@ -41,6 +42,6 @@ async def facets(context: Context, page: Page[ListingRow]) -> Sequence[Facet]:
 async def set_price(context: Context, command: SetPrice) -> ListingRow:
     """Refuses NotFound, Forbidden, InvalidInput."""
     async with context.unit_of_work() as uow:
-        await catalog.set_price(command, context.actor, uow)
+        await selling.set_price(command, context.actor, uow)
     [changed] = await rows.listings_by_id(context.reads, [command.listing_id])  # after the commit: the answer is what stands
     return changed

@@ -9,8 +9,9 @@ import strawberry
 from db import catalog as rows
 from db.pages import Page
 from domain import catalog
-from domain.catalog import Diet, ListingSort, ProductKind, SetPrice
+from domain.catalog import Diet, ListingSort, ProductKind
 from domain.identity import Role
+from domain.listings import SetPrice
 from resolvers import catalog as resolve
 from schema.connections import Connection, Counted
 from schema.roots import ID, Allow, Info, Node, given, key, of

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.ids import new_id
 from db.tables import merchant, store
 from db.unit_of_work import unit_of_work
-from domain.catalog import UpsertedListing, UpsertedProduct, UpsertedVariant, apply_listings, apply_products, apply_variants
+from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
+from domain.listings import UpsertedListing, apply_listings
 
 COUNT = 2_000
 _AISLES = {

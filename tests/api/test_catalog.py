@@ -12,15 +12,8 @@ from db import tables as t
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
-from domain.catalog import (
-    OfferedGroup,
-    OfferedGroups,
-    UpsertedGroup,
-    UpsertedModifier,
-    UpsertedProduct,
-    apply_modifier_groups,
-    apply_products,
-)
+from domain.catalog import UpsertedProduct, apply_products
+from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
 from domain.identity import ANYBODY, CLOCK, Actor, ActorKind, MerchantRole
 from domain.intake import EntityKind, Family
 from domain.merchants import SetStoreStatus, StoreStatus, end_statuses, set_store_status

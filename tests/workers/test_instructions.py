@@ -20,7 +20,7 @@ from adapters.bus import open_bus
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
-from domain import applying
+from domain import stock_instructions
 from domain.failures import ResolveFailure, replay_failures, resolve_failure
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import EntityKind, FailureState
@@ -327,14 +327,14 @@ async def test_poison_stops_nobody_and_is_given_up_after_five_tries(engine, monk
     for sku in others:
         await wms.tell("webhooks/stock", event("item.upserted", sku=sku, title=sku))
         await wms.tell("webhooks/stock", event("price.updated", sku=sku, price="10.00"))
-    real = applying.apply_counts
+    real = stock_instructions.apply_counts
 
     async def break_on_666(counts, uow):
         if any(count.units == 666 for count in counts):
             raise ZeroDivisionError("poison")
         await real(counts, uow)
 
-    monkeypatch.setattr(applying, "apply_counts", break_on_666)
+    monkeypatch.setattr(stock_instructions, "apply_counts", break_on_666)
     lines = [(sku, 7, 1) for sku in others]
     await wms.tell("webhooks/stock", snapshot("BLR_DS1", *lines[:10], ("TEA-250", 666, 1), *lines[10:]))
     assert {(await wms.level(sku)).on_hand for sku in others} == {7}
@@ -371,7 +371,6 @@ async def test_several_workers_share_the_work_and_none_of_it_is_done_twice(engin
 VICTIM = """
 import asyncio, sys
 from sqlalchemy.ext.asyncio import create_async_engine
-from domain import applying, settling
 from tests.partners import worker_of
 import workers.instructions as workers
 

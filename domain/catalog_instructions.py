@@ -1,0 +1,171 @@
+"""What sources tell of the catalogue, carried out: products, variants, prices, choices, and what a whole push left out."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
+from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
+from domain.instructions import ChoiceGroup, DeactivateMissing, UpdatePrice, UpsertCatalogItem, UpsertVariant, named
+from domain.intake import EntityKind
+from domain.listings import UpsertedListing, apply_listings, deactivate_missing
+from domain.queue import parked
+from domain.work import Placed, Work, apart, store_of, unlisted
+
+
+async def carry_out_products(work: Work, some: list[Placed]) -> None:
+    known = await work.products([one.command.item for one in some])
+    old = [(one, known[one.command.item]) for one in some if one.command.item in known]
+    won = await work.newer("PRODUCT", old)
+    new = [one for one in some if one.command.item not in known]
+    todo = [*won, *new]
+    if not todo:
+        return
+    ids = await apply_products([_product(work, one, known.get(one.command.item)) for one in todo], work.uow)
+    made = list(zip(todo, ids, strict=True))[len(won) :]
+    await work.newer("PRODUCT", made)
+    await work.map(EntityKind.PRODUCT, [(one.command.item, id) for one, id in zip(todo, ids, strict=True)])
+    work.done(todo)
+
+
+def _product(work: Work, one: Placed, product_id: UUID | None) -> UpsertedProduct:
+    told: UpsertCatalogItem = one.command
+    return UpsertedProduct(
+        product_id,
+        work.origin.merchant_id,
+        told.title,
+        told.kind,
+        told.description,
+        told.brand,
+        told.category or None,
+        told.diet,
+        told.images or None,
+        dict(told.attributes) if told.attributes else None,
+        one.cause,
+    )
+
+
+async def carry_out_variants(work: Work, some: list[Placed]) -> None:
+    products = await work.products([one.command.item for one in some])
+    for one in some:
+        if one.command.item not in products:
+            work.outcomes[one.id] = parked(named(EntityKind.PRODUCT, one.command.item))
+    some = [one for one in some if one.command.item in products]
+    known = await work.variants([one.command.variant for one in some])
+    won = await work.newer("VARIANT", [(one, known[one.command.variant]) for one in some if one.command.variant in known])
+    new = [one for one in some if one.command.variant not in known]
+    todo = [*won, *new]
+    if not todo:
+        return
+    skus = await _skus(work, [(one.command.variant, known.get(one.command.variant)) for one in todo])
+    items = [_variant(work, one, known.get(one.command.variant), products, skus) for one in todo]
+    ids = await apply_variants(items, work.uow)
+    await work.newer("VARIANT", list(zip(todo, ids, strict=True))[len(won) :])
+    await work.map(EntityKind.VARIANT, [(one.command.variant, id) for one, id in zip(todo, ids, strict=True)])
+    # A till says what the store shows; what it does not list yet waits for a price.
+    shown = [
+        UpsertedListing(one.store_id, id, active=one.command.active, cause=one.cause)
+        for one, id in zip(todo, ids, strict=True)
+        if one.store_id is not None
+    ]
+    if shown:
+        await apply_listings(shown, work.uow)
+    work.done(todo)
+
+
+async def _skus(work: Work, variants: Sequence[tuple[str, UUID | None]]) -> dict[str, str]:
+    """A variant keeps its SKU. A till's new one whose id is somebody's SKU already gets another: it is not that thing."""
+    merchant_id = work.origin.merchant_id
+    there = await work.uow.catalog.variants({id for _, id in variants if id is not None})
+    skus = {external_id: there[id].sku for external_id, id in variants if id is not None and id in there}
+    new = [external_id for external_id, id in variants if id is None]
+    taken = await work.uow.catalog.variants_by_sku({(merchant_id, external_id) for external_id in new})
+    for external_id in new:
+        mine = (merchant_id, external_id) not in taken
+        skus[external_id] = external_id if mine else f"{external_id}-{work.origin.provider}-{work.origin.source_id.hex[-6:]}"
+    return skus
+
+
+def _variant(
+    work: Work, one: Placed, variant_id: UUID | None, products: Mapping[str, UUID], skus: Mapping[str, str]
+) -> UpsertedVariant:
+    told: UpsertVariant = one.command
+    sku, product_id = skus[told.variant], products[told.item]
+    return UpsertedVariant(
+        variant_id, work.origin.merchant_id, product_id, sku, told.title, told.barcode, told.unit, told.rank, one.cause
+    )
+
+
+async def carry_out_prices(work: Work, some: list[Placed]) -> None:
+    variants = await work.variants([one.command.variant for one in some])
+    for one in some:
+        if one.command.variant not in variants:
+            work.outcomes[one.id] = parked(named(EntityKind.VARIANT, one.command.variant))
+    some = apart([(one, [(one.store_id, variants[one.command.variant])]) for one in some if one.command.variant in variants])
+    places = {one.id: (store_of(one), variants[one.command.variant]) for one in some}
+    listed = await work.uow.sources.listed(places.values())
+    old = [(one, listed[places[one.id]]) for one in some if places[one.id] in listed]
+    won = await work.newer("PRICE", old)
+    new = [one for one in some if places[one.id] not in listed]
+    todo = [*won, *new]
+    if not todo:
+        return
+    ids = await apply_listings([_priced(one, *places[one.id]) for one in todo], work.uow)
+    made = [(one, id) for one, id in zip(todo, ids, strict=True) if id is not None][len(won) :]
+    await work.newer("PRICE", made)
+    await work.wake([unlisted(*places[one.id]) for one in new])
+    work.done(todo)
+
+
+def _priced(one: Placed, store_id: UUID, variant_id: UUID) -> UpsertedListing:
+    told: UpdatePrice = one.command
+    return UpsertedListing(
+        store_id, variant_id, told.price_minor, told.mrp_minor, told.packaging_minor, told.currency, cause=one.cause
+    )
+
+
+async def carry_out_choices(work: Work, some: list[Placed]) -> None:
+    products = await work.products([one.command.item for one in some])
+    for one in some:
+        if one.command.item not in products:
+            work.outcomes[one.id] = parked(named(EntityKind.PRODUCT, one.command.item))
+    some = apart([(one, [(one.store_id, products[one.command.item])]) for one in some if one.command.item in products])
+    some = await work.newer("MENU", [(one, products[one.command.item]) for one in some])
+    variants = await work.variants({id for one in some for group in one.command.groups for id in group.variants})
+    listed = await work.uow.sources.listed_products({(store_of(one), products[one.command.item]) for one in some})
+    groups: dict[tuple[UUID, str], UpsertedGroup] = {}
+    offers = []
+    for one in some:
+        for group in one.command.groups:
+            groups[store_of(one), group.id] = _group(one, group)
+        for variant_id, listing_id in listed.get((store_of(one), products[one.command.item]), ()):
+            mine = {
+                group.id: OfferedGroup(group.id, group.least, group.most, group.rank)
+                for group in one.command.groups
+                if not group.variants or variant_id in {variants.get(id) for id in group.variants}
+            }
+            offers.append(OfferedGroups(listing_id, list(mine.values()), one.cause))
+    if groups or offers:
+        await apply_modifier_groups(list(groups.values()), offers, work.uow)
+    work.done(some)
+
+
+def _group(one: Placed, group: ChoiceGroup) -> UpsertedGroup:
+    modifiers = [
+        UpsertedModifier(choice.id, choice.title, choice.price_minor, choice.active, choice.rank)
+        for choice in {choice.id: choice for choice in group.choices}.values()
+    ]
+    return UpsertedGroup(store_of(one), group.id, group.title, modifiers, one.cause)
+
+
+async def carry_out_missing(work: Work, some: list[Placed]) -> None:
+    """Of what this source has told of the store: another source's goods are not its to take away."""
+    for one in some:
+        told: DeactivateMissing = one.command
+        store_id = store_of(one)
+        mapped = await work.uow.sources.all_mapped(work.origin.source_id, EntityKind.VARIANT)
+        listed = await work.uow.sources.listed({(store_id, variant_id) for variant_id in mapped.values()})
+        present = {mapped.get(id) for id in told.present}
+        keep = [listing_id for (_, variant_id), listing_id in listed.items() if variant_id in present]
+        among = list(listed.values())
+        await deactivate_missing(store_id, keep, one.instruction.received_at, work.uow, among=among, cause=one.cause)
+    work.done(some)

@@ -1,0 +1,147 @@
+"""What sources tell of stock, carried out: counts, changes, and what is on or off."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from domain.choices import ChoiceSwitch, switch_choices
+from domain.instructions import StockMode, named
+from domain.intake import EntityKind
+from domain.queue import APPLIED, STALE, Outcome, failed, parked
+from domain.stock import Count, Delta, Switch, apply_counts, apply_deltas, apply_switches
+from domain.work import Placed, Work, apart, news_of, store_of, unlisted
+
+
+async def carry_out_stock(work: Work, some: list[Placed]) -> None:
+    choices = [one for one in some if one.command.kind is EntityKind.MODIFIER]
+    if choices:
+        await _choice_switches(work, choices)
+    listed = await _with_listings(work, [one for one in some if one.command.kind is not EntityKind.MODIFIER])
+    await work.uow.stock.lock({id for one in listed for id in one.listing_ids})  # all of them first: two modes must not take turns
+    for mode, apply in ((StockMode.ABSOLUTE, _counts), (StockMode.DELTA, _deltas), (StockMode.AVAILABILITY, _switches)):
+        mine = [one for one in listed if one.placed.command.mode is mode]
+        if mine:
+            await apply(work, mine)
+
+
+@dataclass(frozen=True)
+class Listed:
+    placed: Placed
+    listing_ids: Sequence[UUID]
+
+
+async def _with_listings(work: Work, some: list[Placed]) -> list["Listed"]:
+    """A till's item stands for all its variants that the store lists."""
+    external_ids = {one.command.id for one in some}
+    variants = await work.variants(external_ids)
+    items = {one.command.id for one in some if one.command.kind is EntityKind.PRODUCT and one.command.id not in variants}
+    products = await work.uow.sources.mapped(work.origin.source_id, EntityKind.PRODUCT, items) if items else {}
+    places = {(store_of(one), variants[one.command.id]) for one in some if one.command.id in variants}
+    listed = await work.uow.sources.listed(places) if places else {}
+    asked = {(store_of(one), products[one.command.id]) for one in some if one.command.id in products}
+    of_products = await work.uow.sources.listed_products(asked) if asked else {}
+    found = []
+    for one in some:
+        id, store_id = one.command.id, store_of(one)
+        if id in variants:
+            place = (store_id, variants[id])
+            if place in listed:
+                found.append((one, [listed[place]]))
+            else:
+                waits = parked(unlisted(*place))
+                message = f"{named(EntityKind.VARIANT, id)} is not listed in the store yet"
+                work.outcomes[one.id] = Outcome(waits.state, waits.kind, message, waits.waits_for)
+        elif id in products:
+            of_product = [listing_id for _, listing_id in of_products.get((store_id, products[id]), ())]
+            if one.command.mode is StockMode.AVAILABILITY or len(of_product) == 1:
+                found.append((one, of_product))
+            else:  # units are of one variant: nobody knows how they would be shared out
+                message = f"{named(EntityKind.PRODUCT, id)} has {len(of_product)} variants in the store: a quantity is of one"
+                work.outcomes[one.id] = failed(message)
+        else:
+            work.outcomes[one.id] = parked(named(EntityKind.VARIANT, id))
+    alone = {one.id for one in apart(found)}
+    return [Listed(one, listing_ids) for one, listing_ids in found if one.id in alone]
+
+
+async def _counts(work: Work, some: list[Listed]) -> None:
+    levels = await work.uow.stock.lock(id for one in some for id in one.listing_ids)
+    current = []
+    for one in some:
+        told, (listing_id,) = one.placed.command, one.listing_ids
+        level = levels.get(listing_id)
+        # Between sources the time alone can tell, where one is told.
+        older = level is not None and level.counted_at is not None and told.at is not None and told.at < level.counted_at
+        if level is not None and older and told.version is None and level.source != work.said_by:
+            work.outcomes[one.placed.id] = STALE
+        else:
+            current.append((one.placed, listing_id))
+    won = {one.id for one in await work.newer("STOCK", current)}
+    counts = [
+        Count(
+            listing_id,
+            one.command.quantity,
+            one.instruction.at,
+            one.cause,
+            work.said_by,
+            work.origin.source_id,
+            work.origin.drops,
+        )
+        for one, listing_id in current
+        if one.id in won
+    ]
+    if counts:
+        await apply_counts(counts, work.uow)
+    work.done([one for one, _ in current if one.id in won])
+
+
+async def _deltas(work: Work, some: list[Listed]) -> None:
+    """Applied once each, in whatever order, but for those that the source's last count has in it already."""
+    newest = await work.uow.instructions.newest(work.origin.source_id, ["STOCK"], [id for one in some for id in one.listing_ids])
+    deltas, done = [], []
+    for one in some:
+        told, (listing_id,), at = one.placed.command, one.listing_ids, one.placed.instruction.at
+        count = newest.get(("STOCK", listing_id))
+        if count is not None and count.version is not None and told.version is not None:
+            if told.version <= count.version:
+                work.outcomes[one.placed.id] = STALE
+                continue
+            at = max(at, count.at + timedelta(microseconds=1))  # the versions say that it came after, whatever the clocks say
+        deltas.append(Delta(listing_id, told.quantity, at, told.movement, one.placed.cause, work.origin.source_id))
+        done.append(one.placed)
+    if deltas:
+        await apply_deltas(deltas, work.uow)
+    work.done(done)
+
+
+async def _switches(work: Work, some: list[Listed]) -> None:
+    told = [(one.placed, id) for one in some for id in one.listing_ids]
+    news = [news_of("AVAILABILITY", id, placed) for placed, id in told]
+    won = await work.uow.instructions.tell(work.origin.source_id, news)
+    switches = [
+        Switch(id, not placed.command.available, placed.cause, placed.command.restore_at)
+        for placed, id in told
+        if ("AVAILABILITY", id) in won
+    ]
+    if switches:
+        await apply_switches(switches, work.uow)
+    fresh = {placed.id for placed, id in told if ("AVAILABILITY", id) in won}
+    for one in some:
+        # Of an item that the store does not list there is nothing to switch.
+        work.outcomes[one.placed.id] = APPLIED if one.placed.id in fresh or not one.listing_ids else STALE
+
+
+async def _choice_switches(work: Work, some: list[Placed]) -> None:
+    asked = {(store_of(one), one.command.id) for one in some}
+    known = await work.uow.choices.known(asked)
+    for one in some:
+        if (store_of(one), one.command.id) not in known:
+            work.outcomes[one.id] = parked(named(EntityKind.MODIFIER, one.command.id))
+    mine = apart([(one, [(store_of(one), one.command.id)]) for one in some if (store_of(one), one.command.id) in known])
+    switches = [
+        ChoiceSwitch(store_of(one), one.command.id, not one.command.available, one.command.restore_at, one.cause) for one in mine
+    ]
+    if switches:
+        await switch_choices(switches, work.uow)
+    work.done(mine)
