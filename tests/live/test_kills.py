@@ -29,7 +29,7 @@ from tests.live.trade import until
 from tests.partners import Partner, dish, event, menu, partner, snapshot
 from tests.world import listings, shop
 
-KILLS = 25 if LONG else 5
+KILLS = 25 if LONG else 3
 VERSIONS = 100 if LONG else 20
 SERVERS = ("server", "server2")
 DONE_WITHIN_S = 30
