@@ -14,6 +14,11 @@ class Point:
     lng: float
 
 
+def to_the_centimetre(lat: float, lng: float) -> Point:
+    """As it is told to us. What is finer says nothing, and a database cannot square it."""
+    return Point(round(lat, 7), round(lng, 7))
+
+
 @dataclass(frozen=True)
 class PostalAddress:
     """Where something is brought. Copied into an order, never linked: a later change must not move it."""

@@ -162,7 +162,7 @@ def _sighting(told: PositionInput) -> positions.Sighting:
     return positions.Sighting(
         told.device_id,
         told.seq,
-        places.Point(told.point.lat, told.point.lng),
+        places.to_the_centimetre(told.point.lat, told.point.lng),
         told.at,
         told.accuracy_metres or None,
         None if told.heading_degrees is strawberry.UNSET else told.heading_degrees,

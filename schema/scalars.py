@@ -103,7 +103,7 @@ def point(told: PointInput, path: str) -> places.Point:
     ]
     if problems:
         raise Refused(InvalidInput(f"{path}: not a point on the earth", problems))
-    return places.Point(told.lat, told.lng)
+    return places.to_the_centimetre(told.lat, told.lng)
 
 
 def minor(amount: Decimal, path: str) -> int:

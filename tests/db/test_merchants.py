@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import DateTime, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,7 +17,7 @@ from db.pages import total
 from db.reads import Reads
 from db.tables import merchant, store, store_hours, store_hours_exception
 from domain.merchants import DAY, Hours, HoursException, StoreStatus, opening
-from domain.places import Point, metres_between
+from domain.places import Point, metres_between, to_the_centimetre
 from domain.refusals import InvalidInput, Refused
 
 ZONES = ["Asia/Kolkata", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "America/Havana", "Pacific/Apia"]
@@ -179,9 +179,10 @@ async def test_the_box_leaves_no_near_store_out(engine: AsyncEngine, reads: Read
 
 
 @given(lat=st.floats(-90, 90), lng=st.floats(-180, 180))
+@example(lat=0, lng=5e-324)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 async def test_sql_and_domain_measure_alike(reads: Reads, any_store: UUID, lat: float, lng: float) -> None:
-    point = Point(lat, lng)
+    point = to_the_centimetre(lat, lng)
     there = await reads.rows(select(store.c.lat, store.c.lng, distance_metres(point)).where(store.c.id == any_store))
     assert abs(there[0][2] - metres_between(Point(there[0].lat, there[0].lng), point)) <= 1
 
