@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 import msgspec
@@ -80,6 +80,7 @@ class Hub:
         self._mailboxes: dict[Mailbox, frozenset[type] | None] = {}
         self._joined: dict[UUID | str, set[Mailbox]] = {}
         self._observers: list[Observer] = []
+        self.sources: dict[str, Any] = {}  # what many follow as one, by its tag
         self._early: dict[int, Entry] = {}  # came before their turn
         self._last = 0  # the furthest pos anybody has spoken of
         self._beat = 0  # where we were at the last heartbeat
@@ -297,40 +298,50 @@ class Hub:
             observer.reset()
 
 
+class Ending(Protocol):
+    def finish(self) -> None:
+        """Say where you are, and end."""
+
+
 class Following:
     """One client's way to the hub. Its feeds end together: each says once more where it is, so that it can go on elsewhere."""
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+        self.hub = hub
         self._left = False
-        self._mailboxes: set[Mailbox] = set()
+        self._open: set[Ending] = set()
 
     @property
     def degraded(self) -> bool:
-        return self._hub.degraded
+        return self.hub.degraded
 
     @contextmanager
     def join(
         self, ids: Iterable[UUID | Topic], mailbox: Mailbox, kinds: Collection[type[Event] | type[RiderSeen]] | None = None
     ) -> Iterator["Changes"]:
         """As the hub's own, until this client leaves."""
-        with self._hub.join(ids, mailbox, kinds) as changes:
-            self._mailboxes.add(mailbox)
-            if self._left:
-                mailbox.finish()
-            try:
-                yield changes
-            finally:
-                self._mailboxes.discard(mailbox)
+        with self.hub.join(ids, mailbox, kinds) as changes, self.told_the_end(mailbox):
+            yield changes
+
+    @contextmanager
+    def told_the_end(self, one: Ending) -> Iterator[None]:
+        """Finished when this client leaves; at once where it has left."""
+        self._open.add(one)
+        if self._left:
+            one.finish()
+        try:
+            yield
+        finally:
+            self._open.discard(one)
 
     def saw(self, seen: RiderSeen) -> None:
-        self._hub.saw(seen)
+        self.hub.saw(seen)
 
     def leave(self) -> None:
         """A feed that begins after this has a first frame, and its last."""
         self._left = True
-        for mailbox in self._mailboxes:
-            mailbox.finish()
+        for one in self._open:
+            one.finish()
 
 
 class Changes:

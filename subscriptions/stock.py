@@ -2,17 +2,17 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from uuid import UUID
 
 from db import stock as rows
 from db.stores import is_store
-from domain.events import Stamped
+from domain.events import Event
 from domain.refusals import invalid, not_found
 from domain.stock import StockChanged, StockLevel
 from resolvers.context import Context
-from subscriptions.feeds import Feed, Snapshot, follow
 from subscriptions.hub import Following
-from subscriptions.mailboxes import Values
+from subscriptions.sharing import SharedFeed, share
 
 MOST = 200
 
@@ -37,24 +37,23 @@ def stock(
         raise invalid("listingIds", f"at most {MOST}")
     ids = None if listing_ids is None else sorted(set(listing_ids))
 
-    async def snapshot() -> Snapshot[StockLevel]:
+    async def snapshot() -> Sequence[StockLevel]:
         if not await is_store(context.reads, store_id):
             raise not_found("store")
-        levels = [level for level in await rows.levels(context.reads, ids) if level.store_id == store_id] if ids else []
-        return Snapshot(levels, {(StockChanged.stream, level.listing_id): level.version for level in levels})
+        return [level for level in await rows.levels(context.reads, ids) if level.store_id == store_id] if ids else []
 
-    async def changes(events: Sequence[Stamped]) -> Sequence[StockLevel]:
-        levels = [one.event.level for one in events if isinstance(one.event, StockChanged)]
-        return [level for level in levels if level.store_id == store_id]
+    def level_of(event: Event) -> StockLevel | None:
+        return event.level if isinstance(event, StockChanged) and event.level.store_id == store_id else None
 
-    feed = Feed(
+    feed = SharedFeed(
         name="stock",
         arguments=(store_id, *(("all",) if ids is None else ids)),
         ids=(store_id,) if ids is None else ids,
         kinds=(StockChanged,),
         snapshot=snapshot,
-        changes=changes,
-        allowed=None,
-        mailbox=Values,
+        item=level_of,
+        key=attrgetter("listing_id"),
+        version=attrgetter("version"),
+        whole=ids is not None,
     )
-    return follow(feed, StockFrame, hub, context.reads, after)
+    return share(feed, StockFrame, hub, context.reads, after)

@@ -1,0 +1,355 @@
+"""A feed of values that many follow as one: the log is followed and the snapshot read once for all who ask for the same.
+
+Who keeps up is given the very same frame object as everybody else, so that it can be executed and encoded once. Who does
+not, or comes back with a cursor, is given frames of its own, of the latest of each value.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+from db import events as rows
+from db.events import Head
+from db.reads import Reads
+from domain.events import Event, Topic
+from domain.refusals import Refused
+from subscriptions.cursors import cursor, read_cursor, tag
+from subscriptions.feeds import away
+from subscriptions.hub import Batch, Following, Hub
+from subscriptions.mailboxes import Values
+
+Item = TypeVar("Item")
+Frame = TypeVar("Frame")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFeed(Generic[Item]):
+    """What anybody may follow.
+
+    `name`, `arguments`, `ids` and `kinds` are as a Feed's. `item` is what an event says, or None; `key` and `version` are
+    an item's. `whole`: the snapshot has an item of every key there can be, so what is so now can be kept.
+    """
+
+    name: str
+    arguments: Sequence[object]
+    ids: Collection[UUID | Topic]
+    kinds: Collection[type[Event]]
+    snapshot: Callable[[], Awaitable[Sequence[Item]]]
+    item: Callable[[Event], Item | None]
+    key: Callable[[Item], Hashable]
+    version: Callable[[Item], int]
+    whole: bool
+
+
+MakeFrame = Callable[[str, bool, bool, Sequence[Item]], Frame]
+
+
+def share(
+    feed: SharedFeed[Item], frame: MakeFrame[Item, Frame], following: Following, reads: Reads, after: str | None = None
+) -> AsyncGenerator[Frame, None]:
+    """As `follow`, for a shared feed. Refuses InvalidInput for a broken cursor."""
+    of = tag(feed.name, feed.arguments)
+    place = read_cursor(after, of) if after is not None else None
+    return _watch(feed, frame, following, reads, of, place)
+
+
+async def _watch(
+    feed: SharedFeed[Item],
+    frame: MakeFrame[Item, Frame],
+    following: Following,
+    reads: Reads,
+    of: str,
+    place: Head | None,
+) -> AsyncGenerator[Frame, None]:
+    source: Source[Item, Frame] = following.hub.sources.get(of) or Source(feed, frame, following.hub, reads, of)
+    watcher: Watcher[Item, Frame] = Watcher(source)
+    with following.told_the_end(watcher), source.watched_by(watcher):
+        await source.begun()
+        yield watcher.begin() if place is None else await watcher.resume(place, reads)
+        while True:
+            await watcher.news()
+            last, taken = watcher.last, watcher.take()
+            if taken is not None:
+                yield taken
+            elif last:
+                yield watcher.place()
+            if last:
+                return
+
+
+class Change(NamedTuple):
+    pos: int
+    key: Hashable
+    item: Any
+
+
+class Known(NamedTuple):
+    """Of one key: what is so, and the latest event that said so, if any has come since the snapshot."""
+
+    shown: Any
+    said: Any
+    pos: int
+
+
+class Source(Generic[Item, Frame]):
+    """The one following of all watchers. Lives while there are any."""
+
+    def __init__(
+        self,
+        feed: SharedFeed[Item],
+        frame: MakeFrame[Item, Frame],
+        hub: Hub,
+        reads: Reads,
+        of: str,
+    ) -> None:
+        self.feed = feed
+        self.of = of
+        self.head = self.since = Head("", 0)
+        self.known: dict[Hashable, Known] = {}
+        self._frame = frame
+        self._hub = hub
+        self._reads = reads
+        self._ahead: dict[Hashable, int] = {}  # versions the snapshot has: events up to them are news to who resumed alone
+        self._first: Frame | None = None
+        self._mailbox = Values()
+        self._watchers: set[Watcher[Item, Frame]] = set()
+        self._begun = asyncio.Event()
+        self._failed: Exception | None = None
+        hub.sources[of] = self
+        self._task = asyncio.create_task(self._run(), name=f"shared {feed.name}")
+
+    def watched_by(self, watcher: "Watcher[Item, Frame]") -> "_Watching":
+        return _Watching(self, watcher)
+
+    def enter(self, watcher: "Watcher[Item, Frame]") -> None:
+        self._watchers.add(watcher)
+
+    def leave(self, watcher: "Watcher[Item, Frame]") -> None:
+        self._watchers.discard(watcher)
+        if not self._watchers:
+            self._forget()
+            self._task.cancel()
+
+    def _forget(self) -> None:
+        if self._hub.sources.get(self.of) is self:
+            del self._hub.sources[self.of]
+
+    async def begun(self) -> None:
+        await self._begun.wait()
+        self.check()
+
+    def check(self) -> None:
+        """Raises what has ended this following."""
+        if isinstance(self._failed, Refused):
+            raise Refused(self._failed.refusal)
+        if self._failed is not None:
+            raise RuntimeError(f"{self.feed.name} cannot be followed") from self._failed
+
+    def frame(self, items: Sequence[Item], reset: bool = False, at: Head | None = None) -> Frame:
+        return self._frame(cursor(at or self.head, self.of), reset, self._hub.degraded, items)
+
+    @property
+    def now(self) -> Head:
+        """Where we are: nothing of ours has come since then, though the log may have gone on."""
+        hub = self._hub
+        gone_on = hub.epoch == self.head.epoch and hub.pos > self.head.pos and not self._mailbox.ready
+        return Head(hub.epoch, hub.pos) if gone_on else self.head
+
+    def first(self) -> Frame:
+        """What is so now; the same object until something changes."""
+        if self._first is None:
+            self._first = self.frame([known.shown for known in self.known.values()], reset=True)
+        return self._first
+
+    async def _run(self) -> None:
+        try:
+            with self._hub.join(self.feed.ids, self._mailbox, self.feed.kinds) as joined:  # before anything is read
+                while True:
+                    try:
+                        await self._begin()
+                    except Refused as refused:
+                        if not self._begun.is_set():
+                            raise
+                        await away(refused)
+                        continue
+                    async for batch in joined:
+                        if batch.reset:
+                            break
+                        self._go_on(batch)
+        except Exception as error:
+            self._failed = error
+            self._forget()
+            self._begun.set()
+            for watcher in self._watchers:
+                watcher.wake()
+
+    async def _begin(self) -> None:
+        head = await rows.head(self._reads)  # before the items: they hold all that is up to here, and perhaps more
+        items = await self.feed.snapshot()
+        self.head = self.since = head
+        self._ahead = {self.feed.key(item): self.feed.version(item) for item in items}
+        self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
+        self._first = None
+        if self._begun.is_set():
+            for watcher in self._watchers:
+                watcher.start_over()
+        self._begun.set()
+
+    def _go_on(self, batch: Batch) -> None:
+        feed, before = self.feed, self.head.pos
+        fresh: list[Change] = []
+        late: list[Change] = []
+        for one in batch.events:
+            item = feed.item(one.event) if one.pos > before else None
+            if item is None:
+                continue
+            change = Change(one.pos, feed.key(item), item)
+            held = feed.version(item) <= self._ahead.get(change.key, 0)
+            (late if held else fresh).append(change)
+            if feed.whole:
+                shown = self.known[change.key].shown if held and change.key in self.known else item
+                self.known[change.key] = Known(shown, item, one.pos)
+        self.head = Head(batch.epoch, batch.pos)
+        self._first = None
+        if fresh or late:
+            everybodys = self.frame([change.item for change in fresh]) if fresh else None
+            for watcher in self._watchers:
+                watcher.tell(everybodys, fresh, late, before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watching:
+    source: Source[Any, Any]
+    watcher: "Watcher[Any, Any]"
+
+    def __enter__(self) -> None:
+        self.source.enter(self.watcher)
+
+    def __exit__(self, *raised: object) -> None:
+        self.source.leave(self.watcher)
+
+
+class Watcher(Generic[Item, Frame]):
+    """What waits for one client: everybody's frame, or else the latest of each value that it has not been told."""
+
+    def __init__(self, source: Source[Item, Frame]) -> None:
+        self.last = False
+        self._source = source
+        self._reset = False
+        self._frame: Frame | None = None
+        self._in_frame: Sequence[Change] = ()
+        self._missed: dict[Hashable, Change] = {}
+        self._joining = True
+        self._resumed: Head | None = None  # there, and has seen nothing but events: what a snapshot held beyond them is news
+        self._waiting: asyncio.Future[None] | None = None
+
+    # For the source
+
+    def tell(self, frame: Frame | None, fresh: Sequence[Change], late: Sequence[Change], before: int) -> None:
+        """`before` is where the log was before these."""
+        if self._reset:
+            return
+        if self._joining:
+            self._miss([*fresh, *late])
+        elif self._resumed is not None and (late or before < self._resumed.pos):
+            self._miss([change for change in (*fresh, *late) if change.pos > self._resumed.pos])
+        elif frame is None:
+            return
+        elif self._frame is None and not self._missed:
+            self._frame, self._in_frame = frame, fresh
+        else:
+            self._miss(fresh)
+        self.wake()
+
+    def start_over(self) -> None:
+        self._nothing_waits()
+        self._reset = True
+        self.wake()
+
+    def finish(self) -> None:
+        self.last = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    # For the client
+
+    def begin(self) -> Frame:
+        """What is so now."""
+        self._nothing_waits()
+        self._reset = self._joining = False
+        self._resumed = None
+        return self._source.first()
+
+    async def resume(self, place: Head, reads: Reads) -> Frame:
+        """What came after that place, or what is so now."""
+        source = self._source
+        if source.feed.whole and place.epoch == source.head.epoch and source.since.pos <= place.pos <= source.head.pos:
+            self._nothing_waits()
+            self._joining, self._resumed = False, source.head
+            return source.frame([known.said for known in _in_order(source.known.values()) if known.pos > place.pos])
+        ids = [id for id in source.feed.ids if isinstance(id, UUID)]
+        topics = [id for id in source.feed.ids if isinstance(id, Topic)]
+        found = await rows.resume(reads, place, ids, topics, source.feed.kinds)
+        if found is None or self._reset:
+            return self.begin()
+        head, events = found
+        latest: dict[Hashable, Item] = {}
+        for one in events:
+            item = source.feed.item(one.event)
+            if item is not None:
+                latest.pop(source.feed.key(item), None)
+                latest[source.feed.key(item)] = item
+        self._joining, self._resumed = False, head
+        self._missed = {key: change for key, change in self._missed.items() if change.pos > head.pos}
+        return source.frame(list(latest.values()), at=head)
+
+    async def news(self) -> None:
+        """Until there is something to take. Raises what has ended the following."""
+        while True:
+            self._source.check()
+            if self.last or self._reset or self._missed or self._frame is not None:
+                return
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+
+    def take(self) -> Frame | None:
+        if self._reset:
+            return self.begin()
+        if self._missed:
+            items = [change.item for change in _in_order(self._missed.values())]
+            self._nothing_waits()
+            return self._source.frame(items)
+        frame = self._frame
+        self._nothing_waits()
+        return frame
+
+    def place(self) -> Frame:
+        """Where the client is, and nothing else."""
+        head, resumed = self._source.now, self._resumed
+        ahead = resumed is not None and resumed.epoch == head.epoch and resumed.pos > head.pos
+        return self._source.frame((), at=resumed if ahead else head)
+
+    def _miss(self, changes: Iterable[Change]) -> None:
+        for change in (*self._in_frame, *changes):
+            known = self._missed.get(change.key)
+            if known is None or known.pos < change.pos:
+                self._missed[change.key] = change
+        self._frame, self._in_frame = None, ()
+
+    def _nothing_waits(self) -> None:
+        self._frame, self._in_frame, self._missed = None, (), {}
+
+
+Placed = TypeVar("Placed", Change, Known)
+
+
+def _in_order(of: Iterable[Placed]) -> list[Placed]:
+    return sorted(of, key=lambda one: one.pos)
