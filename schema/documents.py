@@ -21,6 +21,7 @@ KEPT_CHARACTERS = 500_000
 
 class Document:
     def __init__(self, query: str, node: DocumentNode, schema: GraphQLSchema, guard: Guard, suggestions: bool) -> None:
+        self.query = query
         self.node = node
         self.size = len(query)
         self.hash = hash_of(query)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from graphql import ExecutionResult as CoreResult
 from graphql import GraphQLError, OperationType
 from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
@@ -23,6 +24,7 @@ from schema.errors import Told, tell_all
 from schema.guard import Asked, check_introspection
 from schema.limits import refused
 from schema.roots import Api
+from schema.sharing import NotBegun, Sharing
 
 UNKNOWN = "-"
 """The field of an operation that was never understood."""
@@ -57,6 +59,7 @@ class Gate:
         self._documents.suggestions = rules.introspection
         self._figures = figures
         self._rules = rules
+        self._sharing = Sharing(schema)
 
     async def admit(self, context: Api, asking: Asking, kinds: Sequence[OperationType]) -> Asked:
         """What may run now; its cost is paid. Raises Stopped, told and logged."""
@@ -112,6 +115,25 @@ class Gate:
                 await self._schema.stream(asking.query, asking.variables, context, None, asking.operation_name)
             ) as results:
                 yield results
+        finally:
+            self._figures.feeds(-1)
+
+    def shares(self, asked: Asked) -> bool:
+        """Whether it is a subscription that others may be asking just so."""
+        return asked.kind is OperationType.SUBSCRIPTION and not self._sharing.fields.isdisjoint(asked.fields)
+
+    @asynccontextmanager
+    async def share(self, context: Api, asking: Asking) -> AsyncIterator[AsyncIterator[tuple[str, CoreResult]]]:
+        """The encoded results of a subscription that was admitted and that `shares`. They raise Stopped. Leaving ends it."""
+        self._figures.feeds(1)
+        try:
+            document = self._documents.read(asking.query)
+            async with aclosing(
+                self._sharing.payloads(context, document, asking.operation_name, asking.variables or {})
+            ) as payloads:
+                yield payloads
+        except NotBegun as no:
+            raise Stopped(no.errors) from None
         finally:
             self._figures.feeds(-1)
 

@@ -85,6 +85,13 @@ class Allow(FieldExtension):
         return await next_(source, info, **arguments)
 
 
+class Shared(FieldExtension):
+    """Of a subscription whose frames are the same for whoever asks for them: schema/sharing.py makes each of them once."""
+
+    async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
+        return await next_(source, info, **arguments)
+
+
 class Answers(FieldExtension):
     """A refusal that the field's union names is its answer; any other goes on to errors[]."""
 

@@ -36,6 +36,7 @@ from schema.decoding import NotReadable, read_object
 from schema.doors import Ended, Rules, bearer
 from schema.errors import refusal_error
 from schema.gate import Asking, Stopped, read_asking, undone
+from schema.guard import Asked
 from schema.roots import Api
 
 if TYPE_CHECKING:
@@ -354,6 +355,8 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
                 await operation.send_initial_errors(answer.errors or [])
                 return
             await operation.send_next(answer)
+        elif gate.shares(asked):
+            await self.share(operation, asking, asked)
         else:
             started: float | None = perf_counter()
             async with gate.stream(context, asking) as results:
@@ -367,6 +370,21 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
                         return
                     await operation.send_next(result)
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
+    async def share(self, operation: Operation[Api, None], asking: Asking, asked: Asked) -> None:
+        """What many are told is encoded already: for each of them only the operation's id is put before it."""
+        before = '{"id":' + msgspec.json.encode(operation.id).decode() + ',"type":"next","payload":'
+        started: float | None = perf_counter()
+        try:
+            async with self.view.gate.share(self.context, asking) as payloads:
+                async for payload, result in payloads:
+                    if started is not None:
+                        self.view.gate.count(asked, result.errors, started)
+                        started = None
+                    if not operation.completed:
+                        await self.websocket.send_text(f"{before}{payload}}}")
+        except Stopped as stopped:
+            await operation.send_initial_errors(list(stopped.errors))
 
     async def handle_message(self, message: Message) -> None:
         try:

@@ -13,7 +13,7 @@ from domain import stock
 from domain.identity import Role
 from resolvers import stock as resolve
 from schema.connections import Connection
-from schema.roots import ID, Allow, Info, Node, key, of
+from schema.roots import ID, Allow, Info, Node, Shared, key, of
 from subscriptions import stock as feeds
 
 strawberry.enum(stock.StockState)
@@ -119,7 +119,7 @@ class Mutation:
 
 @strawberry.type
 class Subscription:
-    @strawberry.subscription(graphql_type=StockFrame, extensions=[Allow(Role.PUBLIC)])
+    @strawberry.subscription(graphql_type=StockFrame, extensions=[Allow(Role.PUBLIC), Shared()])
     async def stock(
         self, info: Info, store_id: ID, listing_ids: list[ID] | None = strawberry.UNSET, after: str | None = strawberry.UNSET
     ) -> AsyncIterator[feeds.StockFrame]:
