@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import httpx2
+import msgspec
 from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -246,6 +247,10 @@ def _sandbox_key(settings: Settings) -> bytes:
     return hmac.digest(key_bytes(settings.sealing_keys[0]), b"the sandbox gateway", "sha256")
 
 
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def open_engine(settings: Settings, pool_size: int, name: str) -> AsyncEngine:
     if settings.database_url is None:
         raise Problem("there is no database", "start ./haat up, or set HAAT_DATABASE_URL")
@@ -255,6 +260,8 @@ def open_engine(settings: Settings, pool_size: int, name: str) -> AsyncEngine:
         max_overflow=settings.pool_overflow,
         pool_timeout=settings.pool_timeout_s,
         pool_recycle=settings.pool_recycle_s,
+        json_serializer=_json,
+        json_deserializer=msgspec.json.decode,
         hide_parameters=True,  # an error is logged, and what was asked with may be anybody's
         connect_args={
             "timeout": settings.database_connect_timeout_s,
