@@ -329,7 +329,7 @@ async def test_nothing_is_lost_or_overtaken_while_relays_are_killed(database_url
     show("relays killed", seeds=f"0 to {writers - 1}", writers=writers, seconds=seconds, kills=len(killed), **counts)
     assert things.committed > writers * 5
     assert things.rolled_back > writers / 2
-    assert len(killed) > seconds / 3
+    assert len(killed) >= seconds / 4
     assert set(killed) == {-signal.SIGKILL}
     check(rows)
     assert [one.pos for one in seen] == list(range(last + 1, last + 1 + things.committed))
