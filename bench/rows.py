@@ -17,12 +17,13 @@ import asyncpg
 import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bench.seed import LOCATION, Customer, Shop, add_customers, add_shop, add_sources
+from bench.seed import LOCATION, Customer, Shop, add_customers, add_shop, add_sources, throw_away_instructions
 from bench.stage import Stage, carry_out, load
 from bench.wire import Http
 from db.ids import new_id
 from domain.intake import Inbound
 from domain.stock import Count, apply_counts
+from launch.problem import Problem
 from wiring import INBOUNDS, Wiring, wire
 from workers.imports import import_catalogue
 
@@ -70,6 +71,7 @@ class Row:
     name: str
     lines: Sequence[Line]
     ratios: Sequence[Ratio] = ()
+    wrong: str = ""  # why it could not be measured
 
 
 def median(rounds: Sequence[Mapping[str, float]], name: str = "per_s") -> float:
@@ -132,6 +134,7 @@ async def intake(asked: Asked) -> Row:
         kept, inserted = await in_turns(
             lambda _: carry_out(**job, port=ours, calls="webhook"), lambda _: carry_out(**job, port=raw, calls="raw insert")
         )
+    await throw_away_instructions(asked.engine)
     return Row(
         "intake",
         (
@@ -428,7 +431,10 @@ async def measure(stage: Stage, names: Sequence[str], seconds: float, sockets: i
         shop = await add_shop(engine)
         rows = []
         for name in names:
-            row = await ROWS[name](Asked(stage, engine, shop, seconds, sockets))
+            try:
+                row = await ROWS[name](Asked(stage, engine, shop, seconds, sockets))
+            except (Problem, RuntimeError) as error:  # the others are worth to know all the same
+                row = Row(name, (), wrong=f"{error}\n{stage.last_words()}")
             tell(row)
             rows.append(row)
         return rows

@@ -42,6 +42,10 @@ class Stage:
     def database_url(self) -> str:
         return self.postgres.url()
 
+    def last_words(self) -> str:
+        """Of the servers."""
+        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+
     @asynccontextmanager
     async def server(self) -> AsyncIterator[int]:
         """The whole app as one process; its port."""
@@ -91,7 +95,7 @@ class Stage:
             except OSError:
                 pass
             await asyncio.sleep(0.05)
-        raise Problem(f"{process.name} did not start", f"it said: {self.log.read_text()[-2000:]}")
+        raise Problem(f"{process.name} did not start", f"it said: {self.last_words()}")
 
 
 @contextmanager

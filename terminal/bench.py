@@ -28,7 +28,7 @@ class Asked:
 
 
 def bench(asked: Asked) -> bool:
-    """Measures, and tells. Returns whether every ratio is what --check asks for; without it nothing is asked."""
+    """Measures, and tells. Returns whether every row could be measured and, with --check, each ratio is what that asks for."""
     unknown = [name for name in asked.rows if name not in ROWS]
     if unknown:
         raise Problem(f"there is no row {unknown[0]}", f"choose from {', '.join(ROWS)}")
@@ -46,7 +46,7 @@ def bench(asked: Asked) -> bool:
     missed = [ratio for row in rows for ratio in row.ratios if not holds(ratio.value, ratio.goal, ratio.at_least)]
     for ratio in missed if asked.check else ():
         say(f"haat: {ratio.what}: {ratio.value:.2f}, and {ratio.at_least:g} is the least we take")
-    return not (asked.check and missed)
+    return not any(row.wrong for row in rows) and not (asked.check and missed)
 
 
 def holds(value: float, goal: float, at_least: float) -> bool:
@@ -55,6 +55,9 @@ def holds(value: float, goal: float, at_least: float) -> bool:
 
 
 def show(row: Row) -> None:
+    if row.wrong:
+        say(f"haat: {row.name} could not be measured: {row.wrong}")
+        return
     table = Table(title=row.name, title_justify="left", show_header=False, min_width=80)
     table.add_column(ratio=1)
     table.add_column(justify="right")
