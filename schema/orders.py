@@ -234,6 +234,11 @@ class Subscription:
         """The store's open orders, then every step of any of its orders."""
         return feeds.store_orders(info.context, info.context.hub, key(store_id, "storeId"), after or None)
 
+    @strawberry.subscription(graphql_type=OrderFrame, extensions=[Allow(Role.CUSTOMER)])
+    async def customer_orders(self, info: Info, after: str | None = strawberry.UNSET) -> AsyncIterator[feeds.OrderFrame]:
+        """The caller's open orders, then every step of any of theirs: one feed for a list of orders."""
+        return feeds.customer_orders(info.context, info.context.hub, after or None)
+
 
 @strawberry.type
 class Query:

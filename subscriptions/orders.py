@@ -82,6 +82,28 @@ def store_orders(context: Context, hub: Following, store_id: UUID, after: str | 
     )
 
 
+def customer_orders(context: Context, hub: Following, after: str | None = None) -> AsyncGenerator[OrderFrame, None]:
+    """The caller's open orders, then every step of any order of theirs. Refuses NotFound to who is no customer."""
+    customer_id = context.actor.id
+    if customer_id is None:
+        raise not_found("customer")
+
+    async def snapshot() -> Snapshot[OrderChange]:
+        found = await rows.first_orders(context.reads, context.actor, OrderFilter(status=OPEN), OPEN_ORDERS)
+        return await _as_of_now(context, found)
+
+    async def allowed() -> bool:
+        return await signed_in(context)
+
+    return follow(
+        Feed("customerOrders", (customer_id,), (customer_id,), (OrderMoved,), snapshot, _changes(context, None), allowed),
+        OrderFrame,
+        hub,
+        context.reads,
+        after,
+    )
+
+
 async def _as_of_now(context: Context, found: Sequence[OrderRow]) -> Snapshot[OrderChange]:
     versions = await rows.versions_of(context.reads, [one.id for one in found])
     items = [OrderChange(one.status, one.version, one.placed_at or one.created_at, one) for one in found]

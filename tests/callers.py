@@ -21,6 +21,7 @@ from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from resolvers.sessions import Sessions
 from schema.roots import Api
+from subscriptions.hub import Following
 
 KEYS = [b"a" * 32]
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a hash in a millisecond
@@ -68,7 +69,7 @@ class Town:
         return unit_of_work(self.engine)
 
     def caller(self, actor: Actor = ANYBODY, remote: str = "203.0.113.7") -> Api:
-        return Api(actor, self.reads, self.begin, Loaders(self.reads), self.ports, remote=remote, hub=self.hub)
+        return Api(actor, self.reads, self.begin, Loaders(self.reads), self.ports, remote=remote, hub=Following(self.hub))
 
     async def user(self, phone: str, password: str = PASSWORD, name: str = "Asha", **more: Any) -> UUID:
         hashed = await self.ports.passwords.hash(password)

@@ -28,7 +28,7 @@ from resolvers import identity, orders
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from schema.roots import Api
-from subscriptions.hub import Hub
+from subscriptions.hub import Following, Hub
 from tests.callers import PASSWORD, ports
 from tests.partners import INBOUNDS, event, partner
 from tests.trips import code_of, offered, on_duty, support
@@ -60,7 +60,9 @@ class Everybody:
     def context(self, caller: str, engine: AsyncEngine | None = None, reads: Reads | None = None) -> Api:
         actor, reads = self.callers[caller], reads or Reads(self.engine)
         here = engine or self.engine
-        return Api(actor, reads, lambda: unit_of_work(here), Loaders(reads, actor), self.ports, "203.0.113.7", hub=self.hub)
+        return Api(
+            actor, reads, lambda: unit_of_work(here), Loaders(reads, actor), self.ports, "203.0.113.7", hub=Following(self.hub)
+        )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from resolvers.loaders import Loaders
 from schema import orders, riders
 from schema.build import build
 from schema.roots import Api
-from subscriptions.hub import Hub
+from subscriptions.hub import Following, Hub
 from tests.callers import ports
 from tests.trips import another, assigned, code_of, offered, on_duty, picked_up, support, trip
 from tests.world import HOME, account, shop
@@ -68,7 +68,9 @@ class Calls:
 
     async def ask(self, actor, document, **variables):
         """Data and errors, as they are."""
-        context = Api(actor, self.reads, lambda: unit_of_work(self.engine), Loaders(self.reads), self.ports, "", hub=self.hub)
+        context = Api(
+            actor, self.reads, lambda: unit_of_work(self.engine), Loaders(self.reads), self.ports, "", hub=Following(self.hub)
+        )
         return await schema.execute(document, variables, context_value=context)
 
     async def say(self, actor, document, **variables):

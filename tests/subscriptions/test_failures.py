@@ -13,6 +13,7 @@ from domain.refusals import NotFound, Refused
 from resolvers.loaders import Loaders
 from schema.roots import Api
 from subscriptions import failures as feeds
+from subscriptions.hub import Following
 from tests.callers import ports
 from tests.partners import partner, snapshot
 from tests.world import account, member, shop
@@ -33,7 +34,7 @@ def caller(engine, bus, hub):
         reads = Reads(engine)
         signed_in = Actor(actor.kind, actor.id, actor.id)
         outside = ports(reads, bus=bus, sessions=Everybody())
-        return Api(signed_in, reads, lambda: unit_of_work(engine), Loaders(reads), outside, hub=hub)
+        return Api(signed_in, reads, lambda: unit_of_work(engine), Loaders(reads), outside, hub=Following(hub))
 
     return made
 

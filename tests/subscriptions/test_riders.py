@@ -22,6 +22,7 @@ from resolvers import riders as riding
 from resolvers.loaders import Loaders
 from schema.roots import Api
 from subscriptions import riders as feeds
+from subscriptions.hub import Following
 from tests.callers import ports
 from tests.trips import assigned, code_of, offered, on_duty, picked_up, support, trip
 from tests.world import HOME, account, shop
@@ -52,7 +53,7 @@ class Live:
         reads = Reads(self.engine)
         outside = ports(reads, bus=self.bus, positions=self.positions, sessions=Everybody())
         signed_in = Actor(actor.kind, actor.id, actor.id)
-        return Api(signed_in, reads, lambda: unit_of_work(self.engine), Loaders(reads), outside, "", hub=self.hub)
+        return Api(signed_in, reads, lambda: unit_of_work(self.engine), Loaders(reads), outside, "", hub=Following(self.hub))
 
     async def do(self, step, *arguments):
         async with unit_of_work(self.engine) as uow:
