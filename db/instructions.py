@@ -57,11 +57,13 @@ FIRST = (
     select(earlier.c.id)
     .where(
         earlier.c.source_id == i.source_id,
-        earlier.c.entity == i.entity,
+        earlier.c.entity >= i.entity,  # equal: said so that the order below is one index's alone, and no other will do
+        earlier.c.entity <= i.entity,
         earlier.c.id < i.id,
         earlier.c.state.in_([IS_WAITING, IS_PARKED]),
         earlier.c.waits_for.is_distinct_from(APPROVAL),
     )
+    .order_by(earlier.c.source_id, earlier.c.entity, earlier.c.id)
     .limit(1)
     .correlate(instruction)
     .scalar_subquery()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import audit, catalog, events, failures, identity, ledger, merchants, orders, purchases, sources, stock
 from db.catalog import ListingFilter
+from db.instructions import SqlInstructions
 from db.merchants import StoreSearch
 from db.orders import OrderFilter
 from db.pages import Page, total
@@ -319,6 +320,32 @@ async def test_the_log_and_the_people(country: Country):
     await check(country, lambda: events.entries_since(country.reads, SIZE.orders - 100, 1_000))
     await check(country, lambda: identity.viewer(country.reads, country.customer))
     await check(country, lambda: merchants.stores_of_merchant(country.reads, country.owner, country.crowd.merchant_id))
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "not counted yet"])
+@pytest.mark.parametrize("things", [3, 6_000])
+async def test_a_backlog_is_claimed_in_the_time_of_its_rows(country: Country, things: int, counted: bool):
+    """Of a few things or of many, and whether the planner has heard of it or not."""
+    source_id, payload_id = country.crowd.source_id, country.crowd.payload_id
+    async with country.engine.connect() as connection:
+        free = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await free.exec_driver_sql("DELETE FROM instruction WHERE state = 'WAITING'")
+        await free.exec_driver_sql("VACUUM ANALYZE instruction")
+        await free.exec_driver_sql(
+            "INSERT INTO instruction (id, payload_id, source_id, ordinal, command, entity, stage, body, state, next_at)"
+            f" SELECT gen_random_uuid(), '{payload_id}', '{source_id}', n, 'UpdateStoreStatus', 'VARIANT:' || n % {things}, 0,"
+            """ '{"status": "OPEN"}', 'WAITING', now() FROM generate_series(1, 6000) n"""
+        )
+        if counted:
+            await free.exec_driver_sql("ANALYZE instruction")
+
+    async def claim() -> None:
+        async with country.engine.begin() as connection:
+            group = await SqlInstructions(connection).claim(source_id, 500)
+            assert group is not None
+            assert len(group.instructions) == min(things, 500)
+
+    await check(replace(country, big={"instruction": 6_000}), claim, 6_000 * 4)
 
 
 async def test_a_read_without_an_index_is_told(country: Country):
