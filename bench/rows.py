@@ -433,8 +433,8 @@ async def measure(stage: Stage, names: Sequence[str], seconds: float, sockets: i
         for name in names:
             try:
                 row = await ROWS[name](Asked(stage, engine, shop, seconds, sockets))
-            except (Problem, RuntimeError) as error:  # the others are worth to know all the same
-                row = Row(name, (), wrong=f"{error}\n{stage.last_words()}")
+            except (Problem, RuntimeError, TimeoutError) as error:  # the others are worth to know all the same
+                row = Row(name, (), wrong=f"{str(error) or type(error).__name__}\n{stage.last_words()}")
             tell(row)
             rows.append(row)
         return rows

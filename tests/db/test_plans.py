@@ -329,13 +329,15 @@ async def test_a_backlog_is_claimed_in_the_time_of_its_rows(country: Country, th
     source_id, payload_id = country.crowd.source_id, country.crowd.payload_id
     async with country.engine.connect() as connection:
         free = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await free.exec_driver_sql("DELETE FROM instruction WHERE state = 'WAITING'")
-        await free.exec_driver_sql("VACUUM ANALYZE instruction")
-        await free.exec_driver_sql(
-            "INSERT INTO instruction (id, payload_id, source_id, ordinal, command, entity, stage, body, state, next_at)"
-            f" SELECT gen_random_uuid(), '{payload_id}', '{source_id}', n, 'UpdateStoreStatus', 'VARIANT:' || n % {things}, 0,"
-            """ '{"status": "OPEN"}', 'WAITING', now() FROM generate_series(1, 6000) n"""
-        )
+        await free.exec_driver_sql("TRUNCATE instruction CASCADE")
+        for first, state in ((0, "APPLIED"), (6_000, "WAITING")):
+            await free.exec_driver_sql("VACUUM ANALYZE instruction")
+            await free.exec_driver_sql(
+                "INSERT INTO instruction (id, payload_id, source_id, ordinal, command, entity, stage, body, state, next_at)"
+                f" SELECT (lpad(to_hex({first} + n), 8, '0') || '-0000-7000-8000-000000000001')::uuid, '{payload_id}',"
+                f""" '{source_id}', n, 'UpsertCatalogItem', 'PRODUCT:' || n % {things}, 0, '{{"item": "a", "title": "b"}}', '{state}', now()"""
+                " FROM generate_series(1, 6000) n"
+            )
         if counted:
             await free.exec_driver_sql("ANALYZE instruction")
 
