@@ -335,7 +335,8 @@ async def test_a_backlog_is_claimed_in_the_time_of_its_rows(country: Country, th
             await free.exec_driver_sql(
                 "INSERT INTO instruction (id, payload_id, source_id, ordinal, command, entity, stage, body, state, next_at)"
                 f" SELECT (lpad(to_hex({first} + n), 8, '0') || '-0000-7000-8000-000000000001')::uuid, '{payload_id}',"
-                f""" '{source_id}', n, 'UpsertCatalogItem', 'PRODUCT:' || n % {things}, 0, '{{"item": "a", "title": "b"}}', '{state}', now()"""
+                f""" '{source_id}', n, 'UpsertCatalogItem', 'PRODUCT:' || n % {things}, 0, '{{"item": "a", "title": "b"}}',"""
+                f" '{state}', now()"
                 " FROM generate_series(1, 6000) n"
             )
         if counted:
