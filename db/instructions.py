@@ -37,7 +37,7 @@ from db.arrays import among as within
 from db.arrays import rows
 from db.columns import TIME
 from db.ids import new_id
-from db.tables import instruction, listing, mapping, payload, source, told, variant
+from db.tables import instruction, listing, mapping, modifier, payload, source, told, variant
 from domain.instructions import Command, Stage, UpdateStockLevel
 from domain.intake import APPROVAL, JUDGEMENT, EntityKind, InstructionState, PayloadState, Source
 from domain.queue import Group, Instruction, Origin, Outcome, Told
@@ -349,8 +349,13 @@ class SqlInstructions:
         place = func.split_part(name, "@", 1), func.split_part(name, "@", 2)
         listed = exists().where(li.store_id == cast(place[1], Uuid), li.variant_id == cast(place[0], Uuid))
         items = [EntityKind.VARIANT.value, EntityKind.PRODUCT.value]
+        # A choice is known by its own store's menu, whatever is mapped.
+        said = i.body["store"].astext
+        its_store = and_(m.source_id == i.source_id, m.kind == EntityKind.STORE, or_(said.is_(None), m.external_id == said))
+        choice = exists().where(its_store, modifier.c.store_id == m.id, modifier.c.external_id == name)
         there = case(
             (kind == LISTING, listed),
+            (kind == EntityKind.MODIFIER.value, choice),
             (kind == i.waits_for, store),
             else_=or_(mapped, and_(item_of, product), and_(kind.in_(items), by_sku)),
         )

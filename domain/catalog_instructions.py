@@ -146,6 +146,8 @@ async def carry_out_choices(work: Work, some: list[Placed]) -> None:
             offers.append(OfferedGroups(listing_id, list(mine.values()), one.cause))
     if groups or offers:
         await apply_modifier_groups(list(groups.values()), offers, work.uow)
+        choices = [choice.external_id for group in groups.values() for choice in group.modifiers]
+        await work.wake([named(EntityKind.MODIFIER, id) for id in choices])
     work.done(some)
 
 

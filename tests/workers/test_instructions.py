@@ -114,6 +114,60 @@ async def test_items_go_off_and_on_with_their_sizes_and_add_ons(engine):
     assert await till.payloads() == ["APPLIED"] * 4, await till.failures()
 
 
+def extras(*ids: str) -> dict:
+    """A PetPooja group of these add-ons, and a dish that is offered with it."""
+    told = [{"addonitemid": id, "addonitem_name": f"Extra {id}", "addonitem_price": "40.00", "active": "1"} for id in ids]
+    link = {"addon_group_id": "300", "addon_item_selection_min": "0", "addon_item_selection_max": "1"}
+    group = {"addongroupid": "300", "addongroup_name": "Extras", "active": "1", "addongroupitems": told}
+    return menu("k7x2m9qa", dish("1", addon=[link]), groups=[group])
+
+
+def add_on(id: str, *, on: bool) -> dict:
+    return {"restID": "k7x2m9qa", "type": "addon", "inStock": on, "itemID": [id]}
+
+
+async def choices(till: Partner) -> dict[str, bool]:
+    """Which of the store's add-ons are off."""
+    found = await till.rows(select(t.modifier.c.external_id, t.modifier.c.off).where(t.modifier.c.store_id == till.shop.store_id))
+    return {row.external_id: row.off for row in found}
+
+
+async def test_an_add_on_told_of_before_its_menu_ends_as_it_was_told_last(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await till.tell("webhooks/inventory", add_on("9001", on=False))
+    await till.tell("webhooks/inventory", add_on("9002", on=False))
+    assert await till.payloads() == ["PARKED"] * 2
+    await till.tell("webhooks/menu", extras("9001", "9002"))
+    assert await choices(till) == {"9001": True, "9002": True}
+    await till.tell("webhooks/inventory", add_on("9001", on=True))
+    assert await choices(till) == {"9001": False, "9002": True}
+    assert await till.payloads() == ["APPLIED"] * 4
+    assert {failure.state for failure in await till.failures("MAPPING")} == {FailureState.RESOLVED}
+
+
+async def test_an_add_on_parked_while_its_menu_came_is_found_when_the_worker_looks_again(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await till.tell("webhooks/menu", extras("9001"))
+    await till.tell("webhooks/inventory", add_on("9009", on=False))
+    async with engine.begin() as connection:  # as though the menu had brought it between the look and the parking
+        await connection.execute(update(t.modifier).where(t.modifier.c.store_id == till.shop.store_id).values(external_id="9009"))
+    await worker_of(engine).drain()
+    assert await choices(till) == {"9009": True}
+    assert await till.payloads() == ["APPLIED"] * 2
+
+
+async def test_a_mapping_by_hand_of_an_add_on_that_no_menu_has_brought_wakes_it_once_and_not_for_ever(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await till.tell("webhooks/menu", extras("9001"))
+    await till.tell("webhooks/inventory", add_on("9009", on=False))
+    (known,) = await till.rows(select(t.modifier.c.id).where(t.modifier.c.store_id == till.shop.store_id))
+    await till.map(EntityKind.MODIFIER, "9009", known.id)
+    await till.worker.drain()
+    async with unit_of_work(engine) as uow:
+        await uow.instructions.wake_resolved()
+    assert [row[2] for row in await till.instructions()][-1] == "PARKED"
+
+
 async def test_on_off_on_applies_each_and_ends_on(engine):
     till = await partner(engine, "petpooja", "k7x2m9qa")
     await till.tell("webhooks/menu", menu("k7x2m9qa", dish("1")))
