@@ -63,7 +63,15 @@ class PaymentDoor:
             datetime.now(UTC),
         )
         try:
-            words.verify(request.headers, body, received.at)
+            return await self._receive(words, received, request.headers)
+        except Refused:  # nothing is kept, whoever sent it: it has to be sent again
+            return JSONResponse({"message": "try again later"}, 503, {"Retry-After": "5"})
+
+    async def _receive(self, words: GatewayWords, received: Received, headers: Mapping[str, str]) -> Response:
+        """Refuses Unavailable."""
+        name, body = received.provider, received.body
+        try:
+            words.verify(headers, body, received.at)
         except Refused as refused:
             if self.rejected.take((name, network_of(received.remote)), received.at.timestamp()):
                 await self._wrong(received, PayloadState.REJECTED, FailureKind.AUTH, refused.refusal.message)
@@ -73,10 +81,7 @@ class PaymentDoor:
         except (ValueError, KeyError, TypeError) as error:
             await self._wrong(received, PayloadState.FAILED, FailureKind.VALIDATION, f"{type(error).__name__}: {error}")
             return JSONResponse({"message": "not understood"}, 400)
-        try:
-            await self._settle(received, settle, f"{name}:{words.event_id(request.headers)}")
-        except Refused:
-            return JSONResponse({"message": "try again later"}, 503, {"Retry-After": "5"})
+        await self._settle(received, settle, f"{name}:{words.event_id(headers)}")
         return JSONResponse({"received": True})
 
     async def _settle(self, received: Received, settle: SettlePayment | None, dedupe_key: str) -> None:

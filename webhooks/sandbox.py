@@ -18,6 +18,7 @@ from db.payments import PaymentRow, by_client_secret
 from db.reads import Reads
 from domain.money import Money
 from domain.payments import PaymentStatus
+from domain.refusals import Refused
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Sandbox payment</title><style>body{{font:18px system-ui,sans-serif;max-width:26rem;margin:12vh auto;padding:0 1rem}}
@@ -32,6 +33,7 @@ SECURITY = {
 }
 PATH = "/v1/payments/sandbox/pay/{secret}"
 WEBHOOKS = "/v1/payments/sandbox/webhooks"
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Signer(Protocol):
@@ -46,9 +48,9 @@ class SandboxPage:
 
     def routes(self) -> list[Route]:
         return [
-            Route(PATH, self.show, methods=["GET"]),
-            Route(PATH + "/approve", self.approve, methods=["POST"]),
-            Route(PATH + "/decline", self.decline, methods=["POST"]),
+            Route(PATH, _told_where_away(self.show), methods=["GET"]),
+            Route(PATH + "/approve", _told_where_away(self.approve), methods=["POST"]),
+            Route(PATH + "/decline", _told_where_away(self.decline), methods=["POST"]),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -75,6 +77,20 @@ class SandboxPage:
         if status >= 300:
             return _page(payment, f"<p>The shop answered {status}. Try again.</p>", 502)
         return _page(payment, "<p>Paid. You can go back to the shop.</p>" if captured else "<p>Declined.</p>")
+
+
+def _told_where_away(answer: Answer) -> Answer:
+    """Without the database nobody can say what is to be paid, now."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except Refused:
+            page = _page(None, "<p>The shop is not there at the moment. Try again.</p>", 503)
+            page.headers["retry-after"] = "5"
+            return page
+
+    return told
 
 
 def _page(payment: PaymentRow | None, body: str, status: int = 200) -> HTMLResponse:

@@ -7,7 +7,7 @@ from functools import partial
 import httpx2
 import pytest
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 
 from adapters.gateways import SandboxGateway
@@ -22,6 +22,7 @@ from domain.payments import PaymentStatus
 from tests.db.test_purchases import CARD, do, placed, quoted
 from tests.world import account, listing, shop
 from webhooks.payments import PaymentDoor
+from webhooks.sandbox import SandboxPage
 
 GATEWAY = SandboxGateway(b"k" * 32)
 NOW = datetime.now(UTC)
@@ -87,3 +88,44 @@ async def test_what_could_not_be_done_is_tried_when_it_is_said_again(engine, cli
     for _ in range(2):
         assert (await client.post("/v1/payments/sandbox/webhooks", content=body, headers=headers)).status_code == 200
     assert await kept(engine, str(nobodys)) == [("FAILED", "PROCESSING")] * 2
+
+
+def unlike(headers: dict[str, str]) -> dict[str, str]:
+    return {**headers, "webhook-signature": "v1,AAAA"}
+
+
+@pytest.fixture
+async def without_a_database():
+    """The door and the sandbox's page, whose database is away."""
+
+    async def send(*what) -> int:
+        raise AssertionError("nothing is to be said")
+
+    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    door = PaymentDoor({"sandbox": GATEWAY}, partial(unit_of_work, nowhere))
+    page = SandboxPage(Reads(nowhere), GATEWAY, send)
+    transport = httpx2.ASGITransport(Starlette(routes=[*door.routes(), *page.routes()]))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://haat.test") as one:
+        yield one
+    await nowhere.dispose()
+
+
+@pytest.mark.parametrize("said", ["in order", "forged", "not understood"])
+async def test_without_a_database_everybody_is_to_say_it_again(without_a_database, said):
+    body, headers = GATEWAY.webhook(new_id(), Money(100, "INR"), captured=True, now=NOW)
+    if said == "forged":
+        headers = unlike(headers)
+    if said == "not understood":
+        body = b"{}"
+        id, at = headers["webhook-id"], headers["webhook-timestamp"]
+        headers = {**headers, "webhook-signature": signatures.sign(GATEWAY.key, id, int(at), body)}
+    answer = await without_a_database.post("/v1/payments/sandbox/webhooks", content=body, headers=headers)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {"message": "try again later"}
+
+
+@pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("POST", "/approve"), ("POST", "/decline")])
+async def test_without_a_database_the_pay_page_says_when_to_come_again(without_a_database, method, rest):
+    answer = await without_a_database.request(method, f"/v1/payments/sandbox/pay/none{rest}")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "Try again" in answer.text
