@@ -103,7 +103,7 @@ class Leaving:
     async def drain(self, within_s: float) -> None:
         door: Door | None = self.app.state.door
         if door is not None:
-            await door.sockets.drain(within_s)
+            await door.listeners.drain(within_s)
 
 
 def from_environment() -> Starlette:

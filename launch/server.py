@@ -14,6 +14,8 @@ from settings import Settings
 log = logging.getLogger("haat.server")
 DRAINED_WITHIN = 0.8
 """Of the grace; the rest is for requests that still run."""
+LINGERED_S = 2.0
+"""For connections that are kept open between requests."""
 
 
 class Drained(Protocol):
@@ -53,15 +55,15 @@ class Server(uvicorn.Server):
         grace_s = self.config.timeout_graceful_shutdown or 0
         over_at = clock() + grace_s
         draining = asyncio.create_task(drained.drain(grace_s * DRAINED_WITHIN))
-        while not draining.done() and not self.force_exit:
+        while not draining.done() and not self.force_exit and clock() < over_at:
             await asyncio.wait([draining], timeout=0.1)
         if draining.done():
             draining.result()
         draining.cancel()
         for server in self.servers:
             server.close()
-        # A connection that waits for its next request is not cut under that request: it is told to close, or falls asleep.
-        asleep_at = min(over_at, clock() + self.config.timeout_keep_alive + 1)
+        # A connection that waits for its next request is not cut under that request: it is told to close with its next answer.
+        asleep_at = min(over_at, clock() + LINGERED_S)
         while self.server_state.connections and clock() < asleep_at and not self.force_exit:  # noqa: ASYNC110  # uvicorn has no event for it
             await asyncio.sleep(0.05)
         self.config.timeout_graceful_shutdown = max(1, int(over_at - clock()) - 1)  # what is left for requests in flight

@@ -1,15 +1,13 @@
 """The one way in for an operation, whichever door it came through."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from graphql import ExecutionResult as CoreResult
 from graphql import GraphQLError, OperationType
-from strawberry.schema.schema import StreamResult
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
@@ -24,7 +22,7 @@ from schema.errors import Told, tell_all
 from schema.guard import Asked, check_introspection
 from schema.limits import refused
 from schema.roots import Api
-from schema.sharing import NotBegun, Sharing
+from schema.sharing import Encoded, NotBegun, Sharing, encoded
 
 UNKNOWN = "-"
 """The field of an operation that was never understood."""
@@ -107,35 +105,52 @@ class Gate:
         return result
 
     @asynccontextmanager
-    async def stream(self, context: Api, asking: Asking) -> AsyncIterator[StreamResult]:
-        """The results of a subscription that was admitted. Leaving ends it."""
+    async def follow(self, context: Api, asking: Asking, asked: Asked) -> AsyncIterator[AsyncIterator[str]]:
+        """The results of a subscription that was admitted, encoded. They raise Stopped where none can come. Leaving ends it."""
         self._figures.feeds(1)
+        shared = not self._sharing.fields.isdisjoint(asked.fields)
         try:
-            async with aclosing(
-                await self._schema.stream(asking.query, asking.variables, context, None, asking.operation_name)
-            ) as results:
-                yield results
+            async with aclosing(self._shared(context, asking) if shared else self._own(context, asking)) as results:
+                yield self._counted(results, asked)
         finally:
             self._figures.feeds(-1)
 
-    def shares(self, asked: Asked) -> bool:
-        """Whether it is a subscription that others may be asking just so."""
-        return asked.kind is OperationType.SUBSCRIPTION and not self._sharing.fields.isdisjoint(asked.fields)
+    def cursor_variable(self, asking: Asking) -> str | None:
+        """The variable by which a client says where it was."""
+        return self._sharing.cursor_variable(self._documents.read(asking.query), asking.operation_name)
 
-    @asynccontextmanager
-    async def share(self, context: Api, asking: Asking) -> AsyncIterator[AsyncIterator[tuple[str, CoreResult]]]:
-        """The encoded results of a subscription that was admitted and that `shares`. They raise Stopped. Leaving ends it."""
-        self._figures.feeds(1)
+    async def _shared(self, context: Api, asking: Asking) -> AsyncGenerator[Encoded, None]:
+        document = self._documents.read(asking.query)
         try:
-            document = self._documents.read(asking.query)
-            async with aclosing(
-                self._sharing.payloads(context, document, asking.operation_name, asking.variables or {})
-            ) as payloads:
-                yield payloads
+            async with aclosing(self._sharing.results(context, document, asking.operation_name, asking.variables or {})) as results:
+                async for result in results:
+                    yield result
         except NotBegun as no:
             raise Stopped(no.errors) from None
-        finally:
-            self._figures.feeds(-1)
+
+    async def _own(self, context: Api, asking: Asking) -> AsyncGenerator[Encoded, None]:
+        stream = await self._schema.stream(asking.query, asking.variables, context, None, asking.operation_name)
+        async with aclosing(stream) as results:
+            async for result in results:
+                assert isinstance(result, ExecutionResult)  # nothing comes in parts: we have no @defer
+                errors = tell_all(result.errors or [], asking.query)
+                if isinstance(result, PreExecutionError):
+                    raise Stopped(errors)
+                yield encoded(result.data, errors)
+
+    async def _counted(self, results: AsyncIterator[Encoded], asked: Asked) -> AsyncIterator[str]:
+        """A subscription counts once, by its first result."""
+        started: float | None = perf_counter()
+        try:
+            async for result in results:
+                if started is not None:
+                    self.count(asked, result.errors, started)
+                    started = None
+                yield result.payload
+        except Stopped as stopped:
+            if started is not None:
+                self.count(asked, stopped.errors, started)
+            raise
 
     def count(self, asked: Asked | None, errors: Sequence[GraphQLError] | None, started: float) -> None:
         field = asked.fields[0] if asked and asked.fields else UNKNOWN

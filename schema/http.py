@@ -24,9 +24,11 @@ from schema.build import Schema
 from schema.decoding import NotReadable, read_object
 from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, correlation_id, remote
 from schema.errors import STATUS, refusal_error, tell_all
+from schema.events import EventStream, last_event_id, wants_events
 from schema.gate import Asking, Gate, Stopped, read_asking, undone
+from schema.listeners import Ending, Listeners
 from schema.roots import Api
-from schema.sockets import Socket, Sockets, Wire
+from schema.sockets import Socket, Wire
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
@@ -59,22 +61,26 @@ class Door(GraphQL[Api, None]):
         self.make_context = context
         self.authenticate = authenticate
         self.gate = Gate(schema, figures, rules)
-        self.sockets = Sockets(rules, ended, figures)
+        self.listeners = Listeners(rules, ended, figures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         trace.correlation_id.set(correlation_id(dict(scope["headers"])))
         if scope["type"] == "websocket":
             socket = WebSocket(scope, receive=receive, send=send)
-            if self.sockets.draining:
+            if self.listeners.draining:
                 await socket.send_denial_response(PlainTextResponse("restarting", 503, {"Retry-After": "1"}))
             else:
                 await self.run(socket)
         else:
+            request = Request(scope, receive)
             try:
-                response = await self.answer(Request(scope, receive))
+                streamed = wants_events(request.headers.get("accept"))
+                response = await (self.stream(request) if streamed else self.answer(request))
+                await response(scope, receive, send)
             except ClientDisconnect:
                 return
-            await response(scope, receive, send)
+            except Ending as end:  # before anything was sent
+                await PlainTextResponse(end.reason, 429, {"Retry-After": "5"})(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Api:
         """Of a socket, until it says who it is."""
@@ -96,6 +102,21 @@ class Door(GraphQL[Api, None]):
         except Exception as error:
             return self.respond_undone(tell_all([GraphQLError(str(error), original_error=error)], None), accepted)
         return await self.run_once(self.make_context(actor, remote(request.scope)), asking, kinds, accepted)
+
+    async def stream(self, request: Request) -> Response | EventStream:
+        """As events. What is wrong with the request itself has its status; all else is told in the stream."""
+        if self.listeners.draining:
+            return PlainTextResponse("restarting", 503, {"Retry-After": "1"})
+        told = request.headers.get("authorization")
+        try:
+            asking, kinds = await self.read(request)
+            claims = None if told is None else await self.authenticate(bearer(told))
+        except NotRead as no:
+            return self.respond({"errors": [refusal_error(no.refusal)]}, GRAPHQL, no.status, no.headers)
+        except Refused as no:
+            return self.respond_undone([refusal_error(no.refusal)], GRAPHQL)
+        context = self.make_context(claims.actor if claims else ANYBODY, remote(request.scope))
+        return EventStream(self, context, claims, asking, (*kinds, OperationType.SUBSCRIPTION), last_event_id(request))
 
     async def run_once(self, context: Api, asking: Asking, kinds: Sequence[OperationType], accepted: str) -> Response:
         try:

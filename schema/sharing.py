@@ -4,9 +4,9 @@ The same is: the document, the operation's name and the variables, but for the c
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,8 +36,8 @@ from schema.errors import Told, tell_all
 from schema.plain import Executor
 from schema.roots import Allow, Api, Shared
 
-KEPT = 4
-"""Encoded frames of an execution: everybody's latest, and what new watchers are given."""
+KEPT = 16
+"""Encoded frames of an execution, those asked for last: everybody's latest, what new watchers are given, and of who lags."""
 AFTER = "after"
 
 
@@ -66,6 +66,21 @@ def _has(field: GraphQLField, extension: type[FieldExtension]) -> bool:
     return isinstance(known, StrawberryField) and any(isinstance(one, extension) for one in known.extensions)
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One result as the client gets it, and what is wrong in it."""
+
+    payload: str
+    errors: Sequence[Told]
+
+
+def encoded(data: Any, errors: Sequence[Told]) -> Encoded:
+    result: dict[str, Any] = {"data": data}
+    if errors:
+        result["errors"] = [error.formatted for error in errors]
+    return Encoded(msgspec.json.encode(result, enc_hook=str).decode(), errors)
+
+
 class NotBegun(Exception):
     """There is no source to follow; why is told."""
 
@@ -83,16 +98,18 @@ class Sharing:
         self._executions: dict[bytes, Execution] = {}
         self._cursors: WeakKeyDictionary[Document, dict[str | None, str | None]] = WeakKeyDictionary()
 
-    async def payloads(
+    async def results(
         self, context: Api, document: Document, name: str | None, variables: Mapping[str, Any]
-    ) -> AsyncGenerator[tuple[str, ExecutionResult], None]:
-        """Each frame as the client gets it, and as it was executed. Raises NotBegun."""
+    ) -> AsyncGenerator[Encoded, None]:
+        """Each frame, executed and encoded. Raises NotBegun."""
         own = self._executor(context.fresh(), document, name, variables)
         begun: Any = create_source_event_stream(own)
         source: AsyncGenerator[object, None] | ExecutionResult = await begun if is_awaitable(begun) else begun
         if isinstance(source, ExecutionResult):
             raise NotBegun(tell_all(source.errors or [], document.query))
-        key = msgspec.json.encode((document.query, name, self._without_cursor(document, name, variables)), order="deterministic")
+        cursor = self.cursor_variable(document, name)
+        others = {key: value for key, value in variables.items() if key != cursor}
+        key = msgspec.json.encode((document.query, name, others), order="deterministic")
         execution = self._executions.get(key)
         if execution is None:
             anybody = replace(context, actor=ANYBODY, remote="").fresh()
@@ -116,11 +133,11 @@ class Sharing:
             raise NotBegun(tell_all(built, document.query))
         return built
 
-    def _without_cursor(self, document: Document, name: str | None, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    def cursor_variable(self, document: Document, name: str | None) -> str | None:
         names = self._cursors.setdefault(document, {})
         if name not in names:
             names[name] = cursor_variable(document, name)
-        return {key: value for key, value in variables.items() if key != names[name]}
+        return names[name]
 
 
 def cursor_variable(document: Document, name: str | None) -> str | None:
@@ -153,9 +170,9 @@ class Execution:
         self._executor = executor
         self._context = context
         self._query = query
-        self._kept: dict[int, tuple[object, tuple[str, ExecutionResult] | asyncio.Task[tuple[str, ExecutionResult]]]] = {}
+        self._kept: dict[int, tuple[object, Encoded | asyncio.Task[Encoded]]] = {}
 
-    async def of(self, frame: object) -> tuple[str, ExecutionResult]:
+    async def of(self, frame: object) -> Encoded:
         known = self._kept.get(id(frame))
         if known is None:
             result: Any = execute_subscription_event(self._executor.build_per_event_executor(frame))
@@ -163,16 +180,15 @@ class Execution:
             self._kept[id(frame)] = known = (frame, made)  # with the frame: its id is no other's for so long
             if len(self._kept) > KEPT:
                 del self._kept[next(iter(self._kept))]
+        else:
+            self._kept[id(frame)] = self._kept.pop(id(frame))  # to the end: it is in use
         if isinstance(known[1], asyncio.Task):
             return await asyncio.shield(known[1])
         return known[1]
 
-    async def _later(self, result: Any) -> tuple[str, ExecutionResult]:
+    async def _later(self, result: Any) -> Encoded:
         return self.encoded(await result)
 
-    def encoded(self, result: ExecutionResult) -> tuple[str, ExecutionResult]:
+    def encoded(self, result: ExecutionResult) -> Encoded:
         self._context.loaders.forget()
-        payload: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            payload["errors"] = [error.formatted for error in tell_all(result.errors, self._query)]
-        return msgspec.json.encode(payload, enc_hook=str).decode(), result
+        return encoded(result.data, tell_all(result.errors or [], self._query))

@@ -6,14 +6,11 @@ until when, and ends what takes too much.
 
 import asyncio
 import logging
-import random
-from collections import Counter
-from collections.abc import AsyncGenerator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -23,20 +20,27 @@ from strawberry.http.async_base_view import AsyncWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
-from strawberry.types import ExecutionResult
-from strawberry.types.execution import PreExecutionError
 
 from domain import trace
-from domain.figures import Figures
 from domain.identity import Actor
 from domain.limits import network_of
 from domain.refusals import RateLimited, Refused
 from domain.sessions import Claims
 from schema.decoding import NotReadable, read_object
-from schema.doors import Ended, Rules, bearer
+from schema.doors import bearer
 from schema.errors import refusal_error
 from schema.gate import Asking, Stopped, read_asking, undone
 from schema.guard import Asked
+from schema.listeners import (
+    FORBIDDEN,
+    IDLE,
+    INVALID,
+    RESTART,
+    TAKEN,
+    TOO_MANY,
+    UNAUTHORIZED,
+    Ending,
+)
 from schema.roots import Api
 
 if TYPE_CHECKING:
@@ -47,24 +51,6 @@ log = logging.getLogger("haat.sockets")
 ID_MOST = 64
 REASON_MOST = 123
 """Bytes of a reason that a close frame has room for."""
-LOOKED_S = 1.0
-LEAVING_PER_S = 50
-LEFT_S = 3.0
-"""Of a drain: for what still runs on a socket when its turn has come."""
-CHECKED_S = 1.5
-
-# The protocol's own, and the standard's.
-IDLE, RESTART = 1000, 1012
-INVALID, UNAUTHORIZED, FORBIDDEN, SUBPROTOCOL, TOO_LATE, TAKEN, TOO_MANY = 4400, 4401, 4403, 4406, 4408, 4409, 4429
-
-
-class Ending(Exception):
-    """The socket is to be closed, with this."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class Wire(AsyncWebSocketAdapter):
@@ -195,15 +181,16 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         self.expiry: asyncio.TimerHandle | None = None
         self.ending: asyncio.Task[None] | None = None
         self.aborted = False
+        self.leaving = False
         self.counted_for: UUID | None = None
 
     # ---------------------------------------------------------------- the socket's life
 
     async def handle(self) -> None:
         self.task = asyncio.current_task()
-        sockets = self.view.sockets
+        listeners = self.view.listeners
         try:
-            sockets.add(self)
+            listeners.add(self)
             await super().handle()
         except Ending as end:
             await self.websocket.close(end.code, end.reason)
@@ -214,7 +201,7 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             log.exception("socket failed")
             await self.websocket.close(1011, "Internal error")
         finally:
-            sockets.remove(self)
+            listeners.remove(self)
             if self.expiry is not None:
                 self.expiry.cancel()
 
@@ -233,15 +220,12 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         self.abort()
 
     async def leave(self, within_s: float) -> None:
-        """Feeds say where they are and end, what else runs is finished; what is not done in time is ended as it is."""
+        """Feeds say where they are, what else runs is finished, it closes. Nothing is said to be complete: clients come back."""
+        self.leaving = True
         self.context.hub.leave()
         running = [operation.task for operation in self.operations.values() if operation.task is not None]
-        late = (await asyncio.wait(running, timeout=within_s))[1] if running else ()
-        for task in late:
-            task.cancel()
-        for operation in list(self.operations.values()):
-            with suppress(WebSocketDisconnected):
-                await operation.send_operation_message({"id": operation.id, "type": "complete"})
+        if running:
+            await asyncio.wait(running, timeout=within_s)
         self.end(RESTART, "Service restart")
 
     def abort(self) -> None:
@@ -253,7 +237,7 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         """Called about once a second."""
         rules = self.view.rules
         if self.websocket.sending_since is not None and now - self.websocket.sending_since > rules.send_s:
-            log.info("socket does not read", extra={"sockets": len(self.view.sockets.open)})
+            log.info("socket does not read", extra={"sockets": len(self.view.listeners.open)})
             self.abort()
         elif not self.operations and now - self.idle_since > rules.idle_s:
             self.end(IDLE, "Idle")
@@ -298,7 +282,7 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
     def signed_in(self, claims: Claims) -> None:
         self.actor = claims.actor
         self.context = replace(self.context, actor=claims.actor)
-        self.view.sockets.count_user(self)
+        self.view.listeners.count_user(self)
         if self.expiry is not None:
             self.expiry.cancel()
         left = (claims.expires_at - datetime.now(UTC)).total_seconds()
@@ -355,32 +339,18 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
                 await operation.send_initial_errors(answer.errors or [])
                 return
             await operation.send_next(answer)
-        elif gate.shares(asked):
-            await self.share(operation, asking, asked)
         else:
-            started: float | None = perf_counter()
-            async with gate.stream(context, asking) as results:
-                async for result in results:
-                    assert isinstance(result, ExecutionResult)  # nothing comes in parts: we have no @defer
-                    if started is not None:
-                        gate.count(asked, result.errors, started)
-                        started = None
-                    if isinstance(result, PreExecutionError):
-                        await operation.send_initial_errors(result.errors or [])
-                        return
-                    await operation.send_next(result)
+            await self.follow(operation, asking, asked)
+            if self.leaving:
+                return
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
-    async def share(self, operation: Operation[Api, None], asking: Asking, asked: Asked) -> None:
+    async def follow(self, operation: Operation[Api, None], asking: Asking, asked: Asked) -> None:
         """What many are told is encoded already: for each of them only the operation's id is put before it."""
         before = '{"id":' + msgspec.json.encode(operation.id).decode() + ',"type":"next","payload":'
-        started: float | None = perf_counter()
         try:
-            async with self.view.gate.share(self.context, asking) as payloads:
-                async for payload, result in payloads:
-                    if started is not None:
-                        self.view.gate.count(asked, result.errors, started)
-                        started = None
+            async with self.view.gate.follow(self.context, asking, asked) as payloads:
+                async for payload in payloads:
                     if not operation.completed:
                         await self.websocket.send_text(f"{before}{payload}}}")
         except Stopped as stopped:
@@ -391,99 +361,6 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             await super().handle_message(message)
         except Ending as end:
             await self.websocket.close(end.code, end.reason)
-
-
-class Sockets:
-    """All that are open in this process."""
-
-    def __init__(self, rules: Rules, ended: Ended, figures: Figures) -> None:
-        self.open: set[Socket] = set()
-        self.draining = False
-        self._rules = rules
-        self._ended = ended
-        self._figures = figures
-        self._addresses: Counter[str] = Counter()
-        self._users: Counter[UUID] = Counter()
-        self._watching: list[asyncio.Task[None]] = []
-
-    def add(self, socket: Socket) -> None:
-        """Raises Ending."""
-        most = self._rules.sockets_per_address
-        if most is not None and self._addresses[socket.address] >= most:
-            raise Ending(TOO_MANY, "too many sockets of this address")
-        self.open.add(socket)
-        self._addresses[socket.address] += 1
-        self._figures.sockets(1)
-        if not self._watching:
-            self._watching = [asyncio.create_task(self._look()), asyncio.create_task(self._check())]
-
-    def count_user(self, socket: Socket) -> None:
-        """Raises Ending. Safe to repeat."""
-        user_id = socket.actor.id
-        if user_id is None or socket.counted_for == user_id:
-            return
-        most = self._rules.sockets_per_user
-        if most is not None and self._users[user_id] >= most:
-            raise Ending(TOO_MANY, "too many sockets of this user")
-        self._users[user_id] += 1
-        socket.counted_for = user_id
-
-    def remove(self, socket: Socket) -> None:
-        if socket not in self.open:
-            return
-        self.open.discard(socket)
-        self._figures.sockets(-1)
-        _less(self._addresses, socket.address)
-        if socket.counted_for is not None:
-            _less(self._users, socket.counted_for)
-        if not self.open:
-            for task in self._watching:
-                task.cancel()
-            self._watching = []
-
-    async def _look(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(LOOKED_S)
-            for socket in list(self.open):
-                socket.look(clock())
-
-    async def _check(self) -> None:
-        """Feeds ask for themselves what their actor may see; here it is whether there still is a session."""
-        while True:
-            await asyncio.sleep(CHECKED_S)
-            sessions = {socket.actor.session_id: socket for socket in self.open}
-            ids = [id for id in sessions if id is not None]
-            try:
-                gone = set(await self._ended(ids)) if ids else set()
-            except Refused:
-                continue  # nobody can be asked now; nobody's feed has news either
-            for socket in list(self.open):
-                if socket.actor.session_id in gone:
-                    socket.end(FORBIDDEN, "Forbidden: signed out")
-
-    async def drain(self, within_s: float) -> None:
-        """Takes no more, and ends all, spread out, so that they do not come back at one moment. Clients resume by their cursors."""
-        self.draining = True
-        open_ = list(self.open)
-        last_s = max(within_s - LEFT_S, 0)
-        spread_s = min(last_s, len(open_) / LEAVING_PER_S)
-
-        async def later(socket: Socket) -> None:
-            await asyncio.sleep(random.uniform(0, spread_s))  # noqa: S311  # not a secret
-            await socket.leave(min(within_s, LEFT_S))
-
-        await asyncio.gather(*(later(socket) for socket in open_))
-        await asyncio.gather(*(socket.ending for socket in open_ if socket.ending is not None))
-
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-def _less(counter: Counter[Key], key: Key) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
 
 
 def _text(moment: datetime) -> str:

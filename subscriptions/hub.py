@@ -6,7 +6,7 @@ Everything between the bus and a mailbox is a look-up in memory, and an event is
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -61,14 +61,6 @@ class Figures:
     resets: int  # feeds told to read their snapshot again
 
 
-@dataclass(frozen=True, slots=True)
-class Observer:
-    """Sees every event before any feed does, and is told when some were left out. Neither may wait or raise."""
-
-    event: Callable[[Stamped], None]
-    reset: Callable[[], None]
-
-
 class Hub:
     def __init__(self, bus: Bus, reads: Reads) -> None:
         self.epoch = ""
@@ -79,8 +71,7 @@ class Hub:
         self._reads = reads
         self._mailboxes: dict[Mailbox, frozenset[type] | None] = {}
         self._joined: dict[UUID | str, set[Mailbox]] = {}
-        self._observers: list[Observer] = []
-        self.sources: dict[str, Any] = {}  # what many follow as one, by its tag
+        self.shared: dict[tuple[object, ...], Any] = {}  # what many follow as one, by its name and arguments
         self._early: dict[int, Entry] = {}  # came before their turn
         self._last = 0  # the furthest pos anybody has spoken of
         self._beat = 0  # where we were at the last heartbeat
@@ -114,10 +105,6 @@ class Hub:
                 self._joined[key].discard(mailbox)
                 if not self._joined[key]:
                     del self._joined[key]
-
-    def observe(self, observer: Observer) -> None:
-        """For as long as the process lives."""
-        self._observers.append(observer)
 
     def saw(self, seen: RiderSeen) -> None:
         """A position that did not come by the bus: for this process's feeds, while there is no bus."""
@@ -222,19 +209,15 @@ class Hub:
             if key in self._joined:
                 mailboxes.update(self._joined[key])
         wanted = [mailbox for mailbox in mailboxes if (kinds := self._mailboxes[mailbox]) is None or kind in kinds]
-        if not wanted and not self._observers:
+        if not wanted:
             return
         try:
             event = to_event(entry.kind, entry.body)
         except msgspec.ValidationError:
             log.exception("pos %s is not the %s we know", entry.pos, entry.kind)
             self._lose(wanted)
-            for observer in self._observers:
-                observer.reset()
             return
         stamped = Stamped(entry.pos, entry.at, entry.concerns, event, entry.caused_by, entry.correlation_id)
-        for observer in self._observers:
-            observer.event(stamped)
         for mailbox in wanted:
             mailbox.put(stamped)
 
@@ -294,11 +277,9 @@ class Hub:
         self.epoch, self.pos, self._last, self._beat = head.epoch, head.pos, head.pos, head.pos
         self._early.clear()
         self._lose(self._mailboxes)
-        for observer in self._observers:
-            observer.reset()
 
 
-class Ending(Protocol):
+class Finishing(Protocol):
     def finish(self) -> None:
         """Say where you are, and end."""
 
@@ -309,7 +290,7 @@ class Following:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self._left = False
-        self._open: set[Ending] = set()
+        self._open: set[Finishing] = set()
 
     @property
     def degraded(self) -> bool:
@@ -324,7 +305,7 @@ class Following:
             yield changes
 
     @contextmanager
-    def told_the_end(self, one: Ending) -> Iterator[None]:
+    def told_the_end(self, one: Finishing) -> Iterator[None]:
         """Finished when this client leaves; at once where it has left."""
         self._open.add(one)
         if self._left:

@@ -63,10 +63,11 @@ async def _watch(
     of: str,
     place: Head | None,
 ) -> AsyncGenerator[Frame, None]:
-    source: Source[Item, Frame] = following.hub.sources.get(of) or Source(feed, frame, following.hub, reads, of)
-    watcher: Watcher[Item, Frame] = Watcher(source)
-    with following.told_the_end(watcher), source.watched_by(watcher):
-        await source.begun()
+    which = (feed.name, *feed.arguments)
+    shared: Shared[Item, Frame] = following.hub.shared.get(which) or Shared(feed, frame, following.hub, reads, of)
+    watcher: Watcher[Item, Frame] = Watcher(shared)
+    with following.told_the_end(watcher), shared.watched_by(watcher):
+        await shared.begun()
         yield watcher.begin() if place is None else await watcher.resume(place, reads)
         while True:
             await watcher.news()
@@ -93,7 +94,7 @@ class Known(NamedTuple):
     pos: int
 
 
-class Source(Generic[Item, Frame]):
+class Shared(Generic[Item, Frame]):
     """The one following of all watchers. Lives while there are any."""
 
     def __init__(
@@ -106,6 +107,7 @@ class Source(Generic[Item, Frame]):
     ) -> None:
         self.feed = feed
         self.of = of
+        self._which = (feed.name, *feed.arguments)
         self.head = self.since = Head("", 0)
         self.known: dict[Hashable, Known] = {}
         self._frame = frame
@@ -113,11 +115,13 @@ class Source(Generic[Item, Frame]):
         self._reads = reads
         self._ahead: dict[Hashable, int] = {}  # versions the snapshot has: events up to them are news to who resumed alone
         self._first: Frame | None = None
+        self._first_made = (False, 0)
+        self._followed = False  # the log, from the snapshot on
         self._mailbox = Values()
         self._watchers: set[Watcher[Item, Frame]] = set()
         self._begun = asyncio.Event()
         self._failed: Exception | None = None
-        hub.sources[of] = self
+        hub.shared[self._which] = self
         self._task = asyncio.create_task(self._run(), name=f"shared {feed.name}")
 
     def watched_by(self, watcher: "Watcher[Item, Frame]") -> "_Watching":
@@ -133,8 +137,8 @@ class Source(Generic[Item, Frame]):
             self._task.cancel()
 
     def _forget(self) -> None:
-        if self._hub.sources.get(self.of) is self:
-            del self._hub.sources[self.of]
+        if self._hub.shared.get(self._which) is self:
+            del self._hub.shared[self._which]
 
     async def begun(self) -> None:
         await self._begun.wait()
@@ -154,19 +158,23 @@ class Source(Generic[Item, Frame]):
     def now(self) -> Head:
         """Where we are: nothing of ours has come since then, though the log may have gone on."""
         hub = self._hub
-        gone_on = hub.epoch == self.head.epoch and hub.pos > self.head.pos and not self._mailbox.ready
+        quiet = self._followed and not self._mailbox.ready
+        gone_on = quiet and hub.epoch == self.head.epoch and hub.pos > self.head.pos
         return Head(hub.epoch, hub.pos) if gone_on else self.head
 
     def first(self) -> Frame:
-        """What is so now; the same object until something changes."""
-        if self._first is None:
-            self._first = self.frame([known.shown for known in self.known.values()], reset=True)
+        """What is so now; for who comes within a second the same object, while nothing changes."""
+        made = (self._hub.degraded, int(asyncio.get_running_loop().time()))
+        if self._first is None or self._first_made != made:
+            self._first = self.frame([known.shown for known in self.known.values()], reset=True, at=self.now)
+            self._first_made = made
         return self._first
 
     async def _run(self) -> None:
         try:
             with self._hub.join(self.feed.ids, self._mailbox, self.feed.kinds) as joined:  # before anything is read
                 while True:
+                    self._followed = False
                     try:
                         await self._begin()
                     except Refused as refused:
@@ -174,6 +182,7 @@ class Source(Generic[Item, Frame]):
                             raise
                         await away(refused)
                         continue
+                    self._followed = True
                     async for batch in joined:
                         if batch.reset:
                             break
@@ -221,22 +230,22 @@ class Source(Generic[Item, Frame]):
 
 @dataclass(frozen=True, slots=True)
 class _Watching:
-    source: Source[Any, Any]
+    shared: Shared[Any, Any]
     watcher: "Watcher[Any, Any]"
 
     def __enter__(self) -> None:
-        self.source.enter(self.watcher)
+        self.shared.enter(self.watcher)
 
     def __exit__(self, *raised: object) -> None:
-        self.source.leave(self.watcher)
+        self.shared.leave(self.watcher)
 
 
 class Watcher(Generic[Item, Frame]):
     """What waits for one client: everybody's frame, or else the latest of each value that it has not been told."""
 
-    def __init__(self, source: Source[Item, Frame]) -> None:
+    def __init__(self, shared: Shared[Item, Frame]) -> None:
         self.last = False
-        self._source = source
+        self._shared = shared
         self._reset = False
         self._frame: Frame | None = None
         self._in_frame: Sequence[Change] = ()
@@ -245,7 +254,7 @@ class Watcher(Generic[Item, Frame]):
         self._resumed: Head | None = None  # there, and has seen nothing but events: what a snapshot held beyond them is news
         self._waiting: asyncio.Future[None] | None = None
 
-    # For the source
+    # For those who share
 
     def tell(self, frame: Frame | None, fresh: Sequence[Change], late: Sequence[Change], before: int) -> None:
         """`before` is where the log was before these."""
@@ -283,35 +292,35 @@ class Watcher(Generic[Item, Frame]):
         self._nothing_waits()
         self._reset = self._joining = False
         self._resumed = None
-        return self._source.first()
+        return self._shared.first()
 
     async def resume(self, place: Head, reads: Reads) -> Frame:
         """What came after that place, or what is so now."""
-        source = self._source
-        if source.feed.whole and place.epoch == source.head.epoch and source.since.pos <= place.pos <= source.head.pos:
+        shared = self._shared
+        if shared.feed.whole and place.epoch == shared.head.epoch and shared.since.pos <= place.pos <= shared.head.pos:
             self._nothing_waits()
-            self._joining, self._resumed = False, source.head
-            return source.frame([known.said for known in _in_order(source.known.values()) if known.pos > place.pos])
-        ids = [id for id in source.feed.ids if isinstance(id, UUID)]
-        topics = [id for id in source.feed.ids if isinstance(id, Topic)]
-        found = await rows.resume(reads, place, ids, topics, source.feed.kinds)
+            self._joining, self._resumed = False, shared.head
+            return shared.frame([known.said for known in _in_order(shared.known.values()) if known.pos > place.pos])
+        ids = [id for id in shared.feed.ids if isinstance(id, UUID)]
+        topics = [id for id in shared.feed.ids if isinstance(id, Topic)]
+        found = await rows.resume(reads, place, ids, topics, shared.feed.kinds)
         if found is None or self._reset:
             return self.begin()
         head, events = found
         latest: dict[Hashable, Item] = {}
         for one in events:
-            item = source.feed.item(one.event)
+            item = shared.feed.item(one.event)
             if item is not None:
-                latest.pop(source.feed.key(item), None)
-                latest[source.feed.key(item)] = item
+                latest.pop(shared.feed.key(item), None)
+                latest[shared.feed.key(item)] = item
         self._joining, self._resumed = False, head
         self._missed = {key: change for key, change in self._missed.items() if change.pos > head.pos}
-        return source.frame(list(latest.values()), at=head)
+        return shared.frame(list(latest.values()), at=head)
 
     async def news(self) -> None:
         """Until there is something to take. Raises what has ended the following."""
         while True:
-            self._source.check()
+            self._shared.check()
             if self.last or self._reset or self._missed or self._frame is not None:
                 return
             self._waiting = asyncio.get_running_loop().create_future()
@@ -326,16 +335,16 @@ class Watcher(Generic[Item, Frame]):
         if self._missed:
             items = [change.item for change in _in_order(self._missed.values())]
             self._nothing_waits()
-            return self._source.frame(items)
+            return self._shared.frame(items)
         frame = self._frame
         self._nothing_waits()
         return frame
 
     def place(self) -> Frame:
         """Where the client is, and nothing else."""
-        head, resumed = self._source.now, self._resumed
+        head, resumed = self._shared.now, self._resumed
         ahead = resumed is not None and resumed.epoch == head.epoch and resumed.pos > head.pos
-        return self._source.frame((), at=resumed if ahead else head)
+        return self._shared.frame((), at=resumed if ahead else head)
 
     def _miss(self, changes: Iterable[Change]) -> None:
         for change in (*self._in_frame, *changes):

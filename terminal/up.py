@@ -25,6 +25,7 @@ from terminal.ready import show
 from terminal.said import console, say
 
 READY_WITHIN_S = 60
+CLOSING_S = 5  # what a process may take beyond its grace, for its connections to PostgreSQL and Redis
 SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # as adapters/figures.py has it, which is not imported before it is set
 Address = dict[str, Any]
 Prepare = Callable[[Settings, bool], Address]
@@ -58,7 +59,7 @@ def up(asked: Asked, prepare: Prepare) -> None:
             start_over(data)
         given["data"] = data
         settings = load(**given)
-        with Supervisor(settings.graceful_shutdown_s, say) as supervisor, listening(settings) as socket:
+        with Supervisor(settings.graceful_shutdown_s + CLOSING_S, say) as supervisor, listening(settings) as socket:
             start_services(settings, supervisor)
             settings = load(**given, **found(settings, supervisor, socket.port))
             if supervisor.ending:

@@ -187,6 +187,12 @@ class Query:
         raise Refused(Conflict("and so there is no data"))
 
     @strawberry.field
+    async def brief(self) -> str:
+        ran.append("brief")
+        await asyncio.sleep(0.5)
+        return "done"
+
+    @strawberry.field
     async def slow(self) -> str:
         ran.append("slow")
         try:
@@ -212,11 +218,22 @@ class Frame:
 
 
 @strawberry.type
+class Placed:
+    cursor: str
+
+
+@strawberry.type
 class Subscription:
     @strawberry.subscription
     async def count(self, up_to: int = 3) -> AsyncIterator[Frame]:
         for number in range(up_to):
             yield Frame(reset=number == 0, number=number)
+
+    @strawberry.subscription
+    async def after(self, after: str | None = None) -> AsyncIterator[Placed]:
+        """Ten places, from the one after the last that was seen."""
+        for number in range(int(after or 0) + 1, 11):
+            yield Placed(cursor=str(number))
 
     @strawberry.subscription
     async def ever(self, every_s: float = 0.01, size: int = 1) -> AsyncIterator[str]:

@@ -185,5 +185,5 @@ async def test_frames(stall: Stall):
     show("fuzzed frames", seed=seed, sent=sent_in_all, closed=codes)
     assert sent_in_all >= MANY
     assert codes.get(4400, 0) > MANY / 20
-    await until(lambda: not feeding and not stall.door.sockets.open)
+    await until(lambda: not feeding and not stall.door.listeners.open)
     assert stall.figures.open_feeds == 0

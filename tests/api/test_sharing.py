@@ -172,13 +172,10 @@ async def stocks_way(schema: Schema, query: str, variables: dict[str, Any]) -> l
 
 
 async def our_way(sharing: Sharing, schema: Schema, query: str, variables: dict[str, Any]) -> list[Any]:
-    frames = []
     try:
-        async for payload, _ in sharing.payloads(caller(), read(query, schema), "A", variables):
-            frames.append(plain(json.loads(payload)))
+        return [plain(json.loads(one.payload)) async for one in sharing.results(caller(), read(query, schema), "A", variables)]
     except NotBegun as no:
         return [plain({"data": None, "errors": [error.formatted for error in no.errors]})]
-    return frames
 
 
 async def test_every_document_is_told_what_strawberrys_own_way_tells(schema: Schema):
@@ -231,9 +228,9 @@ async def test_a_cursor_is_no_other_question_and_everything_else_is(schema: Sche
         ticker.queues.clear()
         firsts = []
         for variables in ({"of": 1, "after": "x"}, {"of": 1, "after": "y"}, {"of": 1}, {"of": 2}):
-            payloads = sharing.payloads(caller(), read(query, schema), "A", variables)
-            await watching.enter_async_context(aclosing(payloads))
-            firsts.append(asyncio.ensure_future(anext(payloads)))
+            results = sharing.results(caller(), read(query, schema), "A", variables)
+            await watching.enter_async_context(aclosing(results))
+            firsts.append(asyncio.ensure_future(anext(results)))
         await until(lambda: len(ticker.queues) == len(firsts))
         assert sorted(one.watchers for one in sharing._executions.values()) == [1, 3]
         ticker.tick(Tick(number=1))

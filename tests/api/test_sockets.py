@@ -185,7 +185,7 @@ async def test_a_frame_that_is_none_ends_the_socket_with_4400(shared: Stall, fra
         code, reason = await closed(ws)
         assert code == 4400
         assert reason
-    await until(lambda: not shared.door.sockets.open)
+    await until(lambda: not shared.door.listeners.open)
 
 
 async def test_a_payload_of_null_is_none():
@@ -371,14 +371,14 @@ async def test_so_many_sockets_of_a_user_and_of_an_address():
             async with begun(stall, stall.token()), begun(stall), stall.socket() as fifth:
                 assert await closed(fifth) == (4429, "too many sockets of this address")
             await second.close()
-            await until(lambda: len(stall.door.sockets.open) == 1)
+            await until(lambda: len(stall.door.listeners.open) == 1)
             async with begun(stall, stall.token(user)):
                 assert stall.figures.open_sockets == 2
         await until(lambda: stall.figures.open_sockets == 0)
 
 
 async def test_idle_is_without_an_operation(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("schema.sockets.LOOKED_S", 0.1)
+    monkeypatch.setattr("schema.listeners.LOOKED_S", 0.1)
     async with serving(Rules(idle_s=0.5)) as stall, begun(stall) as busy, begun(stall) as idle:
         await subscribe(busy, "subscription { silent }")
         await hear(busy)
@@ -389,7 +389,7 @@ async def test_idle_is_without_an_operation(monkeypatch: pytest.MonkeyPatch):
 
 
 async def test_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("schema.sockets.LOOKED_S", 0.1)
+    monkeypatch.setattr("schema.listeners.LOOKED_S", 0.1)
     async with serving(Rules(send_s=0.5)) as stall:
         deaf = socket.create_connection(("127.0.0.1", stall.port))
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -406,7 +406,7 @@ async def test_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch):
         async with begun(stall) as ws:
             await until(lambda: feeding == ["ever"])
             await until(lambda: not feeding, within_s=5)
-            await until(lambda: len(stall.door.sockets.open) == 1)
+            await until(lambda: len(stall.door.listeners.open) == 1)
             await subscribe(ws, "{ viewer }")
             assert (await hear(ws))["type"] == "next"
         deaf.close()
@@ -430,7 +430,7 @@ async def test_who_goes_without_a_word_leaves_nothing_behind():
         for ws in sockets:
             ws.transport.abort()
         await until(lambda: not feeding)
-        await until(lambda: not stall.door.sockets.open)
+        await until(lambda: not stall.door.listeners.open)
         assert stall.figures.open_feeds == 0
 
 
@@ -446,14 +446,28 @@ async def test_pages_of_elsewhere_open_no_socket_but_those_we_named():
                 await begin(ws)
 
 
-async def test_a_drain_spreads_the_ends_and_completes_first():
+async def test_a_drain_spreads_the_ends_and_says_nothing_is_complete():
     async with serving() as stall, begun(stall) as one, begun(stall) as other:
         for ws in (one, other):
             await subscribe(ws, "subscription { silent }")
             await hear(ws)
-        draining = asyncio.create_task(stall.door.sockets.drain(0.3))
+        draining = asyncio.create_task(stall.door.listeners.drain(0.3))
         for ws in (one, other):
-            assert await hear(ws) == {"id": "1", "type": "complete"}
             assert await closed(ws) == (1012, "Service restart")
         await draining
         await until(lambda: not feeding)
+        with pytest.raises(InvalidStatus) as refused:
+            async with stall.socket():
+                pass
+        assert (refused.value.response.status_code, refused.value.response.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_drain_waits_for_what_is_being_done():
+    async with serving() as stall, begun(stall) as ws:
+        await subscribe(ws, "{ brief }")
+        await until(lambda: ran[-1:] == ["brief"])
+        draining = asyncio.create_task(stall.door.listeners.drain(4))
+        assert (await hear(ws))["payload"] == {"data": {"brief": "done"}}
+        assert await hear(ws) == {"id": "1", "type": "complete"}
+        assert await closed(ws) == (1012, "Service restart")
+        await draining

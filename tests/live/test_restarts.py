@@ -21,7 +21,7 @@ from domain.stock import StockMovementKind
 from launch.ports import bind
 from tests.conftest import LONG
 from tests.figures import show
-from tests.live.town import Client, Errors, Town
+from tests.live.town import Client, Errors, Town, town
 from tests.live.trade import ADJUST, BROWSE
 from tests.live.watching import STOCK, levels_of
 from tests.waiting import until
@@ -194,3 +194,16 @@ async def test_servers_are_replaced_under_load(database_url: str, redis_url: str
     assert exits == {0: RESTARTS}
     assert max(took) < GRACE_S
     assert not running.faults()
+
+
+async def test_a_connection_that_waits_for_its_next_request_keeps_nobody(
+    database_url: str, redis_url: str, engine: AsyncEngine, tmp_path: Path
+):
+    async with town(database_url, redis_url, engine, tmp_path / "log") as running:
+        async with httpx2.AsyncClient() as idle:
+            assert (await idle.get(f"{running.url()}/livez")).status_code == 200
+            process = running.processes["server"]
+            process.ask_to_stop()
+            await until(lambda: not process.alive, GRACE_S / 2)
+        assert process.status == 0
+        assert not running.faults()

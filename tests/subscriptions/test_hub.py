@@ -10,7 +10,6 @@ from db.tables import event, log_epoch
 from domain.bus import POSITIONS, Message, RiderSeen
 from domain.events import Topic
 from domain.stock import StockChanged
-from subscriptions.hub import Observer
 from subscriptions.mailboxes import Events, Values
 from tests.logs import ThingMoved
 from tests.subscriptions.conftest import started
@@ -240,16 +239,6 @@ async def test_a_message_that_is_no_message_stops_nothing(hub, relay, bus, thing
         await things.change(things.ids[0])
         await relay.publish(*await relay.stamp())
         assert len(await take(changes, 1)) == 1
-
-
-async def test_an_observer_knows_before_any_feed(hub, relay, things):
-    told = []
-    hub.observe(Observer(lambda one: told.append(one.pos), lambda: told.append("reset")))
-    with hub.join([things.store_id], Events()) as changes:
-        await things.change(*things.ids)
-        await relay.publish(*await relay.stamp())
-        batch = await anext(changes)
-        assert told == [one.pos for one in batch.events]
 
 
 async def test_riders_positions_are_the_latest_by_their_own_time(hub, bus):
