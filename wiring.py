@@ -37,6 +37,8 @@ from domain.dispatch import Nearest
 from domain.figures import Reading
 from domain.identity import Phones, Seals
 from domain.intake import Inbound
+from domain.limits import Limits
+from domain.positions import Positions
 from domain.sessions import Digests, Passwords, Tokens
 from domain.unit_of_work import Begin
 from launch.problem import Problem
@@ -184,6 +186,10 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
         bus = open_bus(redis_url or "memory://")
         await bus.start()
         open_things.push_async_callback(bus.stop)
+        limits = RedisLimits(redis_url, key_bytes(settings.sealing_keys[0])) if settings.rate_limits else NoLimits()
+        open_things.push_async_callback(limits.close)
+        positions = open_positions(redis_url)
+        open_things.push_async_callback(positions.close)
         relay = Relay(partial(leadership, engine), bus)
         http = await open_things.enter_async_context(httpx2.AsyncClient(timeout=10))
         sandbox = None if settings.env is Env.PRODUCTION else SandboxGateway(_sandbox_key(settings))
@@ -199,7 +205,7 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             relay,
             Hints(bus, relay if "relay" in names else None),
             Hints(bus, None, KEPT),
-            open_ports(settings, redis_url, engine, bus, sandbox),
+            open_ports(settings, engine, bus, sandbox, limits, positions),
             figures,
             sandbox,
             http,
@@ -223,7 +229,9 @@ def open_figures(settings: Settings, engine: AsyncEngine, intake_engine: AsyncEn
     return PrometheusFigures({"backlog": partial(backlog, Reads(engine))}, {"connections": connections, "bus": joined})
 
 
-def open_ports(settings: Settings, redis_url: str | None, engine: AsyncEngine, bus: Bus, sandbox: SandboxGateway | None) -> Ports:
+def open_ports(
+    settings: Settings, engine: AsyncEngine, bus: Bus, sandbox: SandboxGateway | None, limits: Limits, positions: Positions
+) -> Ports:
     ours = trust(settings)
     return Ports(
         tokens=ours.tokens,
@@ -232,13 +240,13 @@ def open_ports(settings: Settings, redis_url: str | None, engine: AsyncEngine, b
         seals=ours.seals,
         phones=ours.phones,
         messages=NoMessages() if settings.env is Env.PRODUCTION else ConsoleMessages(),
-        limits=RedisLimits(redis_url, key_bytes(settings.sealing_keys[0])) if settings.rate_limits else NoLimits(),
+        limits=limits,
         sessions=Sessions(Reads(engine)),
         gateway=sandbox or NoGateway(),
         inbounds=INBOUNDS,
         url=(settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/"),
         bus=bus,
-        positions=open_positions(redis_url),
+        positions=positions,
     )
 
 

@@ -137,6 +137,9 @@ class NoLimits:
     async def clear(self, name: str, key: str) -> None:
         return None
 
+    async def close(self) -> None:
+        return None
+
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
