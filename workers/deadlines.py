@@ -48,7 +48,7 @@ class Deadlines:
                 self.statuses,
                 self.sessions,
             ):
-                await _guarded(task)
+                await _guarded(task.__name__, task)
             await asyncio.sleep(EVERY_S)
 
     async def holds(self) -> None:
@@ -79,17 +79,17 @@ class Deadlines:
 
     async def at_risk(self) -> None:
         """Orders whose units a count has taken away, and those that fit again."""
-        await self._each(await stock.in_doubt(self.reads, SOME), at_risk.review)
+        await self._each("at_risk", await stock.in_doubt(self.reads, SOME), at_risk.review)
 
     async def unanswered(self) -> None:
-        await self._each(await orders.overdue(self.reads, SOME), fulfilment.expire_order)
+        await self._each("unanswered", await orders.overdue(self.reads, SOME), fulfilment.expire_order)
 
     async def unpaid(self) -> None:
-        await self._each(await payments.unpaid(self.reads, SOME), purchases.expire_unpaid)
+        await self._each("unpaid", await payments.unpaid(self.reads, SOME), purchases.expire_unpaid)
 
-    async def _each(self, ids: Sequence[UUID], expire: Callable[..., Awaitable[None]]) -> None:
+    async def _each(self, name: str, ids: Sequence[UUID], expire: Callable[..., Awaitable[None]]) -> None:
         for id in ids:
-            await _guarded(partial(self._one, id, expire))
+            await _guarded(name, partial(self._one, id, expire))
 
     async def _one(self, id: UUID, expire: Callable[..., Awaitable[None]]) -> None:
         async with self.unit_of_work() as uow:
@@ -110,9 +110,9 @@ class Deadlines:
                     await uow.payments.given_back(due.id, ref)
 
 
-async def _guarded(task: Callable[[], Awaitable[None]]) -> None:
+async def _guarded(name: str, task: Callable[[], Awaitable[None]]) -> None:
     """One kind of deadline that fails does not hold up the others: the next round tries it again."""
     try:
         await task()
     except Exception:
-        log.exception("deadline", extra={"task": getattr(task, "__name__", "")})
+        log.exception("deadline", extra={"task": name})

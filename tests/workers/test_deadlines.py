@@ -105,6 +105,18 @@ async def test_an_unpaid_purchase_expires(engine, reads, clock):
     assert await payment_of(reads, purchase_id) == (PaymentStatus.VOIDED, 0)
 
 
+async def test_what_fails_for_one_of_many_is_logged_by_the_name_of_its_deadline(engine, reads, caplog):
+    tea, customer = await listing(engine, await shop(engine), 3), await account(engine)
+    purchase_id, _ = await card(engine, reads, customer, tea)
+    await past(engine, update(t.payment).where(t.payment.c.purchase_id == purchase_id).values(pay_by=datetime.now(UTC) - AGO))
+
+    def broken():
+        raise ValueError("a bug")
+
+    await Deadlines(reads, broken, NoGateway()).unpaid()
+    assert {record.task for record in caplog.records if record.name == "haat.deadlines"} == {"unpaid"}
+
+
 async def test_what_is_owed_is_given_back_once_and_waits_while_the_gateway_is_away(engine, reads, clock):
     town = await shop(engine)
     tea, customer = await listing(engine, town, 9), await account(engine)
