@@ -161,6 +161,23 @@ def bring_in(
 
 
 @app.command()
+def tail(
+    feed: Annotated[str, typer.Argument(help="A subscription: stock, storeOrders, order, riderOffers, …")],
+    argument: Annotated[list[str] | None, typer.Argument(help="storeId=SLUG-OR-ID, id=…; of a list each after a comma.")] = None,
+    login: Annotated[str | None, typer.Option("--as", help="Whose eyes: a phone or an e-mail address.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--app", help="customer, merchant, rider or support.", show_default="the feed's")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One frame a line on standard output.")] = False,
+) -> None:
+    """Watch a feed of the running town, over cuts and restarts."""
+    from terminal.tail import Asked
+    from terminal.tail import tail as run
+
+    run(Asked(feed, argument or (), login, to, json))
+
+
+@app.command()
 def webhook(
     source: Annotated[str, typer.Argument(help="A source's id, or a provider that has one source: petpooja, wms.")],
     event: Annotated[str | None, typer.Argument(help="petpooja: menu, stock, store-status; wms: stock.snapshot, …")] = None,

@@ -68,7 +68,7 @@ def running(data: Path) -> Run | None:
 
 def reset(data: Path) -> None:
     """Throws away what a town kept. Only inside `claim`. A directory with anything strange in it is left alone."""
-    known = {LOCK, RUN, "secrets.json", "postgres", "redis.log", "blobs"}
+    known = {LOCK, RUN, "secrets.json", "postgres", "redis.log", "blobs", "figures"}
     drafts = (f".{RUN}.", ".secrets.json.")  # of a `write_private` that was killed
     names = sorted(entry.name for entry in data.iterdir())
     strange = [name for name in names if name not in known and not name.startswith(drafts)]

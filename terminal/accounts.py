@@ -49,7 +49,7 @@ class NewUser:
 
 async def add_user(asked: NewUser, desk: Desk) -> None:
     """Who is there already keeps name and password, and is only granted more."""
-    app, role = _app(asked.app), _role(asked)
+    app, role = app_of(asked.app), _role(asked)
     if app is App.MERCHANT and asked.merchant is None:
         raise Problem("a user of the merchant app belongs to a merchant", "say which with --merchant SLUG --role owner")
     phone = _phone(asked.phone, desk)
@@ -104,7 +104,7 @@ def _role(asked: NewUser) -> MerchantRole | None:
         raise Problem(f"there is no role {asked.role}", f"choose from {_words(MerchantRole)}") from None
 
 
-def _app(name: str) -> App:
+def app_of(name: str) -> App:
     try:
         return App(name.upper())
     except ValueError:
@@ -213,7 +213,7 @@ async def print_token(login: str, app: str, desk: Desk) -> None:
     """Of ten minutes, and the audit tells of it. In production people prove who they are."""
     if desk.settings.env is Env.PRODUCTION:
         raise Problem("a token without a proof has no place in production", "sign in through the API")
-    sys.stdout.write(f"{await access_token(login, _app(app), desk)}\n")
+    sys.stdout.write(f"{await access_token(login, app_of(app), desk)}\n")
 
 
 async def access_token(login: str, app: App, desk: Desk) -> str:

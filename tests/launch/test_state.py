@@ -35,6 +35,7 @@ def test_one_directory_has_one_town(tmp_path: Path):
 def test_a_reset_throws_away_a_town_and_nothing_else(tmp_path: Path):
     with claim(tmp_path):
         (tmp_path / "postgres").mkdir()
+        (tmp_path / "figures").mkdir()
         reset(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["lock"]
         (tmp_path / "thesis.doc").touch()

@@ -58,7 +58,14 @@ class Town:
         self._add(name, ["work", *arguments], {"HAAT_WORK_PORT": str(free_port())})
 
     def _add(self, name: str, command: Sequence[str], more: Mapping[str, str], fds: Sequence[int] = ()) -> None:
-        env = {
+        env = {**self.environment(), **more}
+        process = Process(name, [sys.executable, "cli.py", *command], env=env, cwd=ROOT, log=self.log, pass_fds=fds)
+        self.processes[name] = process
+        process.start()
+
+    def environment(self) -> dict[str, str]:
+        """Of every process of this town, and of commands that are given here."""
+        return {
             "PATH": os.environ["PATH"],
             "HOME": os.environ.get("HOME", "/tmp"),
             "HAAT_ENV": "test",
@@ -68,11 +75,7 @@ class Town:
             "HAAT_SIGNING_KEYS": base64.b64encode(SIGNING).decode(),
             "HAAT_SEALING_KEYS": base64.b64encode(SEALING).decode(),
             **self.env,
-            **more,
         }
-        process = Process(name, [sys.executable, "cli.py", *command], env=env, cwd=ROOT, log=self.log, pass_fds=fds)
-        self.processes[name] = process
-        process.start()
 
     def url(self, name: str = "server") -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
