@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from domain.figures import Probe, Reading
+from domain.figures import SEVERAL, Probe, Reading
 from domain.refusals import Refused
 
 FRESH_S = 1.0
@@ -27,8 +27,6 @@ FRESH_S = 1.0
 PROBED_S = 2.0
 SAID_EVERY_S = 5.0
 """Where several processes answer as one, each says so often how it is: only one of them is asked."""
-SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
-"""Names a folder where several server processes on one port add up their figures; the library reads it at its import."""
 
 READINGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "instructions": ("Instructions of partners by state: waiting to be applied, or parked until a mapping appears", ("state",)),

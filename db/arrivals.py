@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Integer, Select, Text, Uuid, bindparam, cast, func, insert, select, true
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Select, Text, bindparam, func, insert, select, true
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.types import TypeEngine
 
-from db.columns import TIME
-from db.instructions import columns_of
+from db.instructions import columns_of, new_rows, told_by
 from db.payloads import row_of
 from db.reads import Reads
 from db.tables import instruction, payload
@@ -21,28 +18,22 @@ AT_ONCE = 200
 
 
 def _kept() -> Select[Any]:
-    p, i = payload.c, instruction.c
-    names = ("id", "source_id", "merchant_id", "provider", "family", "door", "headers", "body", "size", "sha256", "state",
-        "dedupe_key", "correlation_id", "remote", "translated", "judged", "stage")  # fmt: skip
+    p = payload.c
+    names = [column.name for column in payload.columns if column is not p.received_at]  # when it came, the database says
     kept = upsert(payload).values({name: bindparam(f"payload_{name}", type_=p[name].type) for name in names})
     one = kept.on_conflict_do_nothing().returning(p.id, p.source_id, p.merchant_id, p.received_at).cte("kept")
-    kinds: dict[str, tuple[str, TypeEngine[Any]]] = {
-        "ids": ("id", Uuid()), "ordinals": ("ordinal", Integer()), "commands": ("command", Text()), "entities": ("entity", Text()),
-        "stages": ("stage", Integer()), "bodies": ("body", Text()), "due": ("not_before", TIME),
-    }  # fmt: skip
-    new = (
-        func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, (_, kind) in kinds.items()))
-        .table_valued(*(name for name, _ in kinds.values()), name="new")
-        .render_derived()
-    )
+    new = new_rows()
     told = {
-        i.id: new.c.id, i.payload_id: one.c.id, i.source_id: one.c.source_id, i.merchant_id: one.c.merchant_id,
-        i.ordinal: new.c.ordinal, i.command: new.c.command, i.entity: new.c.entity, i.stage: new.c.stage,
-        i.body: cast(new.c.body, JSONB), i.state: bindparam("instruction_state", type_=Text()),
-        i.next_at: func.greatest(one.c.received_at, new.c.not_before), i.created_at: one.c.received_at,
-    }  # fmt: skip
+        **told_by(new),
+        "payload_id": one.c.id,
+        "source_id": one.c.source_id,
+        "merchant_id": one.c.merchant_id,
+        "state": bindparam("instruction_state", type_=Text()),
+        "next_at": func.greatest(one.c.received_at, new.c.due),
+        "created_at": one.c.received_at,
+    }
     rows = select(*told.values()).select_from(one.join(new, true()))
-    added = insert(instruction).from_select([column.name for column in told], rows, include_defaults=False)
+    added = insert(instruction).from_select(list(told), rows, include_defaults=False)
     return select(one.c.id).add_cte(added.cte("added"))
 
 

@@ -32,6 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import TypeEngine
 
 from db.arrays import among as within
 from db.arrays import rows
@@ -74,32 +76,34 @@ DUE = and_(i.state == IS_WAITING, i.next_at <= func.clock_timestamp())
 FOR_ITS_DAY = and_(i.attempts == 0, i.next_at > func.clock_timestamp())
 
 
-def _added() -> Insert:
-    new = (
-        func.unnest(
-            bindparam("ids", type_=ARRAY(Uuid())),
-            bindparam("ordinals", type_=ARRAY(Integer())),
-            bindparam("commands", type_=ARRAY(Text())),
-            bindparam("entities", type_=ARRAY(Text())),
-            bindparam("stages", type_=ARRAY(Integer())),
-            bindparam("bodies", type_=ARRAY(Text())),
-            bindparam("due", type_=ARRAY(TIME)),
-        )
-        .table_valued("id", "ordinal", "command", "entity", "stage", "body", "next_at", name="new")
+def new_rows() -> TableValuedAlias:
+    """The lists of `columns_of`, as rows."""
+    lists: dict[str, TypeEngine[Any]] = {
+        "ids": Uuid(), "ordinals": Integer(), "commands": Text(), "entities": Text(), "stages": Integer(), "bodies": Text(),
+        "due": TIME,
+    }  # fmt: skip
+    return (
+        func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in lists.items()))
+        .table_valued("id", "ordinal", "command", "entity", "stage", "body", "due", name="new")
         .render_derived()
-    ).c
+    )
+
+
+def told_by(new: TableValuedAlias) -> dict[str, ColumnElement[Any]]:
+    """The columns of an instruction that are its command's own, of such rows."""
+    names = ("id", "ordinal", "command", "entity", "stage")
+    return {**{name: new.c[name] for name in names}, "body": cast(new.c.body, JSONB)}
+
+
+def _added() -> Insert:
+    new = new_rows()
     told = {
-        "id": new.id,
+        **told_by(new),
         "payload_id": bindparam("payload_id", type_=Uuid()),
         "source_id": bindparam("source_id", type_=Uuid()),
         "merchant_id": bindparam("merchant_id", type_=Uuid()),
-        "ordinal": new.ordinal,
-        "command": new.command,
-        "entity": new.entity,
-        "stage": new.stage,
-        "body": cast(new.body, JSONB),
         "state": bindparam("state", type_=Text()),
-        "next_at": new.next_at,
+        "next_at": new.c.due,
         "waits_for": bindparam("waits_for", type_=Text()),
         "created_at": bindparam("received_at", type_=TIME),
     }

@@ -4,6 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
+"""Names a folder where several server processes on one port add up their figures; prometheus_client reads it at its import."""
+
 
 class Figures(Protocol):
     def operation(self, field: str, code: str, seconds: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.prompt import Confirm
 
+from domain.figures import SEVERAL
 from launch.load import load
 from launch.ports import LOOPBACK, Listening, listen
 from launch.postgres import Postgres
@@ -26,7 +27,6 @@ from terminal.said import console, say
 
 READY_WITHIN_S = 60
 CLOSING_S = 5  # what a process may take beyond its grace, for its connections to PostgreSQL and Redis
-SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # as adapters/figures.py has it, which is not imported before it is set
 Address = dict[str, Any]
 Prepare = Callable[[Settings, bool], Address]
 """Fills the database of these settings (second argument: leave it empty), and says what the ready line adds to the URLs."""

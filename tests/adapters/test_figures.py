@@ -10,12 +10,12 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from adapters.figures import SEVERAL, PrometheusFigures
+from adapters.figures import PrometheusFigures
 from db.events import SqlEventLog
 from db.figures import backlog
 from db.ids import new_id
 from db.reads import Reads
-from domain.figures import Reading
+from domain.figures import SEVERAL, Reading
 from domain.stock import StockChanged
 from tests.logs import level
 
