@@ -16,6 +16,7 @@ from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.cart import LineChange, update_lines
+from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
 from domain.fulfilment import (
     AcceptOrder,
     CancelOrder,
@@ -40,11 +41,11 @@ from domain.purchases import PlaceOrder, QuoteExpired, expire_unpaid, place_orde
 from domain.quotes import BelowMinimum, EmptyCart, LimitExceeded, OutOfArea, QuoteCart, StoreClosed, quote_cart
 from domain.refusals import Conflict, NotFound, Refused
 from domain.riders import FailDelivery, deliver, fail_delivery, pick_up
-from domain.stock import Count, apply_counts
+from domain.stock import Count, NotEnoughStock, apply_counts
 from domain.unit_of_work import UnitOfWork
 from tests.partners import partner
 from tests.trips import another
-from tests.world import HOME, account, listing, shop
+from tests.world import HOME, Shop, account, listing, shop
 
 CASH, CARD = PaymentMethod.CASH_ON_DELIVERY, PaymentMethod.CARD
 
@@ -180,6 +181,39 @@ async def test_a_quote_says_why_there_is_none(engine):
         assert isinstance(refusal, kind), refusal
     limited = await listing(engine, await shop(engine), 500, max_per_order=3)
     assert isinstance(await refused(quoted(engine, customer, (limited, 4))), LimitExceeded)
+
+
+async def extra(engine: AsyncEngine, town: Shop, tea: UUID) -> UUID:
+    """A choice the tea is offered with."""
+    group = UpsertedGroup(town.store_id, "milk", "Milk", [UpsertedModifier("oat", "Oat milk")])
+    offer = OfferedGroups(tea, [OfferedGroup("milk", 0, 1)])
+    await do(engine, lambda uow: apply_modifier_groups([group], [offer], uow))
+    async with engine.connect() as connection:
+        found = await connection.execute(select(t.modifier.c.id).where(t.modifier.c.store_id == town.store_id))
+        return found.scalar_one()
+
+
+@pytest.mark.parametrize("apart_by", ["note", "choice"])
+async def test_several_lines_of_one_listing_are_of_one_stock(engine, apart_by):
+    town = await shop(engine)
+    tea, customer = await listing(engine, town, 5), await account(engine)
+    choices = (await extra(engine, town, tea),) if apart_by == "choice" else ()
+    note = "hot, please" if apart_by == "note" else None
+
+    async def fill_and_quote(*units: int) -> UUID:
+        none = [LineChange(None, tea, 0), LineChange(None, tea, 0, choices, note)]
+        lines = [LineChange(None, tea, units[0]), LineChange(None, tea, units[1], choices, note)]
+        await do(engine, lambda uow: update_lines([*none, *lines], customer, uow))
+        return await do(engine, lambda uow: quote_cart(_home(), customer, uow))
+
+    no = await refused(fill_and_quote(3, 3))  # each fits alone
+    assert isinstance(no, NotEnoughStock)
+    assert [(short.listing_id, short.wanted, short.available) for short in no.short] == [(tea, 6, 5)]
+    assert await counters(engine, tea) == (5, 0, 0)
+    quote_id = await fill_and_quote(3, 2)
+    assert await counters(engine, tea) == (5, 5, 0)
+    await placed(engine, customer, quote_id)
+    assert await counters(engine, tea) == (5, 0, 5)
 
 
 async def test_a_refused_quote_leaves_the_one_before_as_it_was(engine):
