@@ -30,6 +30,7 @@ WORKERS = {"relay": "relay", "instructions": "instructions", "clock": "deadlines
 CATCH_UP_S = 5 * 4
 SOON_S = 4.0  # for a no
 BACK_WITHIN_S = 30
+DRAINED_WITHIN_S = 30  # what a server may take, and some more
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -62,7 +63,7 @@ async def running(
 async def without(running: Town, name: str) -> AsyncIterator[None]:
     """Asked to stop, as a deployment would."""
     process = running.processes[name]
-    await asyncio.to_thread(process.stop)
+    await asyncio.to_thread(process.stop, DRAINED_WITHIN_S)
     assert process.status == 0, (name, process.status, running.said())
     try:
         yield
