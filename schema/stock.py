@@ -123,6 +123,10 @@ class Subscription:
     async def stock(
         self, info: Info, store_id: ID, listing_ids: list[ID] | None = strawberry.UNSET, after: str | None = strawberry.UNSET
     ) -> AsyncIterator[feeds.StockFrame]:
-        """At most 200 listingIds: their levels, then their changes. Without: an empty snapshot, then all of the store's."""
-        ids = [key(id, "listingIds") for id in listing_ids] if listing_ids else None
+        """At most 200 listingIds: their levels, then their changes. Without: an empty snapshot, then all of the store's.
+
+        An empty list follows nothing.
+        """
+        asked = None if listing_ids is strawberry.UNSET else listing_ids
+        ids = None if asked is None else [key(id, "listingIds") for id in asked]
         return feeds.stock(info.context, info.context.hub, key(store_id, "storeId"), ids, after or None)
