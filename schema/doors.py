@@ -1,9 +1,8 @@
 """What both doors know: their rules, and how a caller says who they are."""
 
-import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from starlette.types import Scope
 
@@ -51,18 +50,3 @@ def remote(scope: Scope) -> str:
     """The client's address, where a trusted proxy's word for it has been taken already."""
     client = scope.get("client")
     return client[0] if client else ""
-
-
-_CORRELATION = re.compile(rb"[A-Za-z0-9._:-]{8,64}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
-
-
-def correlation_id(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's own, its trace's, or a new one."""
-    own = _CORRELATION.fullmatch(headers.get(b"x-correlation-id", b""))
-    if own:
-        return own[0].decode()
-    parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-    if parent and parent[1].strip(b"0"):
-        return parent[1].decode()
-    return uuid4().hex

@@ -22,7 +22,7 @@ from domain.identity import ANYBODY, Actor
 from domain.refusals import InvalidInput, Refused
 from schema.build import Schema
 from schema.decoding import NotReadable, read_object
-from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, correlation_id, remote
+from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, remote
 from schema.errors import STATUS, refusal_error, tell_all
 from schema.events import EventStream, last_event_id, wants_events
 from schema.gate import Asking, Gate, Stopped, read_asking, undone
@@ -64,7 +64,7 @@ class Door(GraphQL[Api, None]):
         self.listeners = Listeners(rules, ended, figures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        trace.correlation_id.set(correlation_id(dict(scope["headers"])))
+        trace.correlation_id.set(trace.correlation_id_of(dict(scope["headers"])))
         if scope["type"] == "websocket":
             socket = WebSocket(scope, receive=receive, send=send)
             if self.listeners.draining:

@@ -214,9 +214,11 @@ class Hub:
         try:
             event = to_event(entry.kind, entry.body)
         except msgspec.ValidationError:
-            log.exception("pos %s is not the %s we know", entry.pos, entry.kind)
+            log.exception("pos %s is not the %s we know", entry.pos, entry.kind, extra=_chain(entry))
             self._lose(wanted)
             return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("told", extra={"pos": entry.pos, "feeds": len(wanted), **_chain(entry)})
         stamped = Stamped(entry.pos, entry.at, entry.concerns, event, entry.caused_by, entry.correlation_id)
         for mailbox in wanted:
             mailbox.put(stamped)
@@ -277,6 +279,11 @@ class Hub:
         self.epoch, self.pos, self._last, self._beat = head.epoch, head.pos, head.pos, head.pos
         self._early.clear()
         self._lose(self._mailboxes)
+
+
+def _chain(entry: Entry) -> dict[str, str]:
+    """Of a log line about it: whence it comes, not who happens to read it."""
+    return {"correlation_id": entry.correlation_id, "cause": entry.caused_by}
 
 
 class Finishing(Protocol):

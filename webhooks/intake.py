@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlencode
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -30,6 +30,7 @@ from domain.unit_of_work import Begin
 from webhooks.bodies import body_of
 from webhooks.limits import Budget, InFlight, Known
 from webhooks.problems import STATUS, status_of
+from webhooks.traces import traced
 
 log = logging.getLogger("haat.intake")
 BODY_BYTES = 1024 * 1024
@@ -63,6 +64,9 @@ class Door:
 
     async def receive(self, request: Request) -> Response:
         """2xx means: these bytes are on disk. The same bytes again: one effect, the same answer."""
+        return await traced(self._answered, request)
+
+    async def _answered(self, request: Request) -> Response:
         inbound = self.inbounds.get(request.path_params["provider"])
         if inbound is None or inbound.family.value != request.path_params["family"]:
             return _plain(404, "not found")
@@ -70,8 +74,6 @@ class Door:
         door = inbound.doors.get(path)
         if door is None or (token is not None and inbound.proof is not Proof.TOKEN):
             return _plain(404, "not found")
-        if not trace.correlation_id.get():
-            trace.correlation_id.set(uuid4().hex)
         query = dict(request.query_params)
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(door, b"", headers, self.clock(), query)

@@ -20,6 +20,7 @@ from domain.refusals import Kind, Refused
 from domain.unit_of_work import Begin, UnitOfWork
 from webhooks.bodies import body_of
 from webhooks.limits import Budget
+from webhooks.traces import traced
 
 BODY_BYTES = 64 * 1024
 DOOR = "webhooks"
@@ -40,6 +41,9 @@ class PaymentDoor:
         What is signed and cannot be right (another amount than ours) is kept as a failure and answered 2xx: saying it again
         would not make it right.
         """
+        return await traced(self._answered, request)
+
+    async def _answered(self, request: Request) -> Response:
         name = request.path_params["gateway"]
         words = self.gateways.get(name)
         if words is None:
