@@ -38,9 +38,10 @@ from db.arrays import among, in_ids
 from db.identity import merchants_of, stores_of
 from db.pages import By, Page, empty, page
 from db.reads import Reads
-from db.tables import merchant, store, store_hours, store_hours_exception
+from db.tables import mapping, merchant, store, store_hours, store_hours_exception
 from db.words import asked, beginnings
 from domain.identity import Actor, ActorKind
+from domain.intake import EntityKind
 from domain.merchants import (
     DAY,
     SELLING,
@@ -252,6 +253,15 @@ async def stores_of_merchant(reads: Reads, actor: Actor, merchant_id: UUID) -> l
     """Those the actor may act for, by name."""
     mine = _STORES.where(s.merchant_id == merchant_id, s.archived_at.is_(None)).where(visible_to(actor))
     return [_store(row) for row in await reads.rows(mine.order_by(s.name, s.id))]
+
+
+async def stores_of_sources(reads: Reads, source_ids: Sequence[UUID]) -> list[tuple[UUID, Store]]:
+    """Those that each source's own ids are mapped to, by name. Whoever has the source may know them."""
+    m = mapping.c
+    linked = _STORES.add_columns(m.source_id).join(mapping, (m.id == s.id) & (m.kind == EntityKind.STORE))
+    found = await reads.rows(linked.where(m.source_id.in_(source_ids), s.archived_at.is_(None)).order_by(s.name, s.id))
+    stores = {(row.source_id, row.id): _store(row) for row in found}  # a provider may have two ids of one
+    return [(source_id, one) for (source_id, _), one in stores.items()]
 
 
 # ---------------------------------------------------------------- writes

@@ -173,6 +173,10 @@ class Loaders:
         return by_key(partial(sources.sources_by_id, self._reads, self._actor), lambda source: source.id)
 
     @cached_property
+    def stores_of_source(self) -> DataLoader[UUID, Sequence[Store]]:
+        return all_of(partial(merchants.stores_of_sources, self._reads))
+
+    @cached_property
     def traffic(self) -> DataLoader[UUID, Traffic | None]:
         """By the source."""
         return by_key(partial(sources.traffic, self._reads), lambda traffic: traffic.source_id)

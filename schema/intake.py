@@ -21,7 +21,7 @@ from schema.roots import ID, Allow, Info, Node, given, key, of
 from subscriptions import failures as feeds
 
 if TYPE_CHECKING:
-    from schema.merchants import Merchant
+    from schema.merchants import Merchant, Store
 
 for _words in (EntityKind, InstructionState, PayloadState, FailureKind):
     strawberry.enum(_words)
@@ -48,6 +48,14 @@ class Source(Node):
     @staticmethod
     async def merchant(root: sources.Source, info: Info) -> Any:
         return await info.context.loaders.merchants.load(root.merchant_id)
+
+    @strawberry.field(
+        graphql_type=list[Annotated["Store", strawberry.lazy("schema.merchants")]],
+        description="Those it speaks for, by its mappings",
+    )
+    @staticmethod
+    async def stores(root: sources.Source, info: Info) -> Sequence[Any]:
+        return await info.context.loaders.stores_of_source.load(root.id)
 
     @strawberry.field(description="Payloads it sent")
     @staticmethod

@@ -148,10 +148,9 @@ class Speaker:
     def __init__(self, town: Town, post: Post, provider: Provider) -> None:
         source = town.where.sources[provider.value]
         of_kitchen = provider is Provider.TILL
-        # Which store it speaks for the town does not say: of what all of the kind sell, it certainly may.
-        shelves = [{listing.sku for listing in store.listings if listing.on_menu == of_kitchen} for store in town.stores]
-        sold = [shelf for shelf in shelves if shelf]
-        things = sorted(set.intersection(*sold)) if sold else []
+        mine = town.spoken_for.get(source["id"], frozenset())
+        shelves = [store.listings for store in town.stores if store.id in mine]
+        things = sorted({listing.sku for shelf in shelves for listing in shelf if listing.on_menu == of_kitchen})
         self.wire: Wire = Petpooja(source, things) if of_kitchen else Wms(source, things)
         self.provider, self.post = provider, post
         self.off: set[str] = set()
@@ -166,6 +165,8 @@ class Speaker:
                 self.wishes.task_done()
 
     async def say(self, say: Say) -> None:
+        if not self.wire.things:  # its stores are closed now
+            return
         thing = self._thing(say)
         if say.flaw is Flaw.STALE:
             older, newer = next(self.post.versions), next(self.post.versions)

@@ -14,7 +14,7 @@ CUSTOMER_PHONE = "+9155510{:05}"  # no Indian number begins with 5: these ring n
 RIDER_PHONE = "+9155520{:05}"
 PAGES = 4
 
-STORES = """{ merchant { id stores { id slug name status location { lat lng } } } }"""
+STORES = """{ merchant { id stores { id slug name status location { lat lng } } sources { id stores { id } } } }"""
 LISTINGS = """query ($id: ID!, $after: String) { store(id: $id) { listings(first: 50, after: $after) {
   nodes { id sku product { kind } modifierGroups { id min max options { id available } } }
   pageInfo { hasNextPage endCursor } } } }"""
@@ -88,6 +88,7 @@ class Town:
     support: Caller
     stores: Sequence[Store] = ()
     merchant_id: str = ""
+    spoken_for: Mapping[str, frozenset[str]] = field(default_factory=dict)  # ids of stores, by the source that speaks for them
     customers: list[Caller] = field(default_factory=list)
     riders: list[Caller] = field(default_factory=list)
 
@@ -110,6 +111,7 @@ async def enter(where: Where, doors: Doors, seen: Seen) -> Town:
     town = Town(where, doors, seen, await signed_in("MERCHANT"), await signed_in("SUPPORT"))
     merchant = (await town.merchant.ask(STORES))["merchant"]
     town.merchant_id = merchant["id"]
+    town.spoken_for = {one["id"]: frozenset(store["id"] for store in one["stores"]) for one in merchant["sources"]}
     selling = [store for store in merchant["stores"] if store["status"] in SELLING]
     found = await asyncio.gather(*(read_store(town, store) for store in selling))
     town.stores = [store for store in found if store.listings]
