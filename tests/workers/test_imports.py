@@ -1,7 +1,9 @@
 """A shop's catalogue from a file."""
 
 import csv
+import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.refusals import NotFound, Refused
 from providers.catalogue_file import COLUMNS, CatalogueFile
+from tests.figures import show
 from tests.partners import partner
 from tests.world import shop
 from workers.imports import import_catalogue
 
 ROWS = 2_000
+REAL_ROWS = 13_778  # of a grocer's
 
 
 def write(path: Path, rows: int = ROWS, seed: int = 7) -> Path:
@@ -75,6 +79,34 @@ async def test_two_thousand_rows_go_in_and_the_same_file_again_changes_nothing(e
             assert before[row["index"]].price_minor == round(float(row["sale_price"]) * 100)
     report, _ = await bring_in(engine, path, "fresh")
     assert report.unchanged
+    assert await of_store(engine, mine.store_id) == before
+
+
+def a_shops(path: Path) -> tuple[Path, int]:
+    """A catalogue as long as a real one is, or the real one of HAAT_TEST_CATALOGUE; and its rows."""
+    real = os.environ.get("HAAT_TEST_CATALOGUE")
+    if real is None:
+        return write(path, REAL_ROWS), REAL_ROWS
+    with Path(real).open(newline="", encoding="utf-8") as file:
+        return Path(real), sum(1 for _ in csv.DictReader(file))
+
+
+@pytest.mark.long
+async def test_a_real_shops_catalogue_goes_in_and_the_same_again_changes_nothing(engine, tmp_path):
+    mine = await shop(engine, slug="real")
+    path, rows = a_shops(tmp_path / "goods.csv")
+    began = time.monotonic()
+    report, told = await bring_in(engine, path, "real")
+    first_s, began = time.monotonic() - began, time.monotonic()
+    before = await of_store(engine, mine.store_id)
+    again, _ = await bring_in(engine, path, "real")
+    again_s = time.monotonic() - began
+    refused = len({bad.row for bad in report.refused})
+    show("import", catalogue=path.name, rows=rows, refused=refused, seconds=round(first_s, 1), again_seconds=round(again_s, 1))
+    assert report.rows + refused == rows
+    assert (report.wrong, report.unchanged, again.unchanged) == ([], False, True)
+    assert told[-1][0] == told[-1][1]
+    assert len(before) == report.rows
     assert await of_store(engine, mine.store_id) == before
 
 
