@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.world import account, listing, listings, shop
 
 BUYERS, UNITS = (2_000, 100) if LONG else (200, 20)
 QUOTES = 20_000 if LONG else 300
-REQUESTS = 100  # on their way at any moment, as browsers and proxies would bring them
+PATIENCE_S = 240
 SESSION = 2_000  # quotes while a token is good, also on a slow machine
 SEED = 7
 FILL = "mutation($l: [CartLineInput!]!) { updateCartLines(lines: $l) { id } }"
@@ -40,6 +41,18 @@ async def running(
 ) -> AsyncIterator[Town]:
     log = Path(tmp_path_factory.mktemp("storm")) / "log"
     async with town(database_url, redis_url, engine, log, servers=2) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def patient(
+    database_url: str, redis_url: str, engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Town]:
+    """Servers that let everybody wait. As they are by default they refuse UNAVAILABLE whom they cannot serve in ten seconds."""
+    log = Path(tmp_path_factory.mktemp("patient")) / "log"
+    told = {"HAAT_REQUEST_DEADLINE_S": str(PATIENCE_S), "HAAT_POOL_TIMEOUT_S": str(PATIENCE_S)}
+    async with town(database_url, redis_url, engine, log, servers=2, **told) as running:
+        running.connections, running.patience_s = BUYERS, PATIENCE_S
         yield running
 
 
@@ -76,32 +89,43 @@ async def ledger(engine: AsyncEngine, listing_id: UUID) -> list[tuple[int, int, 
     return sums
 
 
-async def test_the_last_units_are_sold_once_each(running: Town, engine: AsyncEngine):
-    """All buyers are there at once; of their requests no more than REQUESTS are on their way."""
+async def test_the_last_units_are_sold_once_each(patient: Town, engine: AsyncEngine):
+    """All buyers at once, each on a connection of their own, and all of them in the quote together."""
     tea = await listing(engine, await shop(engine), UNITS)
-    turn = asyncio.Semaphore(REQUESTS)
+    underway, most, slowest_s = Counter[str](), Counter[str](), 0.0
 
-    async def ask(buyer: Client, query: str, **variables) -> dict:
-        async with turn:
-            return await buyer.ask(query, **variables)
+    async def ask(buyer: Client, step: str, query: str, **variables) -> dict:
+        nonlocal slowest_s
+        began = time.monotonic()
+        underway[step] += 1
+        most[step] = max(most[step], underway[step])
+        answer = await buyer.ask(query, **variables)
+        underway[step] -= 1
+        slowest_s = max(slowest_s, time.monotonic() - began)
+        return answer
+
+    filled = asyncio.Barrier(BUYERS)
 
     async def buy(buyer: Client) -> str:
-        await ask(buyer, FILL, l=[{"listingId": str(tea), "quantity": 1}])
-        quote = (await ask(buyer, QUOTE, address=ADDRESS))["quoteCart"]
+        await ask(buyer, "cart", FILL, l=[{"listingId": str(tea), "quantity": 1}])
+        await filled.wait()
+        quote = (await ask(buyer, "quote", QUOTE, address=ADDRESS))["quoteCart"]
         if quote["__typename"] != "Quote":
             return quote["code"]
-        placed = (await ask(buyer, PLACE, quote=quote["id"], method="CASH_ON_DELIVERY", key="once"))["placeOrder"]
-        return placed["__typename"]
+        place = ask(buyer, "order", PLACE, quote=quote["id"], method="CASH_ON_DELIVERY", key="once")
+        return (await place)["placeOrder"]["__typename"]
 
-    answers = Counter(await asyncio.gather(*(buy(buyer) for buyer in await buyers(running, BUYERS))))
+    answers = Counter(await asyncio.gather(*(buy(buyer) for buyer in await buyers(patient, BUYERS))))
     o, line = t.orders.c, t.order_line.c
     async with engine.connect() as connection:
         sold = select(o.id, o.customer_id, line.quantity).join_from(t.orders, t.order_line).where(line.listing_id == tea)
         orders = (await connection.execute(sold)).all()
         level = (await connection.execute(select(t.stock_level).where(t.stock_level.c.listing_id == tea))).one()
     sums = await ledger(engine, tea)
-    wrong = await audit(running)
+    wrong = await audit(patient)
     show("buyers", buyers=BUYERS, units=UNITS, answers=answers, orders=len(orders), movements=len(sums), audit=len(wrong))
+    show("buyers at once", **most, slowest_answer_s=round(slowest_s, 1))
+    assert (most["cart"], most["quote"]) == (BUYERS, BUYERS)
     assert answers == {"Purchase": UNITS, "NOT_ENOUGH_STOCK": BUYERS - UNITS}  # and nobody was answered by an error
     assert [order.quantity for order in orders] == [1] * UNITS
     assert len({order.id for order in orders}) == len({order.customer_id for order in orders}) == UNITS
@@ -109,7 +133,7 @@ async def test_the_last_units_are_sold_once_each(running: Town, engine: AsyncEng
     assert sums[-1] == (UNITS, 0, UNITS)
     assert [one for one in sums if min(one) < 0 or one[0] < one[1] + one[2]] == []
     assert wrong == []
-    assert running.faults() == []
+    assert patient.faults() == []
 
 
 async def test_quotes_of_many_listings_in_any_order_never_deadlock(

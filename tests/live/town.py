@@ -45,6 +45,8 @@ class Town:
     processes: dict[str, Process] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     clients: list[httpx2.AsyncClient] = field(default_factory=list)
+    connections: int = 100  # of its clients at once: what is more waits its turn
+    patience_s: float = 60
 
     def add_server(self, name: str = "server", *arguments: str, shared: socket.socket | None = None) -> str:
         """`shared` is a listening socket of several servers, as `up --workers` starts them."""
@@ -132,8 +134,8 @@ class Town:
 
     def _http(self) -> httpx2.AsyncClient:
         if not self.clients:
-            limits = httpx2.Limits(max_connections=100, max_keepalive_connections=100)
-            self.clients.append(httpx2.AsyncClient(timeout=60, limits=limits))
+            limits = httpx2.Limits(max_connections=self.connections, max_keepalive_connections=self.connections)
+            self.clients.append(httpx2.AsyncClient(timeout=self.patience_s, limits=limits))
         return self.clients[0]
 
 
