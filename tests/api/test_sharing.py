@@ -1,7 +1,9 @@
 """Frames of a shared field are made once for all who ask the same. What each is told is what strawberry's own way would tell."""
 
 import asyncio
+import gc
 import json
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
@@ -178,7 +180,20 @@ async def our_way(sharing: Sharing, schema: Schema, query: str, variables: dict[
         return [plain({"data": None, "errors": [error.formatted for error in no.errors]})]
 
 
-async def test_every_document_is_told_what_strawberrys_own_way_tells(schema: Schema):
+# Where a field that must not be null fails, graphql-core gives up its siblings, some before they were ever awaited.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine object:pytest.PytestUnraisableExceptionWarning")
+async def test_every_document_is_told_what_strawberrys_own_way_tells(schema: Schema, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.CRITICAL, "haat.graphql")  # a record would keep what was given up
+    shared, errors = await compare(schema)
+    gc.collect()  # what was given up is warned of when it is collected: here, and in no other test
+    show("shared frames", seed=SEED, documents=DOCUMENTS, followed=shared, with_errors=errors)
+    assert shared > DOCUMENTS / 3
+    assert errors > DOCUMENTS / 10
+
+
+async def compare(schema: Schema) -> tuple[int, int]:
+    """How many documents were followed to the end, and how many had errors."""
     chance, errors, shared = random.Random(SEED), 0, 0
     sharing = Sharing(schema)
     for _ in range(DOCUMENTS):
@@ -197,9 +212,7 @@ async def test_every_document_is_told_what_strawberrys_own_way_tells(schema: Sch
         assert ours == [theirs] * 3, query
         errors += any("errors" in frame for frame in theirs)
         shared += len(theirs) == FRAMES
-    show("shared frames", seed=SEED, documents=DOCUMENTS, followed=shared, with_errors=errors)
-    assert shared > DOCUMENTS / 3
-    assert errors > DOCUMENTS / 10
+    return shared, errors
 
 
 async def follow(sharing: Sharing, schema: Schema, query: str, count: int, **variables: Any) -> list[list[Any]]:
