@@ -220,7 +220,8 @@ class Shared(Generic[Item, Frame]):
             if feed.whole:
                 shown = self.known[change.key].shown if held and change.key in self.known else item
                 self.known[change.key] = Known(shown, item, one.pos)
-        self.head = Head(batch.epoch, batch.pos)
+        if batch.epoch != self.head.epoch or batch.pos > before:  # the bus may be behind the snapshot
+            self.head = Head(batch.epoch, batch.pos)
         self._first = None
         if fresh or late:
             everybodys = self.frame([change.item for change in fresh]) if fresh else None

@@ -1,4 +1,6 @@
 import asyncio
+import base64
+import json
 from dataclasses import dataclass, replace
 
 import pytest
@@ -445,3 +447,32 @@ async def test_a_feed_that_begins_while_its_server_goes_has_a_first_frame_and_a_
         (True, len(shelf.ids)),
         (False, 0),
     ]
+
+
+def pos_of(told):
+    return json.loads(base64.urlsafe_b64decode(told.cursor + "=="))[1]
+
+
+async def test_a_cursor_does_not_go_back_where_the_bus_is_behind_the_snapshot(context, hub, relay, shelf):
+    await shelf.change(shelf.ids[0])
+    await shelf.change(shelf.ids[0])
+    behind = await relay.stamp()
+    following = Following(hub)
+    feed = stock(context, following, shelf.store_id, shelf.ids)
+    first = await frame(feed)
+    assert pos_of(first) == relay.pos
+    await relay.publish(behind[0])
+    await until(lambda: hub.pos == relay.pos - 1)
+    following.leave()
+    assert pos_of(await frame(feed)) == relay.pos
+
+
+async def test_who_comes_while_the_bus_is_away_is_told_so_and_who_comes_after_is_not(context, hub, relay, shelf, monkeypatch):
+    watching = stock(context, hub, shelf.store_id, shelf.ids)
+    await frame(watching)
+    told = []
+    for degraded in (True, False):
+        monkeypatch.setattr(type(hub), "degraded", property(lambda self, said=degraded: said))
+        told.append((await frame(stock(context, hub, shelf.store_id, shelf.ids))).degraded)
+    assert told == [True, False]
+    await watching.aclose()
