@@ -67,7 +67,7 @@ def configure_logs(level: str = "info", stream: TextIO | None = None, pretty: bo
         logger.handlers[:] = []
         logger.setLevel(logging.WARNING)
         logger.propagate = True
-    logging.getLogger("uvicorn.error").addFilter(_not_the_clients_fault)
+    logging.getLogger("uvicorn.error").addFilter(_uvicorns_own)
     logging.captureWarnings(True)
     structlog.configure(
         processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -171,9 +171,13 @@ def _pretty(logger: object, name: str, event: MutableMapping[str, Any]) -> str:
     return "\n".join([f"{at[11:19]} {level:<7} {where}: {said}{rest}", *(f"    {line}" for line in exception)])
 
 
-def _not_the_clients_fault(record: logging.LogRecord) -> bool:
-    """Uvicorn logs a traceback where a client sends what is no text; it closes the socket by 1007 all the same."""
-    return not str(record.msg).startswith("Invalid UTF-8 sequence")
+_NO_ERRORS = ("Invalid UTF-8 sequence", "ASGI callable returned without completing")
+
+
+def _uvicorns_own(record: logging.LogRecord) -> bool:
+    """Uvicorn logs as errors what is none of ours: what is no text, which it answers by 1007; a socket refused with a status of
+    our own; a response given up because its client does not read."""
+    return not str(record.msg).startswith(_NO_ERRORS)
 
 
 class Flood(logging.Filter):

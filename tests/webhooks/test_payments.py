@@ -25,7 +25,6 @@ from webhooks.payments import PaymentDoor
 from webhooks.sandbox import SandboxPage
 
 GATEWAY = SandboxGateway(b"k" * 32)
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -63,7 +62,9 @@ async def status_of(engine: AsyncEngine, payment: payments.PaymentRow) -> Paymen
 
 async def test_the_same_event_many_times_is_one_capture_and_duplicates(engine, client):
     payment = await a_payment(engine)
-    sent = [GATEWAY.webhook(payment.id, payment.amount, captured=True, now=NOW + timedelta(seconds=n)) for n in range(5)]
+    sent = [
+        GATEWAY.webhook(payment.id, payment.amount, captured=True, now=datetime.now(UTC) + timedelta(seconds=n)) for n in range(5)
+    ]
     answers = await asyncio.gather(*(client.post("/v1/payments/sandbox/webhooks", content=b, headers=h) for b, h in sent))
     assert [answer.status_code for answer in answers] == [200] * 5
     assert await status_of(engine, payment) is PaymentStatus.CAPTURED
@@ -72,9 +73,9 @@ async def test_the_same_event_many_times_is_one_capture_and_duplicates(engine, c
 
 async def test_other_news_under_the_same_id_is_not_believed(engine, client):
     payment = await a_payment(engine)
-    body, headers = GATEWAY.webhook(payment.id, payment.amount, captured=False, now=NOW)
+    body, headers = GATEWAY.webhook(payment.id, payment.amount, captured=False, now=datetime.now(UTC))
     await client.post("/v1/payments/sandbox/webhooks", content=body, headers=headers)
-    other, _ = GATEWAY.webhook(payment.id, payment.amount, captured=True, now=NOW)
+    other, _ = GATEWAY.webhook(payment.id, payment.amount, captured=True, now=datetime.now(UTC))
     id, at = headers["webhook-id"], headers["webhook-timestamp"]
     signed = {**headers, "webhook-signature": signatures.sign(GATEWAY.key, id, int(at), other)}
     assert (await client.post("/v1/payments/sandbox/webhooks", content=other, headers=signed)).status_code == 200
@@ -84,7 +85,7 @@ async def test_other_news_under_the_same_id_is_not_believed(engine, client):
 
 async def test_what_could_not_be_done_is_tried_when_it_is_said_again(engine, client):
     nobodys = new_id()
-    body, headers = GATEWAY.webhook(nobodys, Money(100, "INR"), captured=True, now=NOW)
+    body, headers = GATEWAY.webhook(nobodys, Money(100, "INR"), captured=True, now=datetime.now(UTC))
     for _ in range(2):
         assert (await client.post("/v1/payments/sandbox/webhooks", content=body, headers=headers)).status_code == 200
     assert await kept(engine, str(nobodys)) == [("FAILED", "PROCESSING")] * 2
@@ -112,7 +113,7 @@ async def without_a_database():
 
 @pytest.mark.parametrize("said", ["in order", "forged", "not understood"])
 async def test_without_a_database_everybody_is_to_say_it_again(without_a_database, said):
-    body, headers = GATEWAY.webhook(new_id(), Money(100, "INR"), captured=True, now=NOW)
+    body, headers = GATEWAY.webhook(new_id(), Money(100, "INR"), captured=True, now=datetime.now(UTC))
     if said == "forged":
         headers = unlike(headers)
     if said == "not understood":
