@@ -53,7 +53,7 @@ class Town:
 
     def end(self, what: signal.Signals) -> int:
         self.process.send_signal(what)
-        return self.process.wait(30)
+        return self.process.wait(60)  # longer than a server's grace and what `up` gives it beside: then it would have been killed
 
     def close(self) -> None:
         if self.process.poll() is None:
