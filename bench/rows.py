@@ -21,8 +21,8 @@ from bench.seed import LOCATION, Customer, Shop, add_customers, add_shop, add_so
 from bench.stage import Stage, carry_out, load
 from bench.wire import Http
 from db.ids import new_id
+from domain.counting import Count, apply_counts
 from domain.intake import Inbound
-from domain.stock import Count, apply_counts
 from launch.problem import Problem
 from wiring import INBOUNDS, Wiring, wire
 from workers.imports import import_catalogue

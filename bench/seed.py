@@ -16,11 +16,11 @@ from db import tables as t
 from db.ids import new_id
 from db.unit_of_work import unit_of_work
 from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
+from domain.counting import Count, apply_counts
 from domain.identity import Actor, ActorKind, App, MerchantRole
 from domain.intake import EntityKind, Family, Proof
 from domain.listings import UpsertedListing, apply_listings
 from domain.sources import MapExternalId, NewSecret, connect_source, map_external_id
-from domain.stock import Count, apply_counts
 from settings import Settings
 from wiring import trust
 

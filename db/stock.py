@@ -31,20 +31,9 @@ from db.ids import new_id
 from db.ledger import visible_to
 from db.reads import Reads
 from db.tables import orders, source, stock_allocation, stock_hold, stock_level, stock_movement
+from domain.counting import Count
 from domain.identity import Actor
-from domain.stock import (
-    Allocated,
-    Count,
-    CountDrops,
-    Counters,
-    Held,
-    HoldUnits,
-    Move,
-    Sale,
-    Shortage,
-    StockLevel,
-    StockMovementKind,
-)
+from domain.stock import Allocated, CountDrops, Counters, Held, HoldUnits, Move, Sale, Shortage, StockLevel, StockMovementKind
 
 level, hold, allocation, movement = stock_level.c, stock_hold.c, stock_allocation.c, stock_movement.c
 AVAILABLE = level.on_hand - level.held - level.allocated - level.buffer

@@ -10,7 +10,7 @@ from uuid import UUID
 from demo.catalogue import Good
 from demo.menu import CHOICES, MENU, Choice, Dish
 from demo.town import AWAY_M, BUSINESSES, CITY, CONNECTIONS, PEOPLE, Business, Connection, Person, Shop
-from domain import catalog, identity, merchants, sources, stock
+from domain import catalog, counting, identity, merchants, sources
 from domain.addresses import SaveAddress, save_address
 from domain.catalog import ProductKind, UpsertedProduct
 from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
@@ -247,9 +247,11 @@ class Shelf:
         )
         new = {one.sku: id for one, id in zip(missing, listing_ids, strict=True) if id is not None}
         now = await self.uow.now()
-        counts = [stock.Count(new[one.sku], one.stock, now, "first count", str(CLOCK)) for one in missing if one.stock is not None]
+        counts = [
+            counting.Count(new[one.sku], one.stock, now, "first count", str(CLOCK)) for one in missing if one.stock is not None
+        ]
         if counts:
-            await stock.apply_counts(counts, self.uow)
+            await counting.apply_counts(counts, self.uow)
         return new
 
     async def _variants(self, told: Sequence[Told]) -> Mapping[str, UUID]:

@@ -6,10 +6,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from domain.choices import ChoiceSwitch, switch_choices
+from domain.counting import Count, Delta, Switch, apply_counts, apply_deltas, apply_switches
 from domain.instructions import StockMode, named
 from domain.intake import EntityKind
 from domain.queue import APPLIED, STALE, Outcome, failed, parked
-from domain.stock import Count, Delta, Switch, apply_counts, apply_deltas, apply_switches
 from domain.work import Placed, Work, apart, news_of, store_of, unlisted
 
 

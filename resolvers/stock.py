@@ -5,7 +5,7 @@ from uuid import UUID
 
 from db import ledger as rows
 from db.pages import Page
-from domain import stock
+from domain import counting
 from domain.refusals import not_found
 from resolvers.context import Context
 
@@ -24,17 +24,17 @@ async def discrepancies(context: Context) -> Sequence[rows.Discrepancy]:
     return await rows.discrepancies(context.reads)
 
 
-async def set_stock(context: Context, command: stock.SetStock) -> rows.StockDetailRow:
+async def set_stock(context: Context, command: counting.SetStock) -> rows.StockDetailRow:
     """Refuses NotFound, InvalidInput, Conflict."""
     async with context.unit_of_work() as uow:
-        await stock.set_stock(command, context.actor, uow)
+        await counting.set_stock(command, context.actor, uow)
     return await _detail(context, command.listing_id)
 
 
-async def adjust_stock(context: Context, command: stock.AdjustStock) -> rows.StockDetailRow:
+async def adjust_stock(context: Context, command: counting.AdjustStock) -> rows.StockDetailRow:
     """Refuses NotFound, InvalidInput, KeyReused."""
     async with context.unit_of_work() as uow:
-        await stock.adjust_stock(command, context.actor, uow)
+        await counting.adjust_stock(command, context.actor, uow)
     return await _detail(context, command.listing_id)
 
 

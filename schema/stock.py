@@ -9,7 +9,7 @@ import strawberry
 from db import ledger
 from db.ledger import Discrepancy
 from db.pages import Page
-from domain import stock
+from domain import counting, stock
 from domain.identity import Role
 from resolvers import stock as resolve
 from schema.connections import Connection
@@ -107,13 +107,13 @@ class Mutation:
     ) -> ledger.StockDetailRow:
         """A count taken now. With `ifVersion`: CONFLICT where the level has changed since it was read."""
         version = None if if_version is strawberry.UNSET else if_version
-        return await resolve.set_stock(info.context, stock.SetStock(key(listing_id, "listingId"), on_hand, version))
+        return await resolve.set_stock(info.context, counting.SetStock(key(listing_id, "listingId"), on_hand, version))
 
     @strawberry.mutation(graphql_type=StockDetail, extensions=[Allow(Role.MERCHANT)])
     async def adjust_stock(self, info: Info, listing_id: ID, units: int, note: str, idempotency_key: str) -> ledger.StockDetailRow:
         """So many more, or fewer. Once for an idempotencyKey."""
         return await resolve.adjust_stock(
-            info.context, stock.AdjustStock(key(listing_id, "listingId"), units, note, idempotency_key)
+            info.context, counting.AdjustStock(key(listing_id, "listingId"), units, note, idempotency_key)
         )
 
 

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from db import tables as t
 from db.ids import new_id
 from db.unit_of_work import unit_of_work
+from domain.counting import Count, apply_counts
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.places import Point, PostalAddress
-from domain.stock import Count, apply_counts
 
 HOME = PostalAddress("12 Lake Road", None, "Bengaluru", "560001", Point(12.9720, 77.5950), "+919800000001")
 

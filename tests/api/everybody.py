@@ -18,7 +18,7 @@ from db.cart import cart_of as read_cart
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
-from domain import addresses, cart, dispatch, fulfilment, listings, purchases, quotes, riders, stock
+from domain import addresses, cart, counting, dispatch, fulfilment, listings, purchases, quotes, riders
 from domain.identity import ANYBODY, Actor, App, MerchantRole
 from domain.orders import Fulfilment, ReasonCode
 from domain.payments import PaymentMethod
@@ -226,7 +226,7 @@ async def _goods(town: Everybody, first: Shop) -> None:
         elsewhere.store_id: cart.LineChange(None, rice, 1),
     }
     seed = Seeding(town, first, lines)
-    await seed.do(stock.set_stock, stock.SetStock(tea, 400, None), owner)
+    await seed.do(counting.set_stock, counting.SetStock(tea, 400, None), owner)
     await seed.do(listings.set_price, listings.SetPrice(tea, 6000), owner)
     address_id = await seed.do(addresses.save_address, addresses.SaveAddress(None, DOOR), buyer)
 

@@ -17,6 +17,7 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.cart import LineChange, update_lines
 from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
+from domain.counting import Count, apply_counts
 from domain.fulfilment import (
     AcceptOrder,
     CancelOrder,
@@ -41,7 +42,7 @@ from domain.purchases import PlaceOrder, QuoteExpired, expire_unpaid, place_orde
 from domain.quotes import BelowMinimum, EmptyCart, LimitExceeded, OutOfArea, QuoteCart, StoreClosed, quote_cart
 from domain.refusals import Conflict, NotFound, Refused
 from domain.riders import FailDelivery, deliver, fail_delivery, pick_up
-from domain.stock import Count, NotEnoughStock, apply_counts
+from domain.stock import NotEnoughStock
 from domain.unit_of_work import UnitOfWork
 from tests.partners import partner
 from tests.trips import another

@@ -16,28 +16,30 @@ from db import tables as t
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
-from domain.refusals import InvalidInput, Refused
-from domain.stock import (
+from domain.counting import (
     UNITS_LIMIT,
     AdjustStock,
     Count,
-    CountDrops,
-    Counters,
     Delta,
-    HoldUnits,
-    NotEnoughStock,
     SetStock,
-    Shortage,
-    StockMovementKind,
-    StockState,
     Switch,
     adjust_stock,
     apply_counts,
     apply_deltas,
     apply_switches,
+    set_stock,
+)
+from domain.refusals import InvalidInput, Refused
+from domain.stock import (
+    CountDrops,
+    Counters,
+    HoldUnits,
+    NotEnoughStock,
+    Shortage,
+    StockMovementKind,
+    StockState,
     hold_units,
     release_expired,
-    set_stock,
 )
 from domain.unit_of_work import UnitOfWork
 from tests.world import Shop, account, listing, listings, shop

@@ -17,23 +17,9 @@ from db import tables as t
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.counting import Count, Delta, Switch, apply_counts, apply_deltas, apply_switches
 from domain.refusals import Refused
-from domain.stock import (
-    Count,
-    Delta,
-    HoldUnits,
-    StockChanged,
-    StockMovementKind,
-    Switch,
-    apply_counts,
-    apply_deltas,
-    apply_switches,
-    give_back,
-    hold_units,
-    release_expired,
-    release_quote,
-    sell,
-)
+from domain.stock import HoldUnits, StockChanged, StockMovementKind, give_back, hold_units, release_expired, release_quote, sell
 from tests.conftest import LONG
 from tests.figures import show
 from tests.world import account, listing, shop

@@ -19,9 +19,9 @@ from db.unit_of_work import unit_of_work
 from domain import trace
 from domain.catalog import Diet, UpsertedProduct, UpsertedVariant, apply_products, apply_variants
 from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
+from domain.counting import Count, apply_counts
 from domain.listings import PriceSet, UpsertedListing, apply_listings, apply_prices, deactivate_missing
 from domain.refusals import InvalidInput, NotFound, Refused
-from domain.stock import Count, apply_counts
 from tests.groceries import add_store, goods, stock_up
 
 

@@ -13,6 +13,7 @@ from db import orders, payments, stock
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.counting import Count, Switch, apply_counts, apply_switches
 from domain.fulfilment import (
     AcceptOrder,
     CancelOrder,
@@ -27,7 +28,7 @@ from domain.identity import Actor, ActorKind
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentStatus
 from domain.purchases import settle_payment
-from domain.stock import Count, StockState, Switch, apply_counts, apply_switches, return_due
+from domain.stock import StockState, return_due
 from tests.db.test_purchases import CARD, do, paid_by_card, payment_of, placed, quoted, says, the_order
 from tests.partners import partner
 from tests.trips import on_duty, picked_up

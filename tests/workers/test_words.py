@@ -13,10 +13,10 @@ from db import tables as t
 from db.ids import new_id
 from db.unit_of_work import unit_of_work
 from domain import settling
+from domain.counting import UNITS_LIMIT
 from domain.failures import replay_failures
 from domain.instructions import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel
 from domain.intake import Batch, Call, EntityKind, Source
-from domain.stock import UNITS_LIMIT
 from providers.wms import Wms
 from tests import partners
 from tests.partners import Partner, partner

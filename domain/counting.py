@@ -1,0 +1,180 @@
+"""What is on the shelves, as sources, people and imports tell it: counts, deltas, and what is switched on or off."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from domain.idempotency import claim
+from domain.identity import Actor
+from domain.refusals import Conflict, Refused, invalid, not_found
+from domain.stock import CountDrops, Move, StockChanged, StockMovementKind
+
+if TYPE_CHECKING:
+    from domain.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class Count:
+    """An absolute count of a listing, taken at `at`."""
+
+    listing_id: UUID
+    units: int
+    at: datetime
+    cause: str
+    said_by: str  # "source:0197…", "merchant:0197…"
+    source_id: UUID | None = None
+    drops: CountDrops = CountDrops.AT_PICKUP
+
+
+@dataclass(frozen=True)
+class Delta:
+    """So many units more (or fewer) of a listing, as of `at`. Whoever calls sees to it that it comes once."""
+
+    listing_id: UUID
+    units: int
+    at: datetime
+    kind: StockMovementKind
+    cause: str
+    source_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Availability alone: off, until `back_at` where that is known, or on again."""
+
+    listing_id: UUID
+    off: bool
+    cause: str
+    back_at: datetime | None = None
+
+
+UNITS_LIMIT = 1_000_000_000
+
+
+def check_units(path: str, units: int, *, least: int = 0) -> None:
+    """Refuses InvalidInput. Above the limit somebody has mistaken the unit."""
+    if not least <= units <= UNITS_LIMIT:
+        raise invalid(path, f"must be from {least} to {UNITS_LIMIT}")
+
+
+def _causes(told: Iterable[Count | Delta | Switch]) -> dict[UUID, str]:
+    return {one.listing_id: one.cause for one in told}
+
+
+async def apply_counts(counts: Sequence[Count], uow: "UnitOfWork") -> None:
+    """At most one count a listing. A listing that was sold uncounted is counted from now on.
+
+    Sets `on_hand` to what was counted, less those sales of ours the count does not know of, plus that source's
+    deltas since. Equal counts change nothing. Refuses InvalidInput for more than any shelf holds.
+    """
+    for count in counts:
+        check_units("quantity", count.units, least=-UNITS_LIMIT)
+    levels = await uow.stock.lock(count.listing_id for count in counts)
+    due = await uow.stock.count_due(counts)
+    for units in due.values():
+        check_units("quantity", units)
+    moves = [
+        Move(
+            count.listing_id,
+            StockMovementKind.COUNTED,
+            count.cause,
+            on_hand=due[count.listing_id] - level.on_hand,
+            source_id=count.source_id,
+            source_at=count.at,
+        )
+        for count in counts
+        if (level := levels.get(count.listing_id)) and (due[count.listing_id] != level.on_hand or not level.tracked)
+    ]
+    await uow.stock.counted(counts)
+    await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(counts))
+
+
+async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
+    """One dated before the listing's last count is in that count already: it is written down and changes nothing.
+
+    Never below nothing: what a delta takes beyond `on_hand` waits for the count it came before, which will know of it.
+    Refuses InvalidInput for more than any shelf holds.
+    """
+    levels = await uow.stock.lock(delta.listing_id for delta in deltas)
+    left = {listing_id: level.on_hand for listing_id, level in levels.items()}
+    moves = []
+    for delta in deltas:
+        level = levels.get(delta.listing_id)
+        if level is None:
+            continue
+        check_units("quantity", delta.units, least=-UNITS_LIMIT)
+        counted = level.counted_at is not None and delta.at <= level.counted_at
+        units = 0 if counted else max(delta.units, -left[delta.listing_id])
+        left[delta.listing_id] += units
+        check_units("quantity", left[delta.listing_id])
+        cause = f"{delta.cause} (counted already)" if counted else delta.cause
+        moves.append(
+            Move(
+                delta.listing_id, delta.kind, cause, on_hand=units, source_id=delta.source_id, source_at=delta.at, told=delta.units
+            )
+        )  # fmt: skip
+    await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(deltas))
+
+
+async def apply_switches(switches: Sequence[Switch], uow: "UnitOfWork") -> None:
+    """On or off beside the counters. The last word for a listing counts."""
+    last = {switch.listing_id: switch for switch in switches}
+    groups: dict[tuple[bool, datetime | None], list[UUID]] = {}
+    for switch in last.values():
+        groups.setdefault((switch.off, switch.back_at if switch.off else None), []).append(switch.listing_id)
+    await uow.stock.lock(last)  # all of them first: two groups must not take their locks in turn
+    for (off, back_at), listing_ids in groups.items():
+        await uow.events.add(
+            *map(StockChanged, await uow.stock.switch(listing_ids, off=off, back_at=back_at)), causes=_causes(switches)
+        )
+
+
+# ---------------------------------------------------------------- by hand
+
+
+@dataclass(frozen=True)
+class SetStock:
+    listing_id: UUID
+    on_hand: int
+    if_version: int | None
+
+
+@dataclass(frozen=True)
+class AdjustStock:
+    listing_id: UUID
+    units: int
+    note: str
+    idempotency_key: str
+
+
+async def set_stock(command: SetStock, actor: Actor, uow: "UnitOfWork") -> None:
+    """A count taken now, by hand. Refuses NotFound, InvalidInput, and Conflict where `if_version` is not the level's."""
+    check_units("onHand", command.on_hand)
+    if not await uow.stock.may_change(command.listing_id, actor):
+        raise not_found("listing")
+    level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    if command.if_version is not None and command.if_version != level.version:
+        raise Refused(Conflict(f"the level is at version {level.version}"))
+    count = Count(command.listing_id, command.on_hand, await uow.now(), str(actor), str(actor))
+    await apply_counts([count], uow)
+    await uow.audit.write(actor, "setStock", command.listing_id, level.merchant_id, f"{level.on_hand} -> {command.on_hand}")
+
+
+async def adjust_stock(command: AdjustStock, actor: Actor, uow: "UnitOfWork") -> None:
+    """So many more or fewer, once a key. Refuses NotFound, InvalidInput, KeyReused."""
+    check_units("units", command.units, least=-UNITS_LIMIT)
+    if not 1 <= len(command.note.strip()) <= 500:
+        raise invalid("note", "say why, in at most 500 characters")
+    if not await uow.stock.may_change(command.listing_id, actor):
+        raise not_found("listing")
+    request = (command.listing_id, command.units, command.note)
+    if not (await claim(actor, "adjustStock", command.idempotency_key, request, command.listing_id, uow)).first:
+        return
+    level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    check_units("units", level.on_hand + command.units, least=-UNITS_LIMIT)  # of what there will be
+    kind = StockMovementKind.ADJUSTED
+    delta = Delta(command.listing_id, command.units, await uow.now(), kind, f"{actor}: {command.note.strip()}")
+    await apply_deltas([delta], uow)
+    await uow.audit.write(actor, "adjustStock", command.listing_id, level.merchant_id, f"{command.units:+}: {command.note.strip()}")
