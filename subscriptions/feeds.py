@@ -125,10 +125,17 @@ async def _snapshot(feed: Feed[Item], reads: Reads) -> tuple[Head, Snapshot[Item
     return head, await feed.snapshot()
 
 
+async def events_after(
+    place: Head, reads: Reads, of: Collection[UUID | Topic], kinds: Collection[type[Event]]
+) -> tuple[Head, Sequence[Stamped]] | None:
+    """What happened since to any of these, and up to where; None where it cannot be told any more."""
+    ids = [id for id in of if isinstance(id, UUID)]
+    topics = [id for id in of if isinstance(id, Topic)]
+    return await rows.resume(reads, place, ids, topics, kinds)
+
+
 async def _missed(feed: Feed[Item], reads: Reads, place: Head) -> tuple[Head, Sequence[Stamped]] | None:
-    ids = [id for id in feed.ids if isinstance(id, UUID)]
-    topics = [id for id in feed.ids if isinstance(id, Topic)]
-    found = await rows.resume(reads, place, ids, topics, feed.kinds)
+    found = await events_after(place, reads, feed.ids, feed.kinds)
     if found is None:
         return None
     head, events = found

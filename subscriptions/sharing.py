@@ -16,7 +16,7 @@ from db.reads import Reads
 from domain.events import Event, Topic
 from domain.refusals import Refused
 from subscriptions.cursors import cursor, read_cursor, tag
-from subscriptions.feeds import away
+from subscriptions.feeds import away, events_after
 from subscriptions.hub import Batch, Following, Hub
 from subscriptions.mailboxes import Values
 
@@ -302,9 +302,7 @@ class Watcher(Generic[Item, Frame]):
             self._nothing_waits()
             self._joining, self._resumed = False, shared.head
             return shared.frame([known.said for known in _in_order(shared.known.values()) if known.pos > place.pos])
-        ids = [id for id in shared.feed.ids if isinstance(id, UUID)]
-        topics = [id for id in shared.feed.ids if isinstance(id, Topic)]
-        found = await rows.resume(reads, place, ids, topics, shared.feed.kinds)
+        found = await events_after(place, reads, shared.feed.ids, shared.feed.kinds)
         if found is None or self._reset:
             return self.begin()
         head, events = found
