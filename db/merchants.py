@@ -16,8 +16,10 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     cast,
     column,
+    delete,
     exists,
     false,
     func,
@@ -34,8 +36,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.arrays import among, in_ids
+from db.arrays import among, each, in_ids
 from db.identity import merchants_of, stores_of
+from db.ids import new_id
 from db.pages import By, Page, empty, page
 from db.reads import Reads
 from db.tables import mapping, merchant, store, store_hours, store_hours_exception
@@ -51,7 +54,6 @@ from domain.merchants import (
     LockedStore,
     Merchant,
     Store,
-    StoreStatus,
 )
 from domain.places import EARTH_RADIUS_M, Point
 
@@ -266,7 +268,15 @@ async def stores_of_sources(reads: Reads, source_ids: Sequence[UUID]) -> list[tu
 
 # ---------------------------------------------------------------- writes
 
-_LOCKED = (s.id, s.merchant_id, s.status, s.status_until, s.status_reason, s.version)  # as LockedStore takes them
+_LOCKED_BY_ID = _STORES_BY_ID.add_columns(s.told).order_by(s.id)
+_KEPT = (
+    update(store)
+    .where(s.id == bindparam("store"))
+    .values(
+        status=bindparam("said"), status_until=bindparam("until"), status_reason=bindparam("reason"),
+        version=bindparam("now_at"), told=bindparam("state"), look_at=bindparam("then"),
+    )
+)  # fmt: skip
 
 
 class SqlMerchants:
@@ -274,33 +284,44 @@ class SqlMerchants:
         self._connection = connection
 
     async def lock_stores(self, store_ids: Iterable[UUID], actor: Actor) -> dict[UUID, LockedStore]:
-        found = await self._connection.execute(
-            select(*_LOCKED)
+        locked = await self._connection.execute(
+            select(s.id)
             .where(s.id.in_(set(store_ids)))
             .where(visible_to(actor))
             .order_by(s.id)
             .with_for_update(of=store, key_share=True)  # orders that point at it go on being placed
         )
-        return {row.id: LockedStore(*row) for row in found}
+        return {one.store.id: one for one in await self._read(locked.scalars().all())}
 
-    async def lock_ended(self, limit: int) -> list[LockedStore]:
-        over = select(s.id).where(s.status_until <= NOW).order_by(s.status_until).limit(limit)
-        found = await self._connection.execute(
-            select(*_LOCKED)
-            .where(s.id.in_((await self._connection.execute(over)).scalars().all()), s.status_until <= NOW)
+    async def lock_due(self, limit: int) -> list[LockedStore]:
+        due = select(s.id).where(s.look_at <= NOW).order_by(s.look_at).limit(limit)
+        locked = await self._connection.execute(
+            select(s.id)
+            .where(s.id.in_((await self._connection.execute(due)).scalars().all()), s.look_at <= NOW)
             .order_by(s.id)
             .with_for_update(skip_locked=True, key_share=True)
         )
-        return [LockedStore(*row) for row in found]
+        return await self._read(locked.scalars().all())
 
-    async def say(self, stores: Sequence[UUID], status: StoreStatus, until: datetime | None, reason: str | None) -> dict[UUID, int]:
-        done = await self._connection.execute(
-            update(store)
-            .where(s.id.in_(stores))
-            .values(status=status, status_until=until, status_reason=reason, version=s.version + 1)
-            .returning(s.id, s.version)
-        )
-        return {row.id: row.version for row in done}
+    async def _read(self, locked: Sequence[UUID]) -> list[LockedStore]:
+        """After the locks, in a statement of its own: hours that others have written meanwhile are among what it sees."""
+        if not locked:
+            return []
+        found = await self._connection.execute(_LOCKED_BY_ID, {"ids": locked})
+        return [LockedStore(_store(row), row.told) for row in found]
+
+    async def keep(self, stores: Sequence[Store]) -> None:
+        await each(
+            self._connection,
+            _KEPT,
+            [
+                {
+                    "store": one.id, "said": one.said, "until": one.until, "reason": one.reason, "now_at": one.version,
+                    "state": one.state, "then": one.look_at,
+                }
+                for one in stores
+            ],
+        )  # fmt: skip
 
     async def add_store(self, store_id: UUID, command: AddStore) -> tuple[UUID, bool]:
         made = await self._connection.execute(
@@ -319,8 +340,17 @@ class SqlMerchants:
             found = await self._connection.execute(select(s.id).where(s.slug == command.slug))
             there: UUID = found.scalar_one()
             return there, False
-        if command.hours:
-            await self._connection.execute(
-                insert(store_hours), [{"store_id": store_id, **span._asdict()} for span in command.hours]
-            )
+        await self.set_hours(store_id, command.hours)
         return store_id, True
+
+    async def set_hours(self, store_id: UUID, hours: Sequence[Hours], exceptions: Sequence[HoursException] = ()) -> None:
+        """The row comes first: who has locked it reads the hours after it."""
+        await self._connection.execute(update(store).where(s.id == store_id).values(look_at=NOW))
+        for table in (store_hours, store_hours_exception):
+            await self._connection.execute(delete(table).where(table.c.store_id == store_id))
+        await each(self._connection, insert(store_hours), [{"store_id": store_id, **span._asdict()} for span in hours])
+        await each(
+            self._connection,
+            insert(store_hours_exception),
+            [{"id": new_id(), "store_id": store_id, **one._asdict()} for one in exceptions],
+        )

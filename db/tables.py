@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 
 from db.columns import (
     KEY,
+    TIME,
     count,
     created,
     currency,
@@ -21,6 +22,7 @@ from db.columns import (
     key,
     minor,
     not_negative,
+    now,
     text,
     time,
     version,
@@ -32,7 +34,7 @@ from domain.delivery import DeliveryStatus, OfferStatus
 from domain.events import Topic
 from domain.identity import App, MerchantRole
 from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
-from domain.merchants import StoreStatus
+from domain.merchants import StoreState, StoreStatus
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentMethod, PaymentStatus
 from domain.places import PostalAddress
@@ -100,10 +102,11 @@ store = _table(
     key(primary=True), key("merchant_id", of="merchant"), text("slug", unique=True), text("name"), text("city"),
     Column("lat", sa.Float, nullable=False), Column("lng", sa.Float, nullable=False), text("time_zone", server_default="Asia/Kolkata"),
     word("status", StoreStatus, server_default="OPEN"), time("status_until"), text("status_reason", null=True),
+    Column("look_at", TIME, server_default=now), document("told", StoreState, null=True),  # when its state may be another; what was told of it
     count("prep_minutes", 20), count("radius_m", 5000), minor("delivery_minor", 0), minor("packaging_minor", 0), minor("minimum_minor", 0),
     currency(), flag("counts_hidden"), flag("self_delivery"), flag("cash_allowed", True), version(), created(), time("archived_at"),
     Column("search", TSVECTOR, sa.Computed(vector("name || ' ' || city"), persisted=True)),
-    Index(None, "merchant_id"), Index(None, "lat", "lng"), Index(None, "name", "id"), Index(None, "search", postgresql_using="gin"),
+    Index(None, "merchant_id"), Index(None, "lat", "lng"), Index(None, "look_at"), Index(None, "name", "id"), Index(None, "search", postgresql_using="gin"),
     *not_negative("delivery_minor", "packaging_minor", "minimum_minor"),
 )
 # Minutes from the local day's midnight. `closes` past 1440 runs into the next day. weekday: Monday is 0.

@@ -8,16 +8,16 @@ up to its last, which is not of it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from domain.events import Event, Topic
-from domain.identity import Actor, ActorKind, MerchantRole, check_merchant_role
+from domain.identity import CLOCK, Actor, ActorKind, MerchantRole, check_merchant_role
 from domain.places import Point, metres_between
 from domain.refusals import invalid, not_found
 from domain.texts import line
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DAY = 24 * 60
 AHEAD_DAYS = 14  # how far an opening is looked for
 UNTIL_LIMIT = timedelta(days=366)
+LOOK_EVERY = timedelta(days=1)  # what was farther than AHEAD_DAYS comes nearer though nothing happens
 
 
 class StoreStatus(Enum):
@@ -119,6 +120,23 @@ class Merchant:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """What anybody may know of when a store takes orders. Never depends on who asks."""
+
+    store_id: UUID
+    status: StoreStatus
+    is_open: bool
+    opens_at: datetime | None
+    closes_at: datetime | None
+    until: datetime | None  # of what the store says of itself: from then on it says OPEN
+    version: int
+    as_of: datetime
+
+    def says_as(self, other: "StoreState") -> bool:
+        return replace(self, version=other.version, as_of=other.as_of) == other
+
+
 @dataclass(frozen=True)
 class Store:
     """As it was at `read_at`, by the database's clock: hours and an end of a status have been thought of already."""
@@ -181,6 +199,20 @@ class Store:
     def closes_at(self) -> datetime | None:
         return self._opening.closes_at if self.is_open else None
 
+    @property
+    def state(self) -> StoreState:
+        lasts = self.until is not None and self.until > self.read_at and self.status is self.said and not self.archived
+        until = self.until if lasts else None
+        return StoreState(self.id, self.status, self.is_open, self.opens_at, self.closes_at, until, self.version, self.read_at)
+
+    @property
+    def look_at(self) -> datetime | None:
+        """When to look at its state again: it may be another then, and is none before."""
+        if self.archived:
+            return None
+        moments = (self._opening.opens_at, self._opening.closes_at, self.until, self.read_at + LOOK_EVERY)
+        return min(moment for moment in moments if moment is not None and moment > self.read_at)
+
     def distance_metres(self, point: Point) -> int:
         return metres_between(self.location, point)
 
@@ -190,40 +222,33 @@ class Store:
 
 @dataclass(frozen=True)
 class StoreStatusChanged(Event):
-    """What the store says of itself now. Its hours are not thought of."""
+    """Complete, so a feed sends it without reading it again. One for each version of a store: by its own word, or by the clock."""
 
-    store_id: UUID
+    state: StoreState
     merchant_id: UUID
-    version: int
-    status: StoreStatus
-    until: datetime | None
+    said: StoreStatus  # by itself; its hours are not thought of
     reason: str | None
     by: ActorKind | None
-    at: datetime
 
     topic, stream = Topic.STORE_STATUS, "store"
 
     @property
     def entity(self) -> UUID:
-        return self.store_id
+        return self.state.store_id
 
     @property
     def seq(self) -> int:
-        return self.version
+        return self.state.version
 
     @property
     def concerns(self) -> Sequence[UUID]:
-        return (self.store_id, self.merchant_id)
+        return (self.state.store_id, self.merchant_id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LockedStore:
-    id: UUID
-    merchant_id: UUID
-    status: StoreStatus
-    until: datetime | None
-    reason: str | None
-    version: int
+    store: Store
+    told: StoreState | None  # last; None of one that no command of ours has made
 
 
 @dataclass(frozen=True)
@@ -260,16 +285,17 @@ class MerchantStore(Protocol):
     async def lock_stores(self, store_ids: Iterable[UUID], actor: Actor) -> Mapping[UUID, LockedStore]:
         """Those the actor may act for, in id order."""
 
-    async def lock_ended(self, limit: int) -> Sequence[LockedStore]:
-        """Stores whose status had an end that has come."""
+    async def lock_due(self, limit: int) -> Sequence[LockedStore]:
+        """Stores whose moment to be looked at has come, but for those another has locked."""
 
-    async def say(
-        self, stores: Sequence[UUID], status: StoreStatus, until: datetime | None, reason: str | None
-    ) -> Mapping[UUID, int]:
-        """Of stores already locked: each one's new version."""
+    async def keep(self, stores: Sequence[Store]) -> None:
+        """Of stores already locked: what they say and their version, that this is told, and when to look at them again."""
 
     async def add_store(self, store_id: UUID, command: AddStore) -> tuple[UUID, bool]:
         """The id of the store of that slug, and whether it was made now."""
+
+    async def set_hours(self, store_id: UUID, hours: Sequence[Hours], exceptions: Sequence[HoursException] = ()) -> None:
+        """These and no others. The clock looks at the store at once, and tells what has become of it."""
 
 
 async def set_store_status(command: SetStoreStatus, actor: Actor, uow: "UnitOfWork") -> None:
@@ -277,9 +303,10 @@ async def set_store_status(command: SetStoreStatus, actor: Actor, uow: "UnitOfWo
 
     Refuses NotFound, Forbidden, InvalidInput.
     """
-    store = (await uow.merchants.lock_stores([command.store_id], actor)).get(command.store_id)
-    if store is None:
+    locked = (await uow.merchants.lock_stores([command.store_id], actor)).get(command.store_id)
+    if locked is None:
         raise not_found("store")
+    store = locked.store
     if actor.kind is ActorKind.MERCHANT:
         await check_merchant_role(store.merchant_id, actor, uow, MerchantRole.OWNER, MerchantRole.MANAGER)
     now = await uow.now()
@@ -289,46 +316,54 @@ async def set_store_status(command: SetStoreStatus, actor: Actor, uow: "UnitOfWo
         if not now < command.until <= now + UNTIL_LIMIT:
             raise invalid("until", f"must be within {UNTIL_LIMIT.days} days from now")
     reason = line("reason", command.reason, 200) if command.reason else None
-    if (store.status, store.until, store.reason) == (command.status, command.until, reason):
+    if (store.said, store.until, store.reason) == (command.status, command.until, reason):
         return
-    await _say([store], command.status, command.until, reason, actor, uow)
-    detail = f"{store.status.value} → {command.status.value}" + (f" until {command.until.isoformat()}" if command.until else "")
+    await _tell([_next(store, command.status, command.until, reason)], actor, uow)
+    detail = f"{store.said.value} → {command.status.value}" + (f" until {command.until.isoformat()}" if command.until else "")
     await uow.audit.write(actor, "set store status", store.id, store.merchant_id, detail)
 
 
-async def end_statuses(actor: Actor, uow: "UnitOfWork", limit: int = 100) -> int:
-    """The clock's: stores whose pause is over say OPEN. Returns how many. Safe to repeat."""
-    over = await uow.merchants.lock_ended(limit)
-    await _say(over, StoreStatus.OPEN, None, None, actor, uow)
-    return len(over)
+async def tell_due(uow: "UnitOfWork", limit: int = 200) -> int:
+    """The clock's: stores whose hours have begun or ended, or whose pause is over. Returns how many it has looked at.
+
+    Safe to repeat. However much of it was missed, a store is told of once, as it is now.
+    """
+    due = await uow.merchants.lock_due(limit)
+    changed: list[Store] = []
+    same: list[Store] = []
+    for one in due:
+        store = one.store
+        if store.until is not None and store.until <= store.read_at:
+            changed.append(_next(store, StoreStatus.OPEN, None, None))
+        elif one.told is not None and not store.state.says_as(one.told):
+            changed.append(_next(store, store.said, store.until, store.reason))
+        else:
+            same.append(store)
+    await uow.merchants.keep(same)
+    await _tell(changed, CLOCK, uow)
+    return len(due)
 
 
-async def _say(
-    stores: Sequence[LockedStore],
-    status: StoreStatus,
-    until: datetime | None,
-    reason: str | None,
-    actor: Actor,
-    uow: "UnitOfWork",
-) -> None:
-    if not stores:
-        return
-    versions, now = await uow.merchants.say([store.id for store in stores], status, until, reason), await uow.now()
-    await uow.events.add(
-        *(
-            StoreStatusChanged(store.id, store.merchant_id, versions[store.id], status, until, reason, actor.kind, now)
-            for store in stores
-        )
-    )
+def _next(store: Store, said: StoreStatus, until: datetime | None, reason: str | None) -> Store:
+    return replace(store, said=said, until=until, reason=reason, version=store.version + 1)
+
+
+async def _tell(stores: Sequence[Store], actor: Actor, uow: "UnitOfWork") -> None:
+    """What is so from now on of stores that are locked."""
+    await uow.merchants.keep(stores)
+    await uow.events.add(*(StoreStatusChanged(one.state, one.merchant_id, one.said, one.reason, actor.kind) for one in stores))
 
 
 async def add_store(command: AddStore, actor: Actor, uow: "UnitOfWork") -> UUID:
     """For support and ourselves: the store of that slug, made now or before, which stays as it is. Refuses InvalidInput."""
     for path, text, most in (("slug", command.slug, 100), ("name", command.name, 200), ("city", command.city, 100)):
         line(path, text, most)
+    try:
+        ZoneInfo(command.time_zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise invalid("time_zone", "not one we know") from error
     store_id, made = await uow.merchants.add_store(uow.new_id(), command)
     if made:
-        now = await uow.now()
-        await uow.events.add(StoreStatusChanged(store_id, command.merchant_id, 1, StoreStatus.OPEN, None, None, actor.kind, now))
+        await _tell([one.store for one in (await uow.merchants.lock_stores([store_id], CLOCK)).values()], actor, uow)
         await uow.audit.write(actor, "add store", store_id, command.merchant_id, command.slug)
     return store_id

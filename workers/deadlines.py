@@ -13,7 +13,6 @@ from db import orders, payments, stock
 from db.reads import Reads
 from domain import at_risk, fulfilment, merchants, purchases, sessions, trace
 from domain.choices import return_choices
-from domain.identity import CLOCK
 from domain.payments import Gateway
 from domain.refusals import Refused
 from domain.stock import release_expired, return_due
@@ -67,9 +66,11 @@ class Deadlines:
             await return_choices(uow)
 
     async def statuses(self) -> None:
-        """Stores whose pause is over."""
-        async with self.unit_of_work() as uow:
-            await merchants.end_statuses(CLOCK, uow)
+        """Stores that open or close by their hours, and those whose pause is over."""
+        looked_at = SOME
+        while looked_at == SOME:
+            async with self.unit_of_work() as uow:
+                looked_at = await merchants.tell_due(uow, SOME)
 
     async def sessions(self) -> None:
         """Long over: nobody asks for them any more."""

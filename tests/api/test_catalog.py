@@ -14,9 +14,9 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.catalog import UpsertedProduct, apply_products
 from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
-from domain.identity import ANYBODY, CLOCK, Actor, ActorKind, MerchantRole
+from domain.identity import ANYBODY, Actor, ActorKind, MerchantRole
 from domain.intake import EntityKind, Family
-from domain.merchants import SetStoreStatus, StoreStatus, end_statuses, set_store_status
+from domain.merchants import SetStoreStatus, StoreStatus, set_store_status, tell_due
 from domain.refusals import NotFound, Refused
 from resolvers.loaders import Loaders
 from schema import catalog, merchants
@@ -301,15 +301,16 @@ async def test_a_store_speaks_through_managers_owners_and_sources(engine, calls)
 
     async with engine.begin() as connection:
         over = t.store.c.id == made.store_id
-        await connection.execute(update(t.store).where(over).values(status_until=datetime.now(UTC) - timedelta(seconds=1)))
+        ago = datetime.now(UTC) - timedelta(seconds=1)
+        await connection.execute(update(t.store).where(over).values(status_until=ago, look_at=ago))
     assert (await calls.say("query($id: ID!) { store(id: $id) { status } }", id=id))["status"] == "OPEN"
-    for ended in (1, 0):
+    for _ in range(2):
         async with unit_of_work(engine) as uow:
-            assert await end_statuses(CLOCK, uow) == ended
+            await tell_due(uow)
     async with engine.connect() as connection:
         e = t.event.c
         log = await connection.execute(select(e.body, e.seq).where(e.entity_id == made.store_id).order_by(e.id))
-        assert [(row.body["status"], row.body["by"], row.seq) for row in log] == [
+        assert [(row.body["said"], row.body["by"], row.seq) for row in log] == [
             ("PAUSED", "MERCHANT", 2),
             ("BUSY", "MERCHANT", 3),
             ("CLOSED", "SOURCE", 4),

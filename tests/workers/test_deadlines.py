@@ -1,5 +1,8 @@
 """What time ends, on the real database: one round of the clock at a time."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -11,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.gateways import NoGateway, SandboxGateway
 from db import orders, payments, stock
 from db import tables as t
+from db.events import to_event
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.counting import Count, Switch, apply_counts, apply_switches
@@ -24,7 +28,8 @@ from domain.fulfilment import (
     hand_over_order,
     mark_order_ready,
 )
-from domain.identity import Actor, ActorKind
+from domain.identity import CLOCK, Actor, ActorKind
+from domain.merchants import DAY, Hours, HoursException, SetStoreStatus, StoreStatus, StoreStatusChanged, set_store_status
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentStatus
 from domain.purchases import settle_payment
@@ -202,3 +207,170 @@ async def test_an_order_that_left_or_ended_is_at_risk_no_more(engine, reads, clo
             await do(engine, lambda uow: apply_counts([Count(tea, 5, datetime.now(UTC), "count", "test")], uow))
             await do(engine, lambda uow: accept_order(AcceptOrder(order.id, 5), Actor(ActorKind.SOURCE, till.source_id), uow))
     assert not (await the_order(reads, customer, purchase_id)).at_risk
+
+
+# ---------------------------------------------------------------- stores
+
+
+def span(opens: datetime, minutes: int) -> Hours:
+    """By the clock of a store in UTC."""
+    return Hours(opens.weekday(), opens.hour * 60 + opens.minute, opens.hour * 60 + opens.minute + minutes)
+
+
+def this_minute() -> datetime:
+    return datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+async def a_store(
+    engine: AsyncEngine, hours: Sequence[Hours], exceptions: Sequence[HoursException] = (), *, told: datetime | None = None
+) -> UUID:
+    """In UTC. `told`: the clock has looked at it then, and not since."""
+    store_id = (await shop(engine)).store_id
+    await past(engine, update(t.store).where(t.store.c.id == store_id).values(time_zone="UTC"))
+    await do(engine, lambda uow: uow.merchants.set_hours(store_id, hours, exceptions))
+    if told is not None:
+        await told_at(engine, store_id, told)
+    return store_id
+
+
+async def told_at(engine: AsyncEngine, store_id: UUID, moment: datetime) -> None:
+    async def look(uow) -> None:
+        one = (await uow.merchants.lock_stores([store_id], CLOCK))[store_id]
+        await uow.merchants.keep([replace(one.store, read_at=moment)])
+
+    await do(engine, look)
+
+
+async def told_of(engine: AsyncEngine, store_id: UUID) -> list[StoreStatusChanged]:
+    async with engine.connect() as connection:
+        e = t.event.c
+        rows = (await connection.execute(select(e.kind, e.body, e.seq).where(e.entity_id == store_id).order_by(e.id))).all()
+        [version] = (await connection.execute(select(t.store.c.version).where(t.store.c.id == store_id))).scalars()
+    events = [to_event(row.kind, row.body) for row in rows]
+    assert [event.seq for event in events] == [row.seq for row in rows] == list(range(2, version + 1))  # one for each version
+    return events
+
+
+async def test_a_store_that_closes_by_its_hours_is_told_of_once(engine, clock):
+    closed = this_minute()
+    store_id = await a_store(engine, [span(closed - timedelta(hours=2), 120)], told=closed - timedelta(hours=1))
+    for _ in range(2):
+        await clock.statuses()
+    [event] = await told_of(engine, store_id)
+    said = event.state
+    assert (said.status, said.is_open, said.opens_at, said.closes_at) == (
+        StoreStatus.CLOSED,
+        False,
+        closed + timedelta(days=7, hours=-2),
+        None,
+    )
+    assert (event.said, event.by, said.as_of >= closed) == (StoreStatus.OPEN, ActorKind.CLOCK, True)
+
+
+async def test_a_store_that_opens_by_an_exception_is_told_of_once(engine, clock):
+    opened = this_minute()
+    minute = opened.hour * 60 + opened.minute
+    away = [Hours((opened.weekday() + 3) % 7, 0, DAY)]
+    instead = [HoursException(opened.date(), minute, minute + 60)]
+    store_id = await a_store(engine, away, instead, told=opened - timedelta(minutes=1))
+    assert await told_of(engine, store_id) == []
+    for _ in range(2):
+        await clock.statuses()
+    [event] = await told_of(engine, store_id)
+    assert (event.state.is_open, event.state.opens_at, event.state.closes_at) == (True, None, opened + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("opens_in", [timedelta(hours=-1), timedelta(hours=1)])
+async def test_however_many_times_it_opened_and_closed_while_no_worker_was_there_it_is_told_of_once(engine, clock, opens_in):
+    opens = this_minute() + opens_in
+    hours = [span(opens + timedelta(days=day), 120) for day in range(7)]
+    store_id = await a_store(engine, hours, told=opens - timedelta(days=5, minutes=1))
+    for _ in range(2):
+        await clock.statuses()
+    [event] = await told_of(engine, store_id)
+    assert event.state.is_open == (opens_in < timedelta(0))
+
+
+async def test_hours_that_change_just_before_a_store_would_close_keep_it_open(engine, clock):
+    now = this_minute()
+    store_id = await a_store(engine, [span(now - timedelta(hours=2), 120)], told=now - timedelta(seconds=1))
+    await do(engine, lambda uow: uow.merchants.set_hours(store_id, [span(now - timedelta(hours=2), 240)]))
+    for _ in range(2):
+        await clock.statuses()
+    [event] = await told_of(engine, store_id)
+    assert (event.state.status, event.state.closes_at) == (StoreStatus.OPEN, now + timedelta(hours=2))
+
+
+async def test_hours_that_change_close_a_store_at_once(engine, clock):
+    now = this_minute()
+    store_id = await a_store(engine, [], told=now)
+    await do(engine, lambda uow: uow.merchants.set_hours(store_id, [span(now + timedelta(hours=2), 60)]))
+    await clock.statuses()
+    [event] = await told_of(engine, store_id)
+    assert (event.state.status, event.state.opens_at) == (StoreStatus.CLOSED, now + timedelta(hours=2))
+
+
+async def test_a_store_as_it_was_told_is_told_of_no_more_and_looked_at_again_within_a_day(engine, reads, clock):
+    now = datetime.now(UTC)
+    store_id = await a_store(engine, [], told=now - timedelta(days=2))
+    await clock.statuses()
+    assert await told_of(engine, store_id) == []
+    look_at = await reads.value(select(t.store.c.look_at).where(t.store.c.id == store_id))
+    assert timedelta(0) < look_at - now <= timedelta(days=1, minutes=1)
+
+
+async def test_a_store_that_no_command_has_made_is_told_of_when_it_changes_and_not_before(engine, clock):
+    closed = this_minute()
+    store_id = await a_store(engine, [span(closed - timedelta(hours=2), 120)])
+    await clock.statuses()
+    assert await told_of(engine, store_id) == []
+    await do(engine, lambda uow: uow.merchants.set_hours(store_id, []))
+    await clock.statuses()
+    assert [event.state.status for event in await told_of(engine, store_id)] == [StoreStatus.OPEN]
+
+
+async def test_a_store_that_is_archived_is_closed_and_never_looked_at_again(engine, reads, clock):
+    store_id = await a_store(engine, [], told=datetime.now(UTC) - timedelta(days=2))
+    await past(engine, update(t.store).where(t.store.c.id == store_id).values(archived_at=datetime.now(UTC)))
+    for _ in range(2):
+        await clock.statuses()
+    [event] = await told_of(engine, store_id)
+    assert (event.state.status, event.state.opens_at) == (StoreStatus.CLOSED, None)
+    assert await reads.value(select(t.store.c.look_at).where(t.store.c.id == store_id)) is None
+
+
+async def test_a_pause_that_ends_while_the_store_is_closed_says_when_it_opens(engine, clock):
+    now = this_minute()
+    store_id = await a_store(engine, [span(now + timedelta(hours=2), 60)])
+    pause = SetStoreStatus(store_id, StoreStatus.PAUSED, datetime.now(UTC) + timedelta(days=9))
+    await do(engine, lambda uow: set_store_status(pause, CLOCK, uow))
+    over = datetime.now(UTC) - AGO
+    await past(engine, update(t.store).where(t.store.c.id == store_id).values(status_until=over, look_at=over))
+    for _ in range(2):
+        await clock.statuses()
+    paused, closed = await told_of(engine, store_id)
+    assert (paused.state.status, paused.said, paused.state.until) == (StoreStatus.CLOSED, StoreStatus.PAUSED, None)
+    assert paused.state.opens_at == now + timedelta(days=14, hours=2)  # the first opening after the pause
+    assert (closed.said, closed.state.opens_at) == (StoreStatus.OPEN, now + timedelta(hours=2))
+
+
+async def test_a_pause_and_hours_that_end_in_one_moment_are_one_change(engine, clock):
+    opened = this_minute()
+    store_id = await a_store(engine, [span(opened, 60)])
+    pause = SetStoreStatus(store_id, StoreStatus.PAUSED, opened + timedelta(days=1))
+    await do(engine, lambda uow: set_store_status(pause, CLOCK, uow))
+    await past(engine, update(t.store).where(t.store.c.id == store_id).values(status_until=opened))
+    await told_at(engine, store_id, opened - timedelta(seconds=1))
+    for _ in range(2):
+        await clock.statuses()
+    assert [event.state.status for event in await told_of(engine, store_id)] == [StoreStatus.PAUSED, StoreStatus.OPEN]
+
+
+async def test_workers_that_look_at_once_tell_of_each_store_once(engine, reads, clock, monkeypatch):
+    monkeypatch.setattr("workers.deadlines.SOME", 5)
+    closed = this_minute()
+    stores = [await a_store(engine, [span(closed - timedelta(hours=2), 120)], told=closed - timedelta(hours=1)) for _ in range(23)]
+    while any([len(await told_of(engine, id)) < 1 for id in stores]):  # another's locks are passed by, until its next round
+        await asyncio.gather(*(clock.statuses() for _ in range(4)))
+    await clock.statuses()
+    assert [len(await told_of(engine, id)) for id in stores] == [1] * 23

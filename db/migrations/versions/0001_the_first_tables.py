@@ -236,6 +236,8 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), server_default="OPEN", nullable=False),
         sa.Column("status_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("status_reason", sa.Text(), nullable=True),
+        sa.Column("look_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=True),
+        sa.Column("told", postgresql.JSONB(), nullable=True),
         sa.Column("prep_minutes", sa.Integer(), server_default="20", nullable=False),
         sa.Column("radius_m", sa.Integer(), server_default="5000", nullable=False),
         sa.Column("delivery_minor", sa.BigInteger(), server_default="0", nullable=False),
@@ -265,6 +267,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_store_slug")),
     )
     op.create_index(op.f("ix_store_lat_lng"), "store", ["lat", "lng"], unique=False)
+    op.create_index(op.f("ix_store_look_at"), "store", ["look_at"], unique=False)
     op.create_index(op.f("ix_store_merchant_id"), "store", ["merchant_id"], unique=False)
     op.create_index(op.f("ix_store_name_id"), "store", ["name", "id"], unique=False)
     op.create_index(op.f("ix_store_search"), "store", ["search"], unique=False, postgresql_using="gin")
@@ -1015,6 +1018,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_store_search"), table_name="store", postgresql_using="gin")
     op.drop_index(op.f("ix_store_name_id"), table_name="store")
     op.drop_index(op.f("ix_store_merchant_id"), table_name="store")
+    op.drop_index(op.f("ix_store_look_at"), table_name="store")
     op.drop_index(op.f("ix_store_lat_lng"), table_name="store")
     op.drop_table("store")
     op.drop_index(op.f("ix_source_provider"), table_name="source")
