@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from domain.identity import Actor
+from launch.ending import close
 from launch.load import load
 from resolvers.identity import authenticate
 from resolvers.loaders import Loaders
@@ -27,7 +28,7 @@ from subscriptions.hub import Following
 from webhooks.intake import Door as IntakeDoor
 from webhooks.payments import PaymentDoor
 from webhooks.sandbox import SandboxPage
-from wiring import INBOUNDS, Wiring, wire, working
+from wiring import ENDED_WITHIN_S, INBOUNDS, Wiring, wire, working
 
 READY_WITHIN_S = 2
 INTAKE, WORK = "intake", "work"  # roles; without one a process serves everything
@@ -54,7 +55,7 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
                 try:
                     yield
                 finally:
-                    await wiring.hub.stop()
+                    await close({"hub": wiring.hub.stop}, ENDED_WITHIN_S)
 
     middleware = [Middleware(Parting)]
     if settings.trusted_proxies:
@@ -168,11 +169,22 @@ async def readyz(request: Request) -> Response:
     wiring: Wiring = request.app.state.wiring
     if request.app.state.draining:
         return PlainTextResponse("draining", 503)
-    try:
-        await asyncio.wait_for(wiring.ready(), READY_WITHIN_S)
-    except Exception as error:  # whatever it is, we cannot serve
+    asking = asyncio.create_task(wiring.ready())
+    done, _ = await asyncio.wait([asking], timeout=READY_WITHIN_S)
+    if not done:
+        asking.add_done_callback(_heard)
+        asking.cancel()  # and not waited for: a database that hangs would make us late
+        return PlainTextResponse("not ready: TimeoutError", 503)
+    error = asking.exception()
+    if error is not None:  # whatever it is, we cannot serve
         return PlainTextResponse(f"not ready: {type(error).__name__}", 503)
     return PlainTextResponse("ok")
+
+
+def _heard(asked: asyncio.Task[None]) -> None:
+    """Nobody waits for it any more."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 async def metrics(request: Request) -> Response:

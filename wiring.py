@@ -41,6 +41,7 @@ from domain.limits import Limits
 from domain.positions import Positions
 from domain.sessions import Digests, Passwords, Tokens
 from domain.unit_of_work import Begin
+from launch.ending import Close, close, end
 from launch.problem import Problem
 from providers.catalogue_file import CatalogueFile
 from providers.petpooja import Petpooja
@@ -53,6 +54,10 @@ from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
 from workers.instructions import KEPT, Instructions
 from workers.relay import Hints, Relay
+
+ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
+"""What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
+the two are less than the five seconds that `up` gives a process."""
 
 _PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), CatalogueFile())
 INBOUNDS = {one.provider: one for one in _PROVIDERS}
@@ -163,9 +168,7 @@ async def working(wiring: Wiring, names: Iterable[str]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks, ENDED_WITHIN_S)
 
 
 def start_logs(settings: Settings) -> None:
@@ -177,25 +180,28 @@ def start_logs(settings: Settings) -> None:
 async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator[Wiring]:
     """`workers` are the loops this process will run: one that has the relay wakes it without the bus."""
     names = set(workers)
+    closings: dict[str, Close] = {}
     async with AsyncExitStack() as open_things:
+        open_things.push_async_callback(close, closings, CLOSED_WITHIN_S)
         engine = open_engine(settings, settings.pool_size, "haat")
-        open_things.push_async_callback(engine.dispose)
+        closings["database"] = engine.dispose
         intake_engine = open_engine(settings, settings.intake_pool_size, "haat intake")
-        open_things.push_async_callback(intake_engine.dispose)
+        closings["database of the intake"] = intake_engine.dispose
         redis_url = None if settings.redis_url is None or settings.in_memory else settings.redis_url.get_secret_value()
         bus = open_bus(redis_url or "memory://")
         await bus.start()
-        open_things.push_async_callback(bus.stop)
+        closings["bus"] = bus.stop
         limits = RedisLimits(redis_url, key_bytes(settings.sealing_keys[0])) if settings.rate_limits else NoLimits()
-        open_things.push_async_callback(limits.close)
+        closings["limits"] = limits.close
         positions = open_positions(redis_url)
-        open_things.push_async_callback(positions.close)
+        closings["positions"] = positions.close
         relay = Relay(partial(leadership, engine), bus)
-        http = await open_things.enter_async_context(httpx2.AsyncClient(timeout=10))
+        http = httpx2.AsyncClient(timeout=10)
+        closings["http"] = http.aclose
         sandbox = None if settings.env is Env.PRODUCTION else SandboxGateway(_sandbox_key(settings))
         figures = open_figures(settings, engine, intake_engine, bus)
-        telling = asyncio.create_task(figures.run())
-        open_things.callback(telling.cancel)
+        telling = asyncio.create_task(figures.run(), name="figures")
+        open_things.push_async_callback(end, [telling], ENDED_WITHIN_S)
         yield Wiring(
             settings,
             engine,

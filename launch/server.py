@@ -1,13 +1,16 @@
 import asyncio
 import logging
+import os
 import signal
 import socket
+from threading import Timer
 from types import FrameType
 from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from launch.ending import where
 from launch.problem import Problem
 from settings import Settings
 
@@ -16,6 +19,8 @@ DRAINED_WITHIN = 0.8
 """Of the grace; the rest is for requests that still run."""
 LINGERED_S = 2.0
 """For connections that are kept open between requests."""
+GIVEN_UP_S = 4.5
+"""Beyond the grace. Whoever keeps us kills us half a second later, and then nobody says what did not end."""
 
 
 class Drained(Protocol):
@@ -32,15 +37,35 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, drained: Drained | None = None) -> None:
         super().__init__(config)
         self.drained = drained
+        self.last: Timer | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """As uvicorn's, but the signal is not raised again afterwards: to have drained is to have ended well."""
         if self.drained is not None:
             self.drained.going()
+        if self.last is None:
+            self.last = Timer((self.config.timeout_graceful_shutdown or 0) + GIVEN_UP_S, self._give_up)
+            self.last.daemon = True
+            self.last.start()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
+    def ended(self) -> None:
+        """Nothing of it runs any more."""
+        if self.last is not None:
+            self.last.cancel()
+
+    def _give_up(self) -> None:
+        """In a thread of its own: whatever the others wait for, it is said, and the process ends."""
+        try:
+            for task in asyncio.all_tasks(self.loop) if self.loop is not None else ():
+                log.error("did not end", extra={"task": task.get_name(), "where": where(task)})
+        finally:
+            os._exit(1)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
         log.info("serving")
 
@@ -73,6 +98,7 @@ def serve(app: ASGIApp, settings: Settings, listening: socket.socket, drained: D
     """Until SIGTERM or SIGINT."""
     server = Server(configure(app, settings), drained)
     server.run(sockets=[listening])
+    server.ended()
     if not server.started:
         raise Problem("the server did not start", "read the traceback above, or try ./haat doctor")
 

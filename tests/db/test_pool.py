@@ -1,6 +1,7 @@
 """A connection that nobody used for a while is asked whether it lives; one that was just used is believed."""
 
 from collections.abc import AsyncIterator
+from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -11,6 +12,7 @@ from db import pool
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.refusals import Refused, Unavailable
+from tests.faults import Proxy
 
 BACKEND = text("SELECT pg_backend_pid()")
 
@@ -54,8 +56,8 @@ async def test_one_that_died_in_use_fails_one_statement_and_is_replaced(one: Asy
 
 async def test_a_read_is_one_round_trip(one: AsyncEngine, monkeypatch: pytest.MonkeyPatch):
     pings = []
-    ping = one.sync_engine.dialect.do_ping
-    monkeypatch.setattr(one.sync_engine.dialect, "do_ping", lambda connection: pings.append(1) or ping(connection))
+    ping = pool._ping
+    monkeypatch.setattr(pool, "_ping", lambda connection: pings.append(1) or ping(connection))
     statements = []
     event.listen(one.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     reads = Reads(one)
@@ -65,3 +67,20 @@ async def test_a_read_is_one_round_trip(one: AsyncEngine, monkeypatch: pytest.Mo
     monkeypatch.setattr(pool, "TRUSTED_S", 0.0)
     await reads.value(BACKEND)
     assert len(pings) == 1
+
+
+async def test_one_that_is_silent_is_replaced_in_time(database_url: str, monkeypatch: pytest.MonkeyPatch):
+    """Hung, not gone: nothing says that it is dead, and nothing comes."""
+    monkeypatch.setattr(pool, "TRUSTED_S", 0.0)
+    monkeypatch.setattr(pool, "ANSWERS_WITHIN_S", 0.5)
+    async with Proxy.before(database_url) as proxy:
+        engine = create_async_engine(proxy.url(database_url), pool_size=1, max_overflow=0)
+        pool.ping_the_idle(engine)
+        reads = Reads(engine)
+        before = await reads.value(BACKEND)
+        proxy.hang(new=False)
+        began = monotonic()
+        assert await reads.value(BACKEND) != before
+        assert 0.5 <= monotonic() - began < 2
+        await proxy.pass_on()
+        await engine.dispose()
