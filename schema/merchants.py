@@ -1,6 +1,6 @@
 """Stores, for everybody; the merchant's door, and what a store says of itself."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,9 +25,10 @@ from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
 from schema.intake import FailureConnection, Source
-from schema.roots import ID, Allow, Info, Node, given, key, of
+from schema.roots import ID, Allow, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
+from subscriptions import merchants as feeds
 
 if TYPE_CHECKING:
     from schema.orders import OrderConnection
@@ -75,6 +76,28 @@ class Store(Node):
     ) -> Page[ListingRow]:
         by = sort or ListingSort.RELEVANCE
         return await selling.listings(info.context, root.id, listing_filter(filter), by, first, given(after))
+
+
+@strawberry.type
+class StoreState:
+    store_id: ID
+    status: StoreStatus = strawberry.field(description="CLOSED outside its hours, whatever the store says of itself")
+    is_open: bool = strawberry.field(description="Takes orders: OPEN or BUSY")
+    opens_at: datetime | None = strawberry.field(description="Of a closed one: when it takes orders next, if known")
+    closes_at: datetime | None = strawberry.field(description="Of an open one: when its hours end, within two weeks")
+    until: datetime | None = strawberry.field(description="Of a status that ends by itself: from then on it says OPEN")
+    version: int = strawberry.field(description="Grows by one with every change of the store's own word, and by the clock")
+    as_of: datetime
+
+
+@strawberry.type
+class StoreStatusFrame:
+    """The latest of each store."""
+
+    cursor: str
+    reset: bool
+    degraded: bool
+    statuses: list[StoreState]
 
 
 @strawberry.type
@@ -177,3 +200,14 @@ class Mutation:
         """What the store says of itself; with `until`, from then on OPEN again. For managers and owners."""
         command = SetStoreStatus(key(store_id, "storeId"), status, given(until))
         return await resolve.set_store_status(info.context, command)
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription(graphql_type=StoreStatusFrame, extensions=[Allow(Role.PUBLIC), Shared()])
+    async def store_status(
+        self, info: Info, store_ids: list[ID], after: str | None = strawberry.UNSET
+    ) -> AsyncIterator[feeds.StoreStatusFrame]:
+        """Of at most 200 stores: how they are, then each that opens, closes, pauses or is busy, within 2 s."""
+        ids = [key(id, "storeIds") for id in store_ids]
+        return feeds.store_status(info.context, info.context.hub, ids, after or None)

@@ -18,6 +18,7 @@ from schema.api import schema
 from schema.doors import Rules
 from schema.errors import STATUS
 from schema.limits import PAGE, Most
+from subscriptions.merchants import MOST as STORES_FOLLOWED
 from subscriptions.stock import MOST as FOLLOWED
 from tests.api.test_contract import CONTRACT
 from tests.docs.pages import DOCS, tables
@@ -54,6 +55,7 @@ def test_the_limits_are_those_that_hold():
         "messages of a socket": f"{rules.messages_per_s} a second, {rules.messages_burst} at once",
         "sockets of a user; of an address": f"{rules.sockets_per_user}; {rules.sockets_per_address}",
         "listings followed by ids in one `stock`": f"{FOLLOWED}",
+        "stores followed in one `storeStatus`": f"{STORES_FOLLOWED}",
         "sign-in tries of an account": "{} a minute, {} an hour".format(*(one.amount for one in LIMITS["sign-in by account"])),
         "codes sent to a phone": "{} in ten minutes, {} a day".format(*(one.amount for one in LIMITS["code by phone"])),
         "quotes of a customer": f"{LIMITS['quote'][0].amount} a minute",
