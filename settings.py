@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(65, description="the front proxy's own idle time and 5 s more")
     graceful_shutdown_s: int = 25
     websocket_message_bytes: int = 65_536
+    cache_bytes: int = Field(67_108_864, ge=0, description="public answers a process keeps; 0: none, every one is read anew")
     concurrency: int | None = Field(None, description="connections a process takes at most; about 2× what was tested")
 
     @field_validator("database_url")

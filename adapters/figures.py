@@ -70,6 +70,7 @@ class PrometheusFigures:
         self._webhooks = Counter(
             "haat_webhooks", "Payloads of partners by provider and what became of them", ["provider", "verdict"], registry=registry
         )
+        self._cached = Counter("haat_cached", "Public queries by how they were answered", ["outcome"], registry=registry)
         self._sockets = Gauge("haat_sockets", "Open WebSockets", registry=registry, multiprocess_mode="livesum")
         self._feeds = Gauge("haat_feeds", "Subscriptions that run", registry=registry, multiprocess_mode="livesum")
         self._gauges = {
@@ -87,6 +88,9 @@ class PrometheusFigures:
 
     def feeds(self, change: int) -> None:
         self._feeds.inc(change)
+
+    def cached(self, outcome: str) -> None:
+        self._cached.labels(outcome).inc()
 
     def webhook(self, provider: str, verdict: str) -> None:
         self._webhooks.labels(provider, verdict).inc()

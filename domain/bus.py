@@ -12,7 +12,7 @@ from uuid import UUID
 
 from domain.events import Topic
 
-HEARTBEAT = "heartbeat"  # a Heartbeat, each second, from the relay's leader
+HEARTBEAT = "heartbeat"  # a Heartbeat, twice a second, from the relay's leader
 HINT = "relay.hint"  # "": somebody has committed events
 POSITIONS = "positions"  # a RiderSeen; not in the log
 TOPICS = tuple(topic.value for topic in Topic)  # an Entries for each topic the relay has stamped events of
@@ -70,10 +70,14 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`pos` is the last one stamped: who has less has missed something."""
+    """`pos` is the last one stamped: who has less has missed something.
+
+    `behind`: there may be events, committed for some time, that wait to be stamped.
+    """
 
     epoch: str
     pos: int
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ class Figures(Protocol):
     def feeds(self, change: int) -> None:
         """Subscriptions begun, or ended."""
 
+    def cached(self, outcome: str) -> None:
+        """A public query: `hit`, `miss`, or `bypass` while nothing that is kept is believed."""
+
     def webhook(self, provider: str, verdict: str) -> None:
         """`provider` is one we know, `verdict` what became of the payload."""
 
@@ -30,6 +33,8 @@ class Uncounted:
     def sockets(self, change: int) -> None: ...
 
     def feeds(self, change: int) -> None: ...
+
+    def cached(self, outcome: str) -> None: ...
 
     def webhook(self, provider: str, verdict: str) -> None: ...
 

@@ -13,6 +13,7 @@ from domain.payments import Gateway
 from domain.positions import Positions
 from domain.sessions import Digests, Messages, Passwords, Tokens
 from domain.unit_of_work import Begin
+from resolvers.cache import UNTAGGED, Tags
 from resolvers.loaders import Loaders
 from resolvers.sessions import Sessions
 
@@ -46,6 +47,7 @@ class Context:
     loaders: Loaders
     ports: Ports
     remote: str = ""  # the client's address, from a trusted proxy or the socket
+    tags: Tags = UNTAGGED  # where the answer will be kept: what it is made of
 
     def fresh(self) -> Self:
         return replace(self, loaders=Loaders(self.reads, self.actor))

@@ -7,6 +7,7 @@ from db import merchants as rows
 from db.merchants import StoreSearch
 from db.pages import Page
 from domain import merchants
+from domain.events import Topic
 from domain.merchants import Merchant, SetStoreStatus, Store
 from domain.refusals import invalid, not_found
 from resolvers.context import Context
@@ -14,7 +15,10 @@ from resolvers.context import Context
 
 async def stores(context: Context, search: StoreSearch, first: int | None, after: str | None) -> Page[Store]:
     """Refuses InvalidInput."""
-    return await rows.stores(context.reads, search, first, after)
+    context.tags.all(Topic.STORE_STATUS)
+    found = await rows.stores(context.reads, search, first, after)
+    context.tags.stores(found.nodes)
+    return found
 
 
 async def store(context: Context, store_id: UUID | None, slug: str | None) -> Store | None:
@@ -22,10 +26,20 @@ async def store(context: Context, store_id: UUID | None, slug: str | None) -> St
     if (store_id is None) == (slug is None):
         raise invalid("id", "give an id or a slug")
     if store_id is not None:
-        found = await context.loaders.stores.load(store_id)
+        found = await store_by_id(context, store_id)
     else:
+        context.tags.all(Topic.STORE_STATUS)
         found = await rows.store_by_slug(context.reads, slug or "")
+        context.tags.stores([found] if found else ())
     return None if found is None or found.archived else found
+
+
+async def store_by_id(context: Context, store_id: UUID) -> Store | None:
+    """Archived or not: an order may still name it."""
+    context.tags.of(store_id, Topic.STORE_STATUS)
+    found = await context.loaders.stores.load(store_id)
+    context.tags.stores([found] if found else ())
+    return found
 
 
 async def merchant(context: Context, merchant_id: UUID | None) -> Merchant:

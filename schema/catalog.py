@@ -13,8 +13,9 @@ from domain.catalog import Diet, ListingSort, ProductKind
 from domain.identity import Role
 from domain.listings import SetPrice
 from resolvers import catalog as resolve
+from resolvers import merchants as selling
 from schema.connections import Connection, Counted
-from schema.roots import ID, Allow, Info, Node, given, key, of
+from schema.roots import ID, Allow, Cached, Info, Node, given, key, of
 from schema.scalars import Money, PointInput, minor, point
 from schema.stock import StockLevel
 
@@ -89,7 +90,7 @@ class Listing(Node):
     @strawberry.field(graphql_type=_Store)
     @staticmethod
     async def store(root: rows.ListingRow, info: Info) -> Any:
-        return await info.context.loaders.stores.load(root.store_id)
+        return await selling.store_by_id(info.context, root.store_id)
 
     @strawberry.field(
         graphql_type=list[Annotated["Listing", strawberry.lazy("schema.catalog")]],
@@ -97,7 +98,7 @@ class Listing(Node):
     )
     @staticmethod
     async def siblings(root: rows.ListingRow, info: Info) -> Sequence[rows.ListingRow]:
-        return await info.context.loaders.siblings.load(root.id)
+        return await resolve.siblings(info.context, root)
 
     @strawberry.field(graphql_type=list[ModifierGroup])
     @staticmethod
@@ -149,16 +150,16 @@ def listing_filter(told: ListingFilter | None) -> rows.ListingFilter:
 
 @strawberry.type
 class Query:
-    @strawberry.field(graphql_type=list[Category], extensions=[Allow(Role.PUBLIC)])
+    @strawberry.field(graphql_type=list[Category], extensions=[Allow(Role.PUBLIC), Cached()])
     async def categories(self, info: Info, parent_id: ID | None = strawberry.UNSET) -> Sequence[rows.CategoryRow]:
         """Those right below the parent; without one, the roots."""
         return await resolve.categories(info.context, key(parent_id, "parentId") if parent_id else None)
 
-    @strawberry.field(graphql_type=Listing | None, extensions=[Allow(Role.PUBLIC)])
+    @strawberry.field(graphql_type=Listing | None, extensions=[Allow(Role.PUBLIC), Cached()])
     async def listing(self, info: Info, id: ID) -> rows.ListingRow | None:
         return await resolve.listing(info.context, key(id))
 
-    @strawberry.field(graphql_type=ListingConnection, extensions=[Allow(Role.PUBLIC)])
+    @strawberry.field(graphql_type=ListingConnection, extensions=[Allow(Role.PUBLIC), Cached()])
     async def search(
         self,
         info: Info,

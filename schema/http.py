@@ -1,6 +1,7 @@
 """GraphQL over HTTP, as https://graphql.github.io/graphql-over-http says it, and the way to the sockets."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -15,12 +16,14 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
 
 from domain import trace
 from domain.figures import Figures
 from domain.identity import ANYBODY, Actor
 from domain.refusals import InvalidInput, Refused
 from schema.build import Schema
+from schema.cache import BYPASS, HIT, MISS, Erred, Public
 from schema.decoding import NotReadable, read_object
 from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, remote
 from schema.errors import STATUS, refusal_error, tell_all
@@ -29,6 +32,7 @@ from schema.gate import Asking, Gate, Stopped, read_asking, undone
 from schema.listeners import Ending, Listeners
 from schema.roots import Api
 from schema.sockets import Socket, Wire
+from subscriptions.cache import Answer, Cache
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
@@ -46,6 +50,7 @@ class Door(GraphQL[Api, None]):
         ended: Ended,
         figures: Figures,
         rules: Rules = Rules(),
+        cache: Cache | None = None,
     ) -> None:
         super().__init__(
             schema,
@@ -61,6 +66,8 @@ class Door(GraphQL[Api, None]):
         self.make_context = context
         self.authenticate = authenticate
         self.gate = Gate(schema, figures, rules)
+        self.public = None if cache is None else Public(schema, self.gate, cache, _encode_result)
+        self.figures = figures
         self.listeners = Listeners(rules, ended, figures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,13 +130,16 @@ class Door(GraphQL[Api, None]):
             asked = await self.gate.admit(context, asking, kinds)
         except Stopped as stopped:
             return self.respond_undone(stopped.errors, accepted)
-        result = await self.gate.execute(context, asking, asked)
+        if self.public is not None and asked.kind is OperationType.QUERY and self.public.takes(asking):
+            try:
+                return self.respond_kept(*await self.public.answer(context, asking, asked), accepted)
+            except Erred as erred:
+                result = erred.result
+        else:
+            result = await self.gate.execute(context, asking, asked)
         if undone(result):
             return self.respond_undone(result.errors or [], accepted)
-        answer: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            answer["errors"] = result.errors
-        return self.respond(answer, accepted, 200)
+        return self.respond_body(_encode_result(result), accepted, 200)
 
     async def read(self, request: Request) -> tuple[Asking, Sequence[OperationType]]:
         """Raises NotRead for what is no GraphQL request."""
@@ -198,9 +208,22 @@ class Door(GraphQL[Api, None]):
             headers["Retry-After"] = str(max(1, ceil(wait.total_seconds())))
         return self.respond({"errors": errors}, accepted, STATUS[code] if accepted == GRAPHQL else 200, headers)
 
+    def respond_kept(self, answer: Answer, outcome: str, accepted: str) -> Response:
+        """What anybody may be told. How old it is, is said for people: no client is to keep it itself."""
+        self.figures.cached(outcome)
+        said = {
+            HIT: {"Cache-Status": "haat; hit", "Age": str(max(0, int(time.time() - answer.made_at)))},
+            MISS: {"Cache-Status": "haat; fwd=miss; stored", "Age": "0"},
+            BYPASS: {"Cache-Status": "haat; fwd=bypass", "Age": "0"},
+        }[outcome]
+        return self.respond_body(answer.body, accepted, 200, {"Cache-Control": "no-cache", **said})
+
     def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+        return self.respond_body(encode(answer), accepted, status, headers)
+
+    def respond_body(self, body: bytes, accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
         return Response(
-            encode(answer),
+            body,
             status,
             {
                 "X-Correlation-Id": trace.correlation_id.get(),
@@ -220,6 +243,10 @@ class NotRead(Exception):
         self.status = status
         self.refusal = InvalidInput(message)
         self.headers = headers
+
+
+def _encode_result(result: ExecutionResult) -> bytes:
+    return encode({"data": result.data, "errors": result.errors} if result.errors else {"data": result.data})
 
 
 def encode(answer: Mapping[str, Any]) -> bytes:

@@ -25,7 +25,7 @@ from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
 from schema.intake import FailureConnection, Source
-from schema.roots import ID, Allow, Info, Node, Shared, given, key, of
+from schema.roots import ID, Allow, Cached, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
 from subscriptions import merchants as feeds
@@ -62,7 +62,7 @@ class Store(Node):
     @strawberry.field(graphql_type=list[Category], description="Those in which it has something to sell")
     @staticmethod
     async def categories(root: merchants.Store, info: Info) -> Sequence[CategoryRow]:
-        return await info.context.loaders.categories_of_store.load(root.id)
+        return await selling.categories_of_store(info.context, root)
 
     @strawberry.field(graphql_type=ListingConnection)
     @staticmethod
@@ -75,7 +75,7 @@ class Store(Node):
         after: str | None = strawberry.UNSET,
     ) -> Page[ListingRow]:
         by = sort or ListingSort.RELEVANCE
-        return await selling.listings(info.context, root.id, listing_filter(filter), by, first, given(after))
+        return await selling.listings(info.context, root, listing_filter(filter), by, first, given(after))
 
 
 @strawberry.type
@@ -164,7 +164,7 @@ class Merchant(Node):
 
 @strawberry.type
 class Query:
-    @strawberry.field(graphql_type=Connection[Store], extensions=[Allow(Role.PUBLIC)])
+    @strawberry.field(graphql_type=Connection[Store], extensions=[Allow(Role.PUBLIC), Cached()])
     async def stores(
         self,
         info: Info,
@@ -178,7 +178,7 @@ class Query:
         search = StoreSearch(point(near, "near") if near else None, given(open), given(text))
         return await resolve.stores(info.context, search, first, given(after))
 
-    @strawberry.field(graphql_type=Store | None, extensions=[Allow(Role.PUBLIC)])
+    @strawberry.field(graphql_type=Store | None, extensions=[Allow(Role.PUBLIC), Cached()])
     async def store(
         self, info: Info, id: ID | None = strawberry.UNSET, slug: str | None = strawberry.UNSET
     ) -> merchants.Store | None:

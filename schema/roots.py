@@ -92,6 +92,13 @@ class Shared(FieldExtension):
         return await next_(source, info, **arguments)
 
 
+class Cached(FieldExtension):
+    """Of a query whose answer is the same for whoever asks, and tagged by its resolvers: schema/cache.py keeps it."""
+
+    async def resolve_async(self, next_: Callable[..., Any], source: Any, info: Info, **arguments: Any) -> Any:
+        return await next_(source, info, **arguments)
+
+
 class Answers(FieldExtension):
     """A refusal that the field's union names is its answer; any other goes on to errors[]."""
 

@@ -9,7 +9,8 @@ import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from itertools import chain
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -61,6 +62,19 @@ class Figures:
     resets: int  # feeds told to read their snapshot again
 
 
+class Observer(Protocol):
+    """Told of all that happens, before any feed is."""
+
+    def heard(self, entry: Entry) -> None:
+        """The next one of the log, also of a kind that we do not know."""
+
+    def read(self, ids: Collection[UUID | Topic], kinds: Collection[type[Event]]) -> None:
+        """A feed is about to tell what it has read itself of these; the log may not have come so far."""
+
+    def lost(self) -> None:
+        """The log goes on from somewhere else."""
+
+
 class Hub:
     def __init__(self, bus: Bus, reads: Reads) -> None:
         self.epoch = ""
@@ -71,10 +85,14 @@ class Hub:
         self._reads = reads
         self._mailboxes: dict[Mailbox, frozenset[type] | None] = {}
         self._joined: dict[UUID | str, set[Mailbox]] = {}
+        self._besides: dict[UUID, set[Mailbox]] = {}  # by entity alone, not by what events concern
+        self.observers: list[Observer] = []
         self.shared: dict[tuple[object, ...], Any] = {}  # what many follow as one, by its name and arguments
         self._early: dict[int, Entry] = {}  # came before their turn
         self._last = 0  # the furthest pos anybody has spoken of
         self._beat = 0  # where we were at the last heartbeat
+        self._told = (0, 0.0)  # by the last heartbeat: how far the log had come, and when we heard it
+        self._whole_at = float("-inf")  # when we last knew all of it
         self._doubted = False  # the log may not be the one we know
         self._nudge = asyncio.Event()
         self._heard_at = self._moved_at = 0.0
@@ -96,19 +114,26 @@ class Hub:
         keys = {id.value if isinstance(id, Topic) else id for id in ids}
         self._mailboxes[mailbox] = frozenset(kinds) if kinds is not None else None
         for key in keys:
-            self._joined.setdefault(key, set()).add(mailbox)
+            _enter(self._joined, key, mailbox)
+        changes = Changes(self, mailbox)
         try:
-            yield Changes(self, mailbox)
+            yield changes
         finally:
+            changes.follow(())
             del self._mailboxes[mailbox]
             for key in keys:
-                self._joined[key].discard(mailbox)
-                if not self._joined[key]:
-                    del self._joined[key]
+                _leave(self._joined, key, mailbox)
+
+    def follow(self, mailbox: Mailbox, more: Iterable[UUID], no_more: Iterable[UUID]) -> None:
+        """Of a mailbox that has joined: what happens to these entities as well, or no longer."""
+        for entity in more:
+            _enter(self._besides, entity, mailbox)
+        for entity in no_more:
+            _leave(self._besides, entity, mailbox)
 
     def saw(self, seen: RiderSeen) -> None:
         """A position that did not come by the bus: for this process's feeds, while there is no bus."""
-        for mailbox in self._joined.get(seen.rider, ()):
+        for mailbox in chain(self._joined.get(seen.rider, ()), self._besides.get(seen.rider, ())):
             kinds = self._mailboxes[mailbox]
             if kinds is not None and RiderSeen in kinds:
                 mailbox.put_rider(seen)
@@ -117,6 +142,15 @@ class Hub:
     def degraded(self) -> bool:
         """The bus is silent: we run behind, by the database. Caches that trust our news must not be believed."""
         return not self._bus.up or asyncio.get_running_loop().time() - self._heard_at > SILENCE_S
+
+    def knows_all_since(self, seconds: float) -> bool:
+        """Of what was committed up to so long ago, nothing is unknown here."""
+        return asyncio.get_running_loop().time() - self._whole_at <= seconds
+
+    def read(self, ids: Collection[UUID | Topic], kinds: Collection[type[Event]]) -> None:
+        """For feeds: these were read, and are told next."""
+        for one in self.observers:
+            one.read(ids, kinds)
 
     @property
     def figures(self) -> Figures:
@@ -129,6 +163,8 @@ class Hub:
         head = await rows.head(self._reads)
         self.epoch, self.pos, self._last, self._beat = head.epoch, head.pos, head.pos, head.pos
         self._heard_at = self._moved_at = asyncio.get_running_loop().time()
+        for one in self.observers:
+            one.lost()
         joined = asyncio.Event()
         self._tasks = [asyncio.create_task(self._listen(joined), name="hub"), asyncio.create_task(self._mend(), name="hub mending")]
         await joined.wait()
@@ -160,6 +196,9 @@ class Hub:
                 self._doubt(beat.pos < self._beat)
                 self._beat = self.pos
                 self._reach(beat.pos)
+                if not beat.behind:
+                    self._told = (beat.pos, self._heard_at)
+                    self._know()
         else:
             said = self._entries.decode(message.text)
             if self._ours(said.epoch) and said.events:
@@ -180,6 +219,11 @@ class Hub:
             self._doubted = True
             self._nudge.set()
 
+    def _know(self) -> None:
+        pos, at = self._told
+        if self.pos >= pos:
+            self._whole_at = max(self._whole_at, at)
+
     def _reach(self, pos: int) -> None:
         if pos > self._last:
             if self.pos == self._last:  # a hole begins here
@@ -195,16 +239,19 @@ class Hub:
             self._dispatch(entry)
         if self.pos != before:
             self._moved_at = asyncio.get_running_loop().time()
+            self._know()
 
     def _dispatch(self, entry: Entry) -> None:
         """The next one of the whole log."""
         self.pos = entry.pos
         self._last = max(self._last, entry.pos)
+        for one in self.observers:
+            one.heard(entry)
         kind = Event.kinds.get(entry.kind)
         if kind is None:  # of a newer version of us: nobody here can have asked for it
             return
         keys: tuple[UUID | str, ...] = (entry.topic, entry.entity, *entry.concerns)
-        mailboxes: set[Mailbox] = set()
+        mailboxes: set[Mailbox] = set(self._besides.get(entry.entity, ()))
         for key in keys:
             if key in self._joined:
                 mailboxes.update(self._joined[key])
@@ -277,8 +324,24 @@ class Hub:
     def _start_over(self, head: Head) -> None:
         log.warning("starting over at pos %s of %s, from %s of %s", head.pos, head.epoch, self.pos, self.epoch)
         self.epoch, self.pos, self._last, self._beat = head.epoch, head.pos, head.pos, head.pos
+        self._told, self._whole_at = (0, 0.0), float("-inf")
         self._early.clear()
+        for one in self.observers:
+            one.lost()
         self._lose(self._mailboxes)
+
+
+Key = TypeVar("Key")
+
+
+def _enter(joined: dict[Key, set[Mailbox]], key: Key, mailbox: Mailbox) -> None:
+    joined.setdefault(key, set()).add(mailbox)
+
+
+def _leave(joined: dict[Key, set[Mailbox]], key: Key, mailbox: Mailbox) -> None:
+    joined[key].discard(mailbox)
+    if not joined[key]:
+        del joined[key]
 
 
 def _chain(entry: Entry) -> dict[str, str]:
@@ -314,21 +377,30 @@ class Following:
     @contextmanager
     def told_the_end(self, one: Finishing) -> Iterator[None]:
         """Finished when this client leaves; at once where it has left."""
-        self._open.add(one)
-        if self._left:
-            one.finish()
+        self.opened(one)
         try:
             yield
         finally:
-            self._open.discard(one)
+            self.closed(one)
+
+    def opened(self, one: Finishing) -> None:
+        self._open.add(one)
+        if self._left:
+            one.finish()
+
+    def closed(self, one: Finishing) -> None:
+        self._open.discard(one)
 
     def saw(self, seen: RiderSeen) -> None:
         self.hub.saw(seen)
 
+    def read(self, ids: Collection[UUID | Topic], kinds: Collection[type[Event]]) -> None:
+        self.hub.read(ids, kinds)
+
     def leave(self) -> None:
         """A feed that begins after this has a first frame, and its last."""
         self._left = True
-        for one in self._open:
+        for one in list(self._open):
             one.finish()
 
 
@@ -338,6 +410,16 @@ class Changes:
     def __init__(self, hub: Hub, mailbox: Mailbox) -> None:
         self._hub = hub
         self._mailbox = mailbox
+        self._besides: frozenset[UUID] = frozenset()
+
+    def follow(self, entities: Iterable[UUID]) -> None:
+        """From here on what happens to these as well, not what merely concerns them; and to no others that were named here before.
+
+        Whoever names them before reading them misses nothing. What waits already of those no longer named is not taken out.
+        """
+        besides = frozenset(entities)
+        self._hub.follow(self._mailbox, besides - self._besides, self._besides - besides)
+        self._besides = besides
 
     def __aiter__(self) -> Self:
         return self

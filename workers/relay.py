@@ -17,7 +17,8 @@ log = logging.getLogger("haat.relay")
 BATCH = 500
 POLL_S = 0.1  # for commits whose hint was lost
 PAUSE_S = 0.01  # after a batch: what commits meanwhile goes in one statement
-BEAT_S = 1.0
+BEAT_S = 0.5
+OLD_BEAT_S = 0.2  # one that had to wait for longer says nothing of now
 TIDY_S = 5.0
 UNSENT = 200  # batches that wait for the bus at most: what it cannot take, hubs read from the database
 
@@ -34,7 +35,7 @@ class Relay:
         self._leadership = leadership
         self._bus = bus
         self._woken = asyncio.Event()
-        self._unsent: deque[Sequence[Message]] = deque(maxlen=UNSENT)
+        self._unsent: deque[tuple[float, Sequence[Message]]] = deque(maxlen=UNSENT)
         self._to_send = asyncio.Event()
 
     def wake(self) -> None:
@@ -73,7 +74,8 @@ class Relay:
                 self._send(messages(leader.epoch, entries))
             if clock() >= next_beat:
                 next_beat = clock() + BEAT_S
-                self._send([Message(HEARTBEAT, msgspec.json.encode(Heartbeat(leader.epoch, leader.pos)).decode())])
+                beat = Heartbeat(leader.epoch, leader.pos, behind=len(entries) == BATCH)
+                self._send([Message(HEARTBEAT, msgspec.json.encode(beat).decode())])
             if clock() >= next_tidy:
                 next_tidy = clock() + TIDY_S
                 self.lag = await leader.lag()
@@ -86,17 +88,20 @@ class Relay:
                         await self._woken.wait()
 
     def _send(self, batch: Sequence[Message]) -> None:
-        self._unsent.append(batch)
+        self._unsent.append((asyncio.get_running_loop().time(), batch))
         self._to_send.set()
 
     async def _publish(self) -> None:
-        lost = False
+        clock, lost = asyncio.get_running_loop().time, False
         while True:
             await self._to_send.wait()
             self._to_send.clear()
             while self._unsent:
+                since, batch = self._unsent.popleft()
+                if batch[0].channel == HEARTBEAT and clock() - since > OLD_BEAT_S:
+                    continue
                 try:
-                    await self._bus.publish(*self._unsent.popleft())
+                    await self._bus.publish(*batch)
                     lost = False
                 except Refused:
                     if not lost:
