@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from launch.ending import where
 from launch.problem import Problem
+from launch.sockets import Sockets
 from settings import Settings
 
 log = logging.getLogger("haat.server")
@@ -108,7 +109,7 @@ def configure(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         app,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=Sockets,
         ws_max_size=settings.websocket_message_bytes,
         ws_per_message_deflate=False,  # 44 KiB an idle subscription instead of 85
         ws_ping_interval=20,

@@ -138,8 +138,9 @@ class EventStream:
                 yield event(encoded(answer.data, answer.errors or []).payload, None)  # type: ignore[arg-type]  # told by the gate
                 return
             asking = self._resumed()
-            async with gate.follow(context, asking, asked) as payloads:
-                async for payload in payloads:
+            async with aclosing(gate.follow(context, asking, asked)) as results:
+                async for result in results:
+                    payload = result.payload
                     yield event(payload, cursor_of(payload))
         except Stopped as stopped:
             yield event(encoded(None, stopped.errors).payload, None)

@@ -1,11 +1,11 @@
 """The one way in for an operation, whichever door it came through."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 from graphql import GraphQLError, OperationType
 from strawberry.types import ExecutionResult
@@ -22,7 +22,7 @@ from schema.errors import Told, tell_all
 from schema.guard import Asked, check_introspection
 from schema.limits import refused
 from schema.roots import Api
-from schema.sharing import Encoded, NotBegun, Sharing, encoded
+from schema.sharing import Encoded, NotBegun, Results, Sharing, encoded
 
 UNKNOWN = "-"
 """The field of an operation that was never understood."""
@@ -104,29 +104,18 @@ class Gate:
         self.count(asked, result.errors, started)
         return result
 
-    @asynccontextmanager
-    async def follow(self, context: Api, asking: Asking, asked: Asked) -> AsyncIterator[AsyncIterator[str]]:
-        """The results of a subscription that was admitted, encoded. They raise Stopped where none can come. Leaving ends it."""
-        self._figures.feeds(1)
+    def follow(self, context: Api, asking: Asking, asked: Asked) -> "Followed":
+        """The results of a subscription that was admitted. Whoever asks for them closes them."""
         shared = not self._sharing.fields.isdisjoint(asked.fields)
-        try:
-            async with aclosing(self._shared(context, asking) if shared else self._own(context, asking)) as results:
-                yield self._counted(results, asked)
-        finally:
-            self._figures.feeds(-1)
+        return Followed(self, self._shared(context, asking) if shared else self._own(context, asking), asked)
 
     def cursor_variable(self, asking: Asking) -> str | None:
         """The variable by which a client says where it was."""
         return self._sharing.cursor_variable(self._documents.read(asking.query), asking.operation_name)
 
-    async def _shared(self, context: Api, asking: Asking) -> AsyncGenerator[Encoded, None]:
+    def _shared(self, context: Api, asking: Asking) -> Results:
         document = self._documents.read(asking.query)
-        try:
-            async with aclosing(self._sharing.results(context, document, asking.operation_name, asking.variables or {})) as results:
-                async for result in results:
-                    yield result
-        except NotBegun as no:
-            raise Stopped(no.errors) from None
+        return self._sharing.results(context, document, asking.operation_name, asking.variables or {})
 
     async def _own(self, context: Api, asking: Asking) -> AsyncGenerator[Encoded, None]:
         stream = await self._schema.stream(asking.query, asking.variables, context, None, asking.operation_name)
@@ -138,24 +127,58 @@ class Gate:
                     raise Stopped(errors)
                 yield encoded(result.data, errors)
 
-    async def _counted(self, results: AsyncIterator[Encoded], asked: Asked) -> AsyncIterator[str]:
-        """A subscription counts once, by its first result."""
-        started: float | None = perf_counter()
-        try:
-            async for result in results:
-                if started is not None:
-                    self.count(asked, result.errors, started)
-                    started = None
-                yield result.payload
-        except Stopped as stopped:
-            if started is not None:
-                self.count(asked, stopped.errors, started)
-            raise
+    def feeds(self, change: int) -> None:
+        self._figures.feeds(change)
 
     def count(self, asked: Asked | None, errors: Sequence[GraphQLError] | None, started: float) -> None:
         field = asked.fields[0] if asked and asked.fields else UNKNOWN
         code = errors[0].code if errors and isinstance(errors[0], Told) else "OK"
         self._figures.operation(field, code, perf_counter() - started)
+
+
+class Followed:
+    """Results of one subscription, encoded. They raise Stopped where none can come. It counts once, by its first result."""
+
+    __slots__ = ("_asked", "_gate", "_open", "_results", "_started")
+
+    def __init__(self, gate: Gate, results: Results | AsyncGenerator[Encoded, None], asked: Asked) -> None:
+        self._gate = gate
+        self._results = results
+        self._asked: Asked | None = asked
+        self._started = perf_counter()
+        self._open = True
+        gate.feeds(1)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Encoded:
+        try:
+            result = await anext(self._results)
+        except NotBegun as no:
+            self._count(no.errors)
+            raise Stopped(no.errors) from None
+        except Stopped as stopped:
+            self._count(stopped.errors)
+            raise
+        self._count(result.errors)
+        return result
+
+    def _count(self, errors: Sequence[Told]) -> None:
+        if self._asked is not None:
+            self._gate.count(self._asked, errors, self._started)
+            self._asked = None
+
+    async def aclose(self) -> None:
+        """Safe to repeat."""
+        if self._open:
+            self._open = False
+            self._gate.feeds(-1)
+            await self._results.aclose()
+
+    def rest(self, write: Callable[[Encoded], bool], woken: Callable[[], None]) -> bool:
+        """As `Results.rest`. What only one client is told does not rest."""
+        return isinstance(self._results, Results) and self._results.rest(write, woken)
 
 
 _TOO_LONG = GraphQLError("too long", original_error=Refused(Unavailable("this took too long: try again")))

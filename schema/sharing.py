@@ -4,10 +4,10 @@ The same is: the document, the operation's name and the variables, but for the c
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -15,26 +15,23 @@ from graphql import (
     ExecutionResult,
     FieldNode,
     GraphQLError,
-    GraphQLField,
-    GraphQLObjectType,
     OperationDefinitionNode,
     VariableNode,
     Visitor,
-    get_named_type,
     visit,
 )
 from graphql.execution import Executor as CoreExecutor
 from graphql.execution import create_source_event_stream, execute_subscription_event
 from graphql.pyutils import is_awaitable
-from strawberry.extensions import FieldExtension
-from strawberry.types.field import StrawberryField
 
 from domain.identity import ANYBODY
 from schema.build import Schema
 from schema.documents import Document
 from schema.errors import Told, tell_all
 from schema.plain import Executor
-from schema.roots import Allow, Api, Shared
+from schema.public import public_fields
+from schema.roots import Api, Shared
+from subscriptions.sharing import Watcher
 
 KEPT = 16
 """Encoded frames of an execution, those asked for last: everybody's latest, what new watchers are given, and of who lags."""
@@ -42,43 +39,48 @@ AFTER = "after"
 
 
 def shared_fields(schema: Schema) -> frozenset[str]:
-    """By their names. Refuses to start where anything below one of them is not for everybody."""
-    root = schema._schema.subscription_type
-    found = {name: field for name, field in (root.fields.items() if root else ()) if _has(field, Shared)}
-    for name, field in found.items():
-        _check_public(name, field, set())
-    return frozenset(found)
+    """By their names."""
+    return public_fields(schema._schema.subscription_type, Shared)
 
 
-def _check_public(name: str, field: GraphQLField, seen: set[GraphQLObjectType]) -> None:
-    type_ = get_named_type(field.type)
-    if not isinstance(type_, GraphQLObjectType) or type_ in seen:
-        return
-    seen.add(type_)
-    for inner_name, inner in type_.fields.items():
-        if _has(inner, Allow):
-            raise TypeError(f"{name} cannot be shared: {type_.name}.{inner_name} is not for everybody")
-        _check_public(name, inner, seen)
-
-
-def _has(field: GraphQLField, extension: type[FieldExtension]) -> bool:
-    known = field.extensions.get("strawberry-definition")
-    return isinstance(known, StrawberryField) and any(isinstance(one, extension) for one in known.extensions)
-
-
-@dataclass(frozen=True, slots=True)
 class Encoded:
     """One result as the client gets it, and what is wrong in it."""
 
-    payload: str
-    errors: Sequence[Told]
+    __slots__ = ("_before", "_text_frame", "body", "errors")
+
+    def __init__(self, body: bytes, errors: Sequence[Told]) -> None:
+        self.body = body
+        self.errors = errors
+        self._before = self._text_frame = b""
+
+    @property
+    def payload(self) -> str:
+        return self.body.decode()
+
+    def text_frame(self, before: bytes) -> bytes:
+        """As a frame of a WebSocket, the body between `before` and a brace: one object for all whose `before` is the same."""
+        if before != self._before or not before:
+            self._before, self._text_frame = before, text_frame(before, self.body, b"}")
+        return self._text_frame
+
+
+def text_frame(*parts: bytes) -> bytes:
+    """A server's, whole and unmasked, as RFC 6455 §5.2 says it."""
+    size = sum(map(len, parts))
+    if size < 126:
+        head = bytes((0x81, size))
+    elif size < 65_536:
+        head = b"\x81\x7e" + size.to_bytes(2, "big")
+    else:
+        head = b"\x81\x7f" + size.to_bytes(8, "big")
+    return b"".join((head, *parts))
 
 
 def encoded(data: Any, errors: Sequence[Told]) -> Encoded:
     result: dict[str, Any] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
-    return Encoded(msgspec.json.encode(result, enc_hook=str).decode(), errors)
+    return Encoded(msgspec.json.encode(result, enc_hook=str), errors)
 
 
 class NotBegun(Exception):
@@ -98,10 +100,13 @@ class Sharing:
         self._executions: dict[bytes, Execution] = {}
         self._cursors: WeakKeyDictionary[Document, dict[str | None, str | None]] = WeakKeyDictionary()
 
-    async def results(
+    def results(self, context: Api, document: Document, name: str | None, variables: Mapping[str, Any]) -> "Results":
+        """Each frame, executed and encoded. The first raises NotBegun."""
+        return Results(self, partial(self._begin, context, document, name, variables))
+
+    async def _begin(
         self, context: Api, document: Document, name: str | None, variables: Mapping[str, Any]
-    ) -> AsyncGenerator[Encoded, None]:
-        """Each frame, executed and encoded. Raises NotBegun."""
+    ) -> tuple[AsyncGenerator[object, None] | Watcher[Any, Any], "Execution"]:
         own = self._executor(context.fresh(), document, name, variables)
         begun: Any = create_source_event_stream(own)
         source: AsyncGenerator[object, None] | ExecutionResult = await begun if is_awaitable(begun) else begun
@@ -113,19 +118,15 @@ class Sharing:
         execution = self._executions.get(key)
         if execution is None:
             anybody = replace(context, actor=ANYBODY, remote="").fresh()
-            execution = Execution(self._executor(anybody, document, name, variables), anybody, document.query)
+            execution = Execution(key, self._executor(anybody, document, name, variables), anybody, document.query)
             self._executions[key] = execution
         execution.watchers += 1
-        try:
-            async with aclosing(source) as frames:
-                async for frame in frames:
-                    yield await execution.of(frame)
-        except Exception as error:
-            yield execution.encoded(ExecutionResult(None, [GraphQLError(str(error), original_error=error)]))
-        finally:
-            execution.watchers -= 1
-            if not execution.watchers and self._executions.get(key) is execution:
-                del self._executions[key]
+        return source, execution
+
+    def leave(self, execution: "Execution") -> None:
+        execution.watchers -= 1
+        if not execution.watchers and self._executions.get(execution.key) is execution:
+            del self._executions[execution.key]
 
     def _executor(self, context: Api, document: Document, name: str | None, variables: Mapping[str, Any]) -> CoreExecutor[Any]:
         built = Executor.build(self._schema, document.node, None, context, dict(variables), name)
@@ -162,10 +163,67 @@ def cursor_variable(document: Document, name: str | None) -> str | None:
     return None
 
 
+class Results:
+    """One client's. Nothing is asked before its first, and whoever asks closes it."""
+
+    __slots__ = ("_begin", "_execution", "_sharing", "_source")
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        begin: Callable[[], Awaitable[tuple[AsyncGenerator[object, None] | Watcher[Any, Any], "Execution"]]],
+    ) -> None:
+        self._sharing = sharing
+        self._begin: Callable[[], Awaitable[Any]] | None = begin
+        self._source: AsyncGenerator[object, None] | Watcher[Any, Any] | None = None
+        self._execution: Execution | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Encoded:
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            self._source, self._execution = await begin()
+        if self._source is None or self._execution is None:
+            raise StopAsyncIteration
+        try:
+            return await self._execution.of(await anext(self._source))
+        except StopAsyncIteration:
+            await self.aclose()
+            raise
+        except Exception as error:
+            told = self._execution.encoded(ExecutionResult(None, [GraphQLError(str(error), original_error=error)]))
+            await self.aclose()
+            return told
+
+    async def aclose(self) -> None:
+        """Safe to repeat, and while none is awaited."""
+        self._begin = None
+        source, self._source = self._source, None
+        execution, self._execution = self._execution, None
+        if source is not None and execution is not None:
+            self._sharing.leave(execution)
+            await source.aclose()
+
+    def rest(self, write: Callable[[Encoded], bool], woken: Callable[[], None]) -> bool:
+        """As a Watcher's: from here on what everybody is told is written. No other source can rest."""
+        source, execution = self._source, self._execution
+        if execution is None or not isinstance(source, Watcher):
+            return False
+
+        def offer(frame: object) -> bool:
+            told = execution.now(frame)
+            return told is not None and write(told)
+
+        return source.rest(offer, woken)
+
+
 class Execution:
     """What all who ask the same are told."""
 
-    def __init__(self, executor: CoreExecutor[Any], context: Api, query: str) -> None:
+    def __init__(self, key: bytes, executor: CoreExecutor[Any], context: Api, query: str) -> None:
+        self.key = key
         self.watchers = 0
         self._executor = executor
         self._context = context
@@ -173,17 +231,27 @@ class Execution:
         self._kept: dict[int, tuple[object, Encoded | asyncio.Task[Encoded]]] = {}
 
     async def of(self, frame: object) -> Encoded:
+        made = self._made(frame)
+        return await asyncio.shield(made) if isinstance(made, asyncio.Task) else made
+
+    def now(self, frame: object) -> Encoded | None:
+        """None where it must be waited for, or cannot be made: `of` says why."""
         known = self._kept.get(id(frame))
+        try:
+            made = known[1] if known is not None else self._made(frame)
+        except Exception:
+            return None
+        return None if isinstance(made, asyncio.Task) else made
+
+    def _made(self, frame: object) -> Encoded | asyncio.Task[Encoded]:
+        known = self._kept.pop(id(frame), None)
         if known is None:
             result: Any = execute_subscription_event(self._executor.build_per_event_executor(frame))
             made = asyncio.create_task(self._later(result)) if is_awaitable(result) else self.encoded(result)
-            self._kept[id(frame)] = known = (frame, made)  # with the frame: its id is no other's for so long
-            if len(self._kept) > KEPT:
+            known = (frame, made)  # with the frame: its id is no other's for so long
+            if len(self._kept) == KEPT:
                 del self._kept[next(iter(self._kept))]
-        else:
-            self._kept[id(frame)] = self._kept.pop(id(frame))  # to the end: it is in use
-        if isinstance(known[1], asyncio.Task):
-            return await asyncio.shield(known[1])
+        self._kept[id(frame)] = known  # at the end: it is in use
         return known[1]
 
     async def _later(self, result: Any) -> Encoded:

@@ -6,8 +6,9 @@ until when, and ends what takes too much.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,12 @@ from domain.sessions import Claims
 from schema.decoding import NotReadable, read_object
 from schema.doors import bearer
 from schema.errors import refusal_error
-from schema.gate import Asking, Stopped, read_asking, undone
-from schema.guard import Asked
+from schema.gate import Asking, Followed, Stopped, read_asking, undone
 from schema.listeners import (
     FORBIDDEN,
     IDLE,
     INVALID,
+    NOT_BEGUN,
     RESTART,
     TAKEN,
     TOO_MANY,
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("haat.sockets")
 
+FRAMES = "haat.frames"
+"""An extension of the ASGI scope: writes one whole WebSocket frame as it is, or answers False where it must be waited for."""
+Put = Callable[[bytes], bool]
 ID_MOST = 64
 REASON_MOST = 123
 """Bytes of a reason that a close frame has room for."""
@@ -64,6 +68,7 @@ class Wire(AsyncWebSocketAdapter):
         self.clock = asyncio.get_running_loop().time
         self.sending_since: float | None = None
         self._sending = 0
+        self.put: Put | None = response.scope["extensions"].get(FRAMES)
 
     @property
     def open(self) -> bool:
@@ -72,24 +77,24 @@ class Wire(AsyncWebSocketAdapter):
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         """Frames as `read_frame` knows them, up to the first that is none, or one too many."""
         try:
-            async for frame in self._frames():
-                yield frame
+            while self.open:
+                received = await self.ws.receive()
+                if received["type"] == "websocket.disconnect":
+                    return
+                yield self._read(received.get("text"))
+                del received  # a socket may say nothing more for hours
         except Ending as end:
             await self.close(end.code, end.reason)
 
-    async def _frames(self) -> AsyncGenerator[object, None]:
-        while self.open:
-            received = await self.ws.receive()
-            if received["type"] == "websocket.disconnect":
-                return
-            text = received.get("text")
-            if text is None:
-                raise Ending(INVALID, "a message must be text")
-            if len(text) > self.most or (not text.isascii() and len(text.encode()) > self.most):
-                raise Ending(INVALID, f"a message may have {self.most} bytes")
-            if not self.bucket.take(self.clock()):
-                raise Ending(TOO_MANY, "too many messages")
-            yield read_frame(text)
+    def _read(self, text: str | None) -> dict[str, Any]:
+        """Raises Ending."""
+        if text is None:
+            raise Ending(INVALID, "a message must be text")
+        if len(text) > self.most or (not text.isascii() and len(text.encode()) > self.most):
+            raise Ending(INVALID, f"a message may have {self.most} bytes")
+        if not self.bucket.take(self.clock()):
+            raise Ending(TOO_MANY, "too many messages")
+        return read_frame(text)
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         await self.send_text(msgspec.json.encode(message, enc_hook=str).decode())
@@ -164,6 +169,21 @@ def read_frame(text: str) -> dict[str, Any]:
     return frame
 
 
+class Doing(Operation[Api, None]):
+    """One operation. Of a subscription there are `results`; while they rest, no task runs for it."""
+
+    __slots__ = ("before", "results")
+
+    def __init__(self, handler: "Socket", id: str, asking: Asking) -> None:
+        super().__init__(handler, id, asking.query, asking.variables, asking.operation_name)
+        self.results: Followed | None = None
+        self.before = b""
+
+    def forget_asking(self) -> None:
+        """A feed may live for hours, and there may be many."""
+        self.query, self.variables = "", None
+
+
 class Socket(BaseGraphQLTransportWSHandler[Api, None]):
     """One client, from the upgrade to the close."""
 
@@ -180,6 +200,7 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         self.task: asyncio.Task[Any] | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.ending: asyncio.Task[None] | None = None
+        self.beginning: asyncio.TimerHandle | None = None
         self.aborted = False
         self.leaving = False
         self.counted_for: UUID | None = None
@@ -202,8 +223,17 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             await self.websocket.close(1011, "Internal error")
         finally:
             listeners.remove(self)
-            if self.expiry is not None:
-                self.expiry.cancel()
+            for timer in (self.expiry, self.beginning):
+                if timer is not None:
+                    timer.cancel()
+
+    def on_request_accepted(self) -> None:
+        wait_s = self.connection_init_wait_timeout.total_seconds()
+        self.beginning = asyncio.get_running_loop().call_later(wait_s, self.not_begun)
+
+    def not_begun(self) -> None:
+        self.connection_timed_out = True
+        self.end(NOT_BEGUN, "Connection initialisation timeout")
 
     def end(self, code: int, reason: str) -> None:
         """Closes it from outside its own task; a client that does not even take the close frame is let go."""
@@ -247,8 +277,9 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
     async def handle_connection_init(self, message: Any) -> None:
         if self.connection_timed_out:
             return
-        if self.connection_init_timeout_task:
-            self.connection_init_timeout_task.cancel()
+        if self.beginning is not None:
+            self.beginning.cancel()
+            self.beginning = None
         if self.connection_init_received:
             raise Ending(TOO_MANY, "Too many initialisation requests")
         self.connection_init_received = True
@@ -302,17 +333,24 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             error = refusal_error(RateLimited(f"at most {most} operations at once on a socket", later))
             await self.send_message({"id": id, "type": "error", "payload": [error.formatted]})
             return
-        asking = read_asking(message["payload"])
-        operation: Operation[Api, None] = Operation(self, id, asking.query, asking.variables, asking.operation_name)
+        operation = Doing(self, id, read_asking(message["payload"]))
         self.operations[id] = operation
-        operation.task = asyncio.create_task(self.run_operation(operation))
+        self.work(operation, copy_context())
+
+    def work(self, operation: Doing, context: Context) -> None:
+        operation.task = asyncio.create_task(self.run_operation(operation), context=context)
         operation.task.add_done_callback(self._task_done)
 
     async def run_operation(self, operation: Operation[Api, None]) -> None:
-        self.started += 1
-        trace.correlation_id.set(f"{self.correlation_id}.{self.started}")
+        """To its end, or until its results rest; from there again when there is more."""
+        assert isinstance(operation, Doing)
         try:
-            await self.run(operation)
+            if operation.results is not None:
+                await self.follow(operation, operation.results)
+            else:
+                self.started += 1
+                trace.correlation_id.set(f"{self.correlation_id}.{self.started}")
+                await self.run(operation)
         except WebSocketDisconnected:
             pass  # the client is gone; `handle` sees it too
         except Exception:
@@ -320,11 +358,24 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             with suppress(WebSocketDisconnected):
                 await operation.send_operation_message({"id": operation.id, "type": "complete"})
         finally:
-            if self.operations.get(operation.id) is operation:
-                del self.operations[operation.id]
-            self.idle_since = self.websocket.clock()
+            if operation.task is not None:
+                await self.ended(operation)
 
-    async def run(self, operation: Operation[Api, None]) -> None:
+    async def ended(self, operation: Doing) -> None:
+        if self.operations.get(operation.id) is operation:
+            del self.operations[operation.id]
+        self.idle_since = self.websocket.clock()
+        if operation.results is not None:
+            await operation.results.aclose()
+
+    async def cleanup_operation(self, operation_id: str) -> None:
+        operation = self.operations.pop(operation_id, None)
+        if operation is not None and operation.task is not None:
+            operation.task.cancel()
+        elif isinstance(operation, Doing):
+            await self.ended(operation)
+
+    async def run(self, operation: Doing) -> None:
         """A query or mutation is answered by one result, a subscription by as many as come."""
         gate, context = self.view.gate, self.context
         asking = Asking(operation.query, operation.operation_name, operation.variables)
@@ -333,28 +384,47 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         except Stopped as stopped:
             await operation.send_initial_errors(list(stopped.errors))
             return
-        if asked.kind is not OperationType.SUBSCRIPTION:
-            answer = await gate.execute(context, asking, asked)
-            if undone(answer):
-                await operation.send_initial_errors(answer.errors or [])
-                return
-            await operation.send_next(answer)
-        else:
-            await self.follow(operation, asking, asked)
-            if self.leaving:
-                return
+        if asked.kind is OperationType.SUBSCRIPTION:
+            operation.before = b'{"id":' + msgspec.json.encode(operation.id) + b',"type":"next","payload":'
+            operation.results = gate.follow(context, asking, asked)
+            operation.forget_asking()
+            await self.follow(operation, operation.results)
+            return
+        answer = await gate.execute(context, asking, asked)
+        if undone(answer):
+            await operation.send_initial_errors(answer.errors or [])
+            return
+        await operation.send_next(answer)
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
-    async def follow(self, operation: Operation[Api, None], asking: Asking, asked: Asked) -> None:
-        """What many are told is encoded already: for each of them only the operation's id is put before it."""
-        before = '{"id":' + msgspec.json.encode(operation.id).decode() + ',"type":"next","payload":'
+    async def follow(self, operation: Doing, results: Followed) -> None:
+        """What many are told is encoded already: for each of them only the operation's id is put before it.
+
+        Where nothing waits to be told, and the client keeps up, the results rest and this returns: what everybody is told
+        goes straight to the wire.
+        """
+        before = operation.before.decode()
         try:
-            async with self.view.gate.follow(self.context, asking, asked) as payloads:
-                async for payload in payloads:
-                    if not operation.completed:
-                        await self.websocket.send_text(f"{before}{payload}}}")
+            async for result in results:
+                if not operation.completed:
+                    await self.websocket.send_text(f"{before}{result.payload}}}")
+                if self.rest(operation, results):
+                    return
         except Stopped as stopped:
             await operation.send_initial_errors(list(stopped.errors))
+            return
+        if not self.leaving:
+            await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
+    def rest(self, operation: Doing, results: Followed) -> bool:
+        put, before = self.websocket.put, operation.before
+        if put is None:
+            return False
+        context = copy_context()
+        if not results.rest(lambda told: put(told.text_frame(before)), lambda: self.work(operation, context)):
+            return False
+        operation.task = None
+        return True
 
     async def handle_message(self, message: Message) -> None:
         try:

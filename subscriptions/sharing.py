@@ -5,9 +5,9 @@ not, or comes back with a cursor, is given frames of its own, of the latest of e
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from db import events as rows
@@ -48,36 +48,11 @@ MakeFrame = Callable[[str, bool, bool, Sequence[Item]], Frame]
 
 def share(
     feed: SharedFeed[Item], frame: MakeFrame[Item, Frame], following: Following, reads: Reads, after: str | None = None
-) -> AsyncGenerator[Frame, None]:
+) -> "Watcher[Item, Frame]":
     """As `follow`, for a shared feed. Refuses InvalidInput for a broken cursor."""
     of = tag(feed.name, feed.arguments)
     place = read_cursor(after, of) if after is not None else None
-    return _watch(feed, frame, following, reads, of, place)
-
-
-async def _watch(
-    feed: SharedFeed[Item],
-    frame: MakeFrame[Item, Frame],
-    following: Following,
-    reads: Reads,
-    of: str,
-    place: Head | None,
-) -> AsyncGenerator[Frame, None]:
-    which = (feed.name, *feed.arguments)
-    shared: Shared[Item, Frame] = following.hub.shared.get(which) or Shared(feed, frame, following.hub, reads, of)
-    watcher: Watcher[Item, Frame] = Watcher(shared)
-    with following.told_the_end(watcher), shared.watched_by(watcher):
-        await shared.begun()
-        yield watcher.begin() if place is None else await watcher.resume(place, reads)
-        while True:
-            await watcher.news()
-            last, taken = watcher.last, watcher.take()
-            if taken is not None:
-                yield taken
-            elif last:
-                yield watcher.place()
-            if last:
-                return
+    return Watcher(following, Watching(feed, frame, reads, of, place))
 
 
 class Change(NamedTuple):
@@ -124,9 +99,6 @@ class Shared(Generic[Item, Frame]):
         hub.shared[self._which] = self
         self._task = asyncio.create_task(self._run(), name=f"shared {feed.name}")
 
-    def watched_by(self, watcher: "Watcher[Item, Frame]") -> "_Watching":
-        return _Watching(self, watcher)
-
     def enter(self, watcher: "Watcher[Item, Frame]") -> None:
         self._watchers.add(watcher)
 
@@ -140,9 +112,17 @@ class Shared(Generic[Item, Frame]):
         if self._hub.shared.get(self._which) is self:
             del self._hub.shared[self._which]
 
+    def told_as_read(self) -> None:
+        """What is told next was read, not heard."""
+        self._hub.read(self.feed.ids, self.feed.kinds)
+
     async def begun(self) -> None:
         await self._begun.wait()
         self.check()
+
+    @property
+    def failed(self) -> bool:
+        return self._failed is not None
 
     def check(self) -> None:
         """Raises what has ended this following."""
@@ -191,18 +171,19 @@ class Shared(Generic[Item, Frame]):
             self._failed = error
             self._forget()
             self._begun.set()
-            for watcher in self._watchers:
+            for watcher in list(self._watchers):
                 watcher.wake()
 
     async def _begin(self) -> None:
         head = await rows.head(self._reads)  # before the items: they hold all that is up to here, and perhaps more
         items = await self.feed.snapshot()
+        self.told_as_read()
         self.head = self.since = head
         self._ahead = {self.feed.key(item): self.feed.version(item) for item in items}
         self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
         self._first = None
         if self._begun.is_set():
-            for watcher in self._watchers:
+            for watcher in list(self._watchers):
                 watcher.start_over()
         self._begun.set()
 
@@ -230,30 +211,45 @@ class Shared(Generic[Item, Frame]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Watching:
-    shared: Shared[Any, Any]
-    watcher: "Watcher[Any, Any]"
+class Watching(Generic[Item, Frame]):
+    """What a client wants to watch, and from where on."""
 
-    def __enter__(self) -> None:
-        self.shared.enter(self.watcher)
+    feed: SharedFeed[Item]
+    frame: MakeFrame[Item, Frame]
+    reads: Reads
+    of: str
+    place: Head | None
 
-    def __exit__(self, *raised: object) -> None:
-        self.shared.leave(self.watcher)
+    def join(self, hub: Hub) -> Shared[Item, Frame]:
+        which = (self.feed.name, *self.feed.arguments)
+        return hub.shared.get(which) or Shared(self.feed, self.frame, hub, self.reads, self.of)
 
 
 class Watcher(Generic[Item, Frame]):
-    """What waits for one client: everybody's frame, or else the latest of each value that it has not been told."""
+    """What one client is told: everybody's frame, or else the latest of each value that it has not been told.
 
-    def __init__(self, shared: Shared[Item, Frame]) -> None:
+    Iterated by the client's task, which closes it. Between two frames no task need wait: see `rest`.
+    """
+
+    __slots__ = (
+        "_following", "_frame", "_in_frame", "_joining", "_missed", "_offer", "_reset", "_resumed", "_shared", "_waiting",
+        "_watching", "_woken", "last",
+    )  # fmt: skip
+
+    def __init__(self, following: Following, watching: Watching[Item, Frame]) -> None:
         self.last = False
-        self._shared = shared
+        self._following = following
+        self._watching: Watching[Item, Frame] | None = watching  # until it has begun
+        self._shared: Shared[Item, Frame] | None = None  # from then to its end
         self._reset = False
         self._frame: Frame | None = None
         self._in_frame: Sequence[Change] = ()
-        self._missed: dict[Hashable, Change] = {}
+        self._missed: dict[Hashable, Change] | None = None
         self._joining = True
         self._resumed: Head | None = None  # there, and has seen nothing but events: what a snapshot held beyond them is news
         self._waiting: asyncio.Future[None] | None = None
+        self._offer: Callable[[Frame], bool] | None = None
+        self._woken: Callable[[], None] | None = None
 
     # For those who share
 
@@ -268,6 +264,8 @@ class Watcher(Generic[Item, Frame]):
         elif frame is None:
             return
         elif self._frame is None and not self._missed:
+            if self._offer is not None and self._offer(frame):
+                return
             self._frame, self._in_frame = frame, fresh
         else:
             self._miss(fresh)
@@ -283,29 +281,84 @@ class Watcher(Generic[Item, Frame]):
         self.wake()
 
     def wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
+        if self._woken is not None:
+            woken, self._woken, self._offer = self._woken, None, None
+            woken()
+        elif self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     # For the client
 
-    def begin(self) -> Frame:
-        """What is so now."""
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Frame:
+        try:
+            if self._watching is not None:
+                return await self._begin(self._watching)
+            if self._shared is None:
+                raise StopAsyncIteration
+            await self._news(self._shared)
+            last, frame = self.last, self._take(self._shared)
+            if last:
+                self.close()
+            return frame
+        except BaseException:
+            self.close()
+            raise
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Safe to repeat."""
+        self._watching = self._offer = self._woken = None
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            self._following.closed(self)
+            shared.leave(self)
+            self._nothing_waits()
+
+    def rest(self, offer: Callable[[Frame], bool], woken: Callable[[], None]) -> bool:
+        """Nobody waits for the next frame. What everybody is told is offered, and is told where that answers True.
+
+        Once there is anything else to take, `woken` is called, and the rest is over. False, and no rest, where there is already.
+        """
+        if self._shared is None or self._shared.failed or self._something:
+            return False
+        self._offer, self._woken = offer, woken
+        return True
+
+    @property
+    def _something(self) -> bool:
+        return self.last or self._reset or bool(self._missed) or self._frame is not None
+
+    async def _begin(self, watching: Watching[Item, Frame]) -> Frame:
+        """What is so now, or what came after the client's place."""
+        self._watching, self._shared = None, watching.join(self._following.hub)
+        self._following.opened(self)
+        self._shared.enter(self)
+        await self._shared.begun()
+        return (
+            self._anew(self._shared) if watching.place is None else await self._resume(self._shared, watching.place, watching.reads)
+        )
+
+    def _anew(self, shared: Shared[Item, Frame]) -> Frame:
         self._nothing_waits()
         self._reset = self._joining = False
         self._resumed = None
-        return self._shared.first()
+        return shared.first()
 
-    async def resume(self, place: Head, reads: Reads) -> Frame:
-        """What came after that place, or what is so now."""
-        shared = self._shared
+    async def _resume(self, shared: Shared[Item, Frame], place: Head, reads: Reads) -> Frame:
         if shared.feed.whole and place.epoch == shared.head.epoch and shared.since.pos <= place.pos <= shared.head.pos:
             self._nothing_waits()
             self._joining, self._resumed = False, shared.head
             return shared.frame([known.said for known in _in_order(shared.known.values()) if known.pos > place.pos])
         found = await events_after(place, reads, shared.feed.ids, shared.feed.kinds)
         if found is None or self._reset:
-            return self.begin()
+            return self._anew(shared)
         head, events = found
+        shared.told_as_read()
         latest: dict[Hashable, Item] = {}
         for one in events:
             item = shared.feed.item(one.event)
@@ -313,14 +366,14 @@ class Watcher(Generic[Item, Frame]):
                 latest.pop(shared.feed.key(item), None)
                 latest[shared.feed.key(item)] = item
         self._joining, self._resumed = False, head
-        self._missed = {key: change for key, change in self._missed.items() if change.pos > head.pos}
+        self._missed = {key: change for key, change in (self._missed or {}).items() if change.pos > head.pos}
         return shared.frame(list(latest.values()), at=head)
 
-    async def news(self) -> None:
+    async def _news(self, shared: Shared[Item, Frame]) -> None:
         """Until there is something to take. Raises what has ended the following."""
         while True:
-            self._shared.check()
-            if self.last or self._reset or self._missed or self._frame is not None:
+            shared.check()
+            if self._something:
                 return
             self._waiting = asyncio.get_running_loop().create_future()
             try:
@@ -328,24 +381,24 @@ class Watcher(Generic[Item, Frame]):
             finally:
                 self._waiting = None
 
-    def take(self) -> Frame | None:
+    def _take(self, shared: Shared[Item, Frame]) -> Frame:
+        """Where nothing waits, the place and nothing else: it is the last."""
         if self._reset:
-            return self.begin()
-        if self._missed:
-            items = [change.item for change in _in_order(self._missed.values())]
-            self._nothing_waits()
-            return self._shared.frame(items)
-        frame = self._frame
+            return self._anew(shared)
+        missed, frame = self._missed, self._frame
         self._nothing_waits()
-        return frame
+        if missed:
+            return shared.frame([change.item for change in _in_order(missed.values())])
+        return self._place(shared) if frame is None else frame
 
-    def place(self) -> Frame:
-        """Where the client is, and nothing else."""
-        head, resumed = self._shared.now, self._resumed
+    def _place(self, shared: Shared[Item, Frame]) -> Frame:
+        head, resumed = shared.now, self._resumed
         ahead = resumed is not None and resumed.epoch == head.epoch and resumed.pos > head.pos
-        return self._shared.frame((), at=resumed if ahead else head)
+        return shared.frame((), at=resumed if ahead else head)
 
     def _miss(self, changes: Iterable[Change]) -> None:
+        if self._missed is None:
+            self._missed = {}
         for change in (*self._in_frame, *changes):
             known = self._missed.get(change.key)
             if known is None or known.pos < change.pos:
@@ -353,7 +406,7 @@ class Watcher(Generic[Item, Frame]):
         self._frame, self._in_frame = None, ()
 
     def _nothing_waits(self) -> None:
-        self._frame, self._in_frame, self._missed = None, (), {}
+        self._frame, self._in_frame, self._missed = None, (), None
 
 
 Placed = TypeVar("Placed", Change, Known)

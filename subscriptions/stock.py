@@ -1,6 +1,6 @@
 """The stock feed: levels as anybody may see them, so it is the same for all who ask for the same."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from uuid import UUID
@@ -12,7 +12,7 @@ from domain.refusals import invalid, not_found
 from domain.stock import StockChanged, StockLevel
 from resolvers.context import Context
 from subscriptions.hub import Following
-from subscriptions.sharing import SharedFeed, share
+from subscriptions.sharing import SharedFeed, Watcher, share
 
 MOST = 200
 
@@ -27,7 +27,7 @@ class StockFrame:
 
 def stock(
     context: Context, hub: Following, store_id: UUID, listing_ids: Sequence[UUID] | None, after: str | None = None
-) -> AsyncGenerator[StockFrame, None]:
+) -> Watcher[StockLevel, StockFrame]:
     """A snapshot, then the latest of each changed level. A version may be skipped, never goes back.
 
     Without ids: an empty snapshot, then every change in the store. Listings of other stores are left out.

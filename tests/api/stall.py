@@ -22,6 +22,7 @@ from domain.identity import ANYBODY, Actor, ActorKind, Role
 from domain.refusals import Conflict, InvalidInput, Problem, RateLimited, Refused, Unauthenticated, Unavailable
 from domain.sessions import Claims
 from launch.ports import bind
+from launch.sockets import Sockets
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from schema.build import Schema, build
@@ -368,7 +369,7 @@ async def serving(rules: Rules = Rules()) -> AsyncIterator[Stall]:
     config = uvicorn.Config(
         app,
         http="httptools",
-        ws="websockets-sansio",
+        ws=Sockets,
         ws_max_size=200_000,  # past our own limit, which is to be seen
         ws_per_message_deflate=False,
         lifespan="off",
