@@ -18,6 +18,7 @@ from db.merchants import StoreSearch
 from db.orders import OrderFilter
 from db.pages import Page, total
 from db.reads import Reads
+from db.unit_of_work import unit_of_work
 from domain.catalog import ListingSort
 from domain.identity import Actor, ActorKind
 from domain.intake import FailureKind, FailureState
@@ -135,6 +136,19 @@ async def test_stores_near_a_point_are_found_by_where_they_are(country: Country,
     search = StoreSearch(near=country.crowd.near, text=text)
     page = await check_pages(country, lambda after: merchants.stores(country.reads, search, 20, after), SIZE.stores // 10 + 100)
     assert text or page.nodes
+
+
+async def test_the_clock_looks_at_stores_that_are_due_and_at_no_others(country: Country):
+    async with country.engine.begin() as connection:
+        later = "CASE WHEN id = '{}' THEN now() ELSE now() + interval '1 hour' END"
+        await connection.exec_driver_sql(f"UPDATE store SET look_at = {later.format(country.crowd.store_id)}")
+        await connection.exec_driver_sql("ANALYZE store")
+
+    async def look() -> None:
+        async with unit_of_work(country.engine) as uow:
+            assert [one.store.id for one in await uow.merchants.lock_due(200)] == [country.crowd.store_id]
+
+    await check(country, look)
 
 
 async def test_stores_by_name(country: Country):

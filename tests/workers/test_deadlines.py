@@ -34,6 +34,7 @@ from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentStatus
 from domain.purchases import settle_payment
 from domain.stock import StockState, return_due
+from tests.db.test_dispatch import waits_for_a_lock
 from tests.db.test_purchases import CARD, do, paid_by_card, payment_of, placed, quoted, says, the_order
 from tests.partners import partner
 from tests.trips import on_duty, picked_up
@@ -308,6 +309,23 @@ async def test_hours_that_change_close_a_store_at_once(engine, clock):
     await clock.statuses()
     [event] = await told_of(engine, store_id)
     assert (event.state.status, event.state.opens_at) == (StoreStatus.CLOSED, now + timedelta(hours=2))
+
+
+async def test_who_waited_for_hours_to_be_written_tells_by_those_hours(engine):
+    now = this_minute()
+    store_id = await a_store(engine, [], told=now)
+    async with unit_of_work(engine) as uow:
+        await uow.merchants.set_hours(store_id, [span(now + timedelta(hours=2), 60)])
+        busy = SetStoreStatus(store_id, StoreStatus.BUSY)
+        saying = asyncio.create_task(do(engine, lambda other: set_store_status(busy, CLOCK, other)))
+        await waits_for_a_lock(engine)
+    await saying
+    [event] = await told_of(engine, store_id)
+    assert (event.said, event.state.status, event.state.opens_at) == (
+        StoreStatus.BUSY,
+        StoreStatus.CLOSED,
+        now + timedelta(hours=2),
+    )
 
 
 async def test_a_store_as_it_was_told_is_told_of_no_more_and_looked_at_again_within_a_day(engine, reads, clock):
