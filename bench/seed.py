@@ -124,7 +124,10 @@ async def add_customers(
         users.append({"id": id, "name": "Riya"})
         sessions.append({"id": session_id, "user_id": id, "app": App.CUSTOMER, "expires_at": later})
         carts.append({"id": cart_id, "customer_id": id})
-        wanted += [{"id": new_id(), "cart_id": cart_id, "listing_id": listing, "quantity": 1} for listing in customer.lines]
+        wanted += [
+            {"id": new_id(), "cart_id": cart_id, "listing_id": listing, "quantity": 1, "filled_minor": 0}
+            for listing in customer.lines
+        ]
     async with engine.begin() as connection:
         for table, rows in ((t.user_account, users), (t.session, sessions), (t.cart, carts), (t.cart_line, wanted)):
             await connection.execute(insert(table), rows)

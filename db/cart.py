@@ -1,15 +1,15 @@
 """Carts, and their lines as pricing needs them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, delete, false, func, insert, select
+from sqlalchemy import ColumnElement, bindparam, delete, false, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.ids import new_id
-from db.reads import Reads
+from db.reads import Here, Reads
 from db.tables import cart, cart_line, listing, listing_modifier_group, modifier, modifier_group, product, variant
 from domain.cart import CartItem, CartLine, Choice, GroupRule
 from domain.catalog import Unit
@@ -27,6 +27,13 @@ def visible_to(actor: Actor) -> ColumnElement[bool]:
 
 _LOCK = select(cart.c.id).where(cart.c.customer_id == bindparam("customer")).with_for_update()
 _LINES = select(cart_line).where(line.cart_id == bindparam("cart")).order_by(line.id)
+_EMPTIED = (
+    update(cart)
+    .where(cart.c.id == bindparam("cart"))
+    .values(version=cart.c.version + 1)
+    .returning(cart.c.version)
+    .add_cte(delete(cart_line).where(line.cart_id == bindparam("cart")).cte("emptied"))
+)
 
 
 class SqlCarts:
@@ -42,14 +49,24 @@ class SqlCarts:
             )
             cart_id = (await self._connection.execute(_LOCK, mine)).scalar_one()
         found = await self._connection.execute(_LINES, {"cart": cart_id})
-        return cart_id, [CartLine(row.id, row.listing_id, row.quantity, tuple(row.modifier_ids), row.note) for row in found]
+        return cart_id, [
+            CartLine(row.id, row.listing_id, row.quantity, tuple(row.modifier_ids), row.note, row.filled_minor) for row in found
+        ]
 
-    async def known_listings(self, listing_ids: Iterable[UUID]) -> frozenset[UUID]:
-        found = await self._connection.execute(select(listing.c.id).where(listing.c.id.in_(set(listing_ids)), listing.c.active))
-        return frozenset(found.scalars())
+    async def prices(self, listing_ids: Iterable[UUID]) -> dict[UUID, int]:
+        found = await self._connection.execute(
+            select(listing.c.id, listing.c.price_minor).where(listing.c.id.in_(set(listing_ids)), listing.c.active)
+        )
+        return {row.id: row.price_minor for row in found}
 
-    async def save(self, cart_id: UUID, lines: Sequence[CartLine]) -> None:
-        await self._connection.execute(delete(cart_line).where(line.cart_id == cart_id))
+    async def surcharges(self, modifier_ids: Collection[UUID]) -> dict[UUID, int]:
+        if not modifier_ids:
+            return {}
+        found = await self._connection.execute(select(modifier.c.id, modifier.c.price_minor).where(modifier.c.id.in_(modifier_ids)))
+        return {row.id: row.price_minor for row in found}
+
+    async def save(self, cart_id: UUID, lines: Sequence[CartLine]) -> int:
+        version: int = (await self._connection.execute(_EMPTIED, {"cart": cart_id})).scalar_one()
         if lines:
             await self._connection.execute(
                 insert(cart_line),
@@ -61,89 +78,99 @@ class SqlCarts:
                         "quantity": one.quantity,
                         "modifier_ids": list(one.modifier_ids),
                         "note": one.note,
+                        "filled_minor": one.filled_minor,
                     }
                     for one in lines
                 ],
             )
+        return version
 
     async def items(self, lines: Sequence[CartLine]) -> list[CartItem]:
-        if not lines:
-            return []
-        ids = {one.listing_id for one in lines}
-        listings = {
-            row.id: row
-            for row in await self._connection.execute(
-                select(
-                    listing.c.id,
-                    listing.c.variant_id,
-                    listing.c.store_id,
-                    listing.c.merchant_id,
-                    listing.c.active,
-                    listing.c.price_minor,
-                    listing.c.packaging_minor,
-                    listing.c.currency,
-                    listing.c.max_per_order,
-                    product.c.name,
-                    variant.c.name.label("variant_name"),
-                    variant.c.sku,
-                    variant.c.unit,
-                )
-                .join(product, product.c.id == listing.c.product_id)
-                .join(variant, variant.c.id == listing.c.variant_id)
-                .where(listing.c.id.in_(ids))
-            )
-        }
-        groups = await self._groups(ids)
-        choices = await self._choices({id for one in lines for id in one.modifier_ids})
-        return [
-            CartItem(
-                one,
-                row.variant_id,
-                row.store_id,
-                row.merchant_id,
-                f"{row.name} ({row.variant_name})" if row.variant_name else row.name,
-                row.sku,
-                row.active,
-                Money(row.price_minor, row.currency),
-                Money(row.packaging_minor, row.currency),
-                row.max_per_order or LIMIT[row.unit],
-                groups.get(one.listing_id, ()),
-                [choices[id] for id in one.modifier_ids if id in choices],
-            )
-            for one in lines
-            if (row := listings.get(one.listing_id))
-        ]
+        return await items(Here(self._connection), lines)
 
-    async def _groups(self, listing_ids: Iterable[UUID]) -> dict[UUID, list[GroupRule]]:
-        link = listing_modifier_group.c
-        found = await self._connection.execute(
-            select(link.listing_id, link.group_id, modifier_group.c.name, link.min, link.max)
-            .join(modifier_group, modifier_group.c.id == link.group_id)
-            .where(link.listing_id.in_(set(listing_ids)))
-            .order_by(link.rank, link.id)
-        )
-        groups: dict[UUID, list[GroupRule]] = {}
-        for row in found:
-            groups.setdefault(row.listing_id, []).append(GroupRule(row.group_id, row.name, row.min, row.max))
-        return groups
 
-    async def _choices(self, modifier_ids: set[UUID]) -> dict[UUID, Choice]:
-        if not modifier_ids:
-            return {}
-        choice = modifier.c
-        found = await self._connection.execute(
+# ---------------------------------------------------------------- reads
+
+
+async def items(reads: Reads, lines: Sequence[CartLine]) -> list[CartItem]:
+    """In the order of the lines. Those that are sold no more, too."""
+    if not lines:
+        return []
+    ids = {one.listing_id for one in lines}
+    listings = {
+        row.id: row
+        for row in await reads.rows(
             select(
-                choice.id,
-                choice.group_id,
-                choice.name,
-                choice.price_minor,
-                choice.currency,
-                (choice.active & ~choice.off).label("available"),
-            ).where(choice.id.in_(modifier_ids))
+                listing.c.id,
+                listing.c.variant_id,
+                listing.c.store_id,
+                listing.c.merchant_id,
+                listing.c.active,
+                listing.c.price_minor,
+                listing.c.packaging_minor,
+                listing.c.currency,
+                listing.c.max_per_order,
+                product.c.name,
+                variant.c.name.label("variant_name"),
+                variant.c.sku,
+                variant.c.unit,
+            )
+            .join(product, product.c.id == listing.c.product_id)
+            .join(variant, variant.c.id == listing.c.variant_id)
+            .where(listing.c.id.in_(ids))
         )
-        return {
-            row.id: Choice(row.id, row.group_id, row.name, Money(row.price_minor, row.currency), row.available) for row in found
-        }
+    }
+    groups = await _groups(reads, ids)
+    choices = await _choices(reads, {id for one in lines for id in one.modifier_ids})
+    return [
+        CartItem(
+            one,
+            row.variant_id,
+            row.store_id,
+            row.merchant_id,
+            f"{row.name} ({row.variant_name})" if row.variant_name else row.name,
+            row.sku,
+            row.active,
+            Money(row.price_minor, row.currency),
+            Money(row.packaging_minor, row.currency),
+            row.max_per_order or LIMIT[row.unit],
+            groups.get(one.listing_id, ()),
+            [choices[id] for id in one.modifier_ids if id in choices],
+        )
+        for one in lines
+        if (row := listings.get(one.listing_id))
+    ]
+
+
+async def _groups(reads: Reads, listing_ids: Iterable[UUID]) -> dict[UUID, list[GroupRule]]:
+    link = listing_modifier_group.c
+    found = await reads.rows(
+        select(link.listing_id, link.group_id, modifier_group.c.name, link.min, link.max)
+        .join(modifier_group, modifier_group.c.id == link.group_id)
+        .where(link.listing_id.in_(set(listing_ids)))
+        .order_by(link.rank, link.id)
+    )
+    groups: dict[UUID, list[GroupRule]] = {}
+    for row in found:
+        groups.setdefault(row.listing_id, []).append(GroupRule(row.group_id, row.name, row.min, row.max))
+    return groups
+
+
+async def _choices(reads: Reads, modifier_ids: set[UUID]) -> dict[UUID, Choice]:
+    if not modifier_ids:
+        return {}
+    choice = modifier.c
+    found = await reads.rows(
+        select(
+            choice.id,
+            choice.group_id,
+            choice.name,
+            choice.price_minor,
+            choice.currency,
+            (choice.active & ~choice.off).label("available"),
+        ).where(choice.id.in_(modifier_ids))
+    )
+    return {row.id: Choice(row.id, row.group_id, row.name, Money(row.price_minor, row.currency), row.available) for row in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +186,12 @@ class CartRow:
 class LineRow:
     id: UUID
     listing_id: UUID
+    store_id: UUID
     quantity: int
-    modifier_ids: Sequence[UUID]
+    modifier_ids: tuple[UUID, ...]
     note: str | None
     total: Money
+    filled: Money  # a unit of it, when the customer last told the line
 
 
 async def cart_of(reads: Reads, actor: Actor) -> CartRow:
@@ -178,9 +207,11 @@ async def cart_of(reads: Reads, actor: Actor) -> CartRow:
             line.cart_id,
             line.id,
             line.listing_id,
+            listing.c.store_id,
             line.quantity,
             line.modifier_ids,
             line.note,
+            line.filled_minor,
             ((listing.c.price_minor + surcharge) * line.quantity).label("total_minor"),
             listing.c.currency,
         )
@@ -190,7 +221,16 @@ async def cart_of(reads: Reads, actor: Actor) -> CartRow:
         .order_by(line.id)
     )
     lines = [
-        LineRow(row.id, row.listing_id, row.quantity, tuple(row.modifier_ids), row.note, Money(int(row.total_minor), row.currency))
+        LineRow(
+            row.id,
+            row.listing_id,
+            row.store_id,
+            row.quantity,
+            tuple(row.modifier_ids),
+            row.note,
+            Money(int(row.total_minor), row.currency),
+            Money(row.filled_minor, row.currency),
+        )
         for row in found
     ]
     assert actor.id is not None

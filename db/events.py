@@ -93,9 +93,17 @@ REPLAYED_FOR = timedelta(minutes=10)
 
 
 async def resume(
-    reads: Reads, after: Head, ids: Collection[UUID], topics: Collection[Topic], kinds: Collection[type[Event]]
+    reads: Reads,
+    after: Head,
+    ids: Collection[UUID],
+    topics: Collection[Topic],
+    kinds: Collection[type[Event]],
+    entities: Collection[UUID] = (),
 ) -> tuple[Head, Sequence[Stamped]] | None:
-    """What happened to any of them after `after`, and up to where that is. None when it cannot be told, or is too much."""
+    """What happened to any of them after `after`, and up to where that is. None when it cannot be told, or is too much.
+
+    What concerns any of `ids` as well; of `entities` alone what happened to them.
+    """
     first = select(e.at >= func.clock_timestamp() - REPLAYED_FOR).where(e.pos == after.pos + 1).scalar_subquery()
     row = (await reads.rows(select(log_epoch.c.epoch, _LAST.label("pos"), first.label("recent"))))[0]
     now = Head(row.epoch, row.pos)
@@ -109,7 +117,7 @@ async def resume(
             e.pos > after.pos,
             e.pos <= now.pos,
             e.kind.in_([kind.__name__ for kind in kinds]),
-            or_(e.entity_id.in_(ids), e.concerns.overlap(list(ids)), e.topic.in_(topics)),
+            or_(e.entity_id.in_([*ids, *entities]), e.concerns.overlap(list(ids)), e.topic.in_(topics)),
         )
         .order_by(e.pos)
         .limit(REPLAYED + 1)

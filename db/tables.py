@@ -220,11 +220,12 @@ stock_movement = _table(
 
 # ---------------------------------------------------------------- cart and quote
 
-cart = _table("cart", key(primary=True), key("customer_id", of="user_account", unique=True), created())
+cart = _table("cart", key(primary=True), key("customer_id", of="user_account", unique=True), version(0), created())
 cart_line = _table(
     "cart_line",
     key(primary=True), key("cart_id", of="cart"), key("listing_id", of="listing"), count("quantity", None),
     Column("modifier_ids", ARRAY(KEY), nullable=False, server_default="{}"), text("note", null=True),
+    minor("filled_minor"),
     UniqueConstraint("cart_id", "listing_id", "modifier_ids", "note", postgresql_nulls_not_distinct=True),
     sa.CheckConstraint("quantity > 0", "quantity_positive"),
 )

@@ -16,6 +16,7 @@ class Topic(Enum):
     PRICING = "pricing.events"
     INVENTORY = "inventory.events"
     STORE_STATUS = "store-status.events"
+    CARTS = "carts.events"
     ORDERS = "orders.events"
     PAYMENTS = "payments.events"
     DELIVERY = "delivery.events"

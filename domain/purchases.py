@@ -99,7 +99,7 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
     await uow.payments.add(payment, None if cash else uow.gateway, None if cash else now + payments.PAY_WITHIN)
     await uow.quotes.placed(quote.id, purchase_id)
     bought = [(line.listing_id, tuple(line.modifier_ids), line.note, line.quantity) for part in quote.parts for line in part.lines]
-    await uow.carts.save(cart_id, cart.without(lines, bought))
+    emptied = await cart.replace_lines(cart_id, actor.id, lines, cart.without(lines, bought), uow)
     # Stock last: its rows are the hottest, and are held the shortest.
     by_listing = {line.listing_id: one.locked.id for one in new for line in one.part.lines if line.listing_id in quote.held}
     allocated = await uow.stock.allocate(quote.id, by_listing)
@@ -109,6 +109,7 @@ async def place_order(command: PlaceOrder, actor: Actor, uow: "UnitOfWork") -> U
         *[await orders.step(one.locked, actor, uow, at=now) for one in new],
         PaymentMoved(payment.id, 1, payment.status, now, purchase_id, actor.id, [_now(one.locked) for one in new]),
         *map(stock.StockChanged, allocated.changed),
+        *emptied,
     )
     return purchase_id
 

@@ -26,7 +26,9 @@ class Mutation(
 
 
 @strawberry.type
-class Subscription(stock.Subscription, merchants.Subscription, orders.Subscription, riders.Subscription, intake.Subscription): ...
+class Subscription(
+    stock.Subscription, merchants.Subscription, cart.Subscription, orders.Subscription, riders.Subscription, intake.Subscription
+): ...
 
 
 schema = build(Query, Mutation, Subscription)

@@ -1,6 +1,6 @@
 """The cart."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import strawberry
 
@@ -12,6 +12,10 @@ from resolvers import cart as resolve
 from schema.catalog import Listing, Modifier
 from schema.roots import ID, Allow, Info, Node, key, of
 from schema.scalars import Money
+from schema.stock import StockLevel
+from subscriptions import cart as feeds
+
+strawberry.enum(cart.CartProblem, description="Why a line cannot be bought as it stands")
 
 
 @strawberry.type
@@ -74,3 +78,35 @@ class Mutation:
     async def update_cart_lines(self, info: Info, lines: list[CartLineInput]) -> rows.CartRow:
         """All of the changes or none."""
         return await resolve.update_lines(info.context, [line.change(index) for index, line in enumerate(lines)])
+
+
+@strawberry.type
+class CartChange:
+    """A line of the cart: what it was filled with, and what is so now. All but `lineId` is null once it is taken out."""
+
+    line_id: ID
+    line: CartLine | None
+    filled_price: Money | None = strawberry.field(
+        description="Of a unit, with its modifiers, when the customer last told the line: to tell it again takes the price of now"
+    )
+    price: Money | None = strawberry.field(description="Of a unit, with its modifiers, now")
+    stock: StockLevel | None = strawberry.field(description="What is left for others is not what the customer's own quote holds")
+    problems: list[cart.CartProblem] = strawberry.field(description="Empty: it can be bought")
+
+
+@strawberry.type
+class CartFrame:
+    """The latest of each line."""
+
+    cursor: str
+    reset: bool
+    degraded: bool
+    changes: list[CartChange]
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription(graphql_type=CartFrame, extensions=[Allow(Role.CUSTOMER)])
+    async def cart_changes(self, info: Info, after: str | None = strawberry.UNSET) -> AsyncIterator[feeds.CartFrame]:
+        """Every line of the caller's cart, then each that has become otherwise: its price, its stock, its store, itself."""
+        return feeds.cart_changes(info.context, info.context.hub, after or None)

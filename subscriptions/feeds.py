@@ -40,6 +40,8 @@ class Feed(Generic[Item]):
     `snapshot` reads what is so now, and refuses what the actor may not see.
     `changes` makes items of events, in their order; it may leave events out.
     `allowed` is asked every 2 s, and before missed events are sent: a private feed ends when it says no. Public: None.
+    `begin` is given what has been joined, before anything else is read, by a feed that follows now these entities besides its
+    ids, now those (`Changes.follow`). It tells which they are to begin with.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Feed(Generic[Item]):
     changes: Callable[[Sequence[Stamped]], Awaitable[Sequence[Item]]]
     allowed: Callable[[], Awaitable[bool]] | None
     mailbox: Callable[[], Mailbox] = Events
+    begin: Callable[[Changes], Awaitable[Collection[UUID]]] | None = None
 
 
 def follow(
@@ -73,7 +76,8 @@ async def _follow(
 ) -> AsyncGenerator[Frame, None]:
     guard = Guard(feed.allowed)
     with hub.join(feed.ids, feed.mailbox(), feed.kinds) as joined:  # before anything is read: nothing slips between
-        missed = await _missed(feed, reads, place) if place is not None and await guard.passes() else None
+        besides = await feed.begin(joined) if feed.begin is not None else ()
+        missed = await _missed(feed, reads, place, besides) if place is not None and await guard.passes() else None
         held: Mapping[tuple[str, UUID], int] = {}
         if missed is not None:
             head, events = missed
@@ -126,16 +130,19 @@ async def _snapshot(feed: Feed[Item], reads: Reads) -> tuple[Head, Snapshot[Item
 
 
 async def events_after(
-    place: Head, reads: Reads, of: Collection[UUID | Topic], kinds: Collection[type[Event]]
+    place: Head, reads: Reads, of: Collection[UUID | Topic], kinds: Collection[type[Event]], besides: Collection[UUID] = ()
 ) -> tuple[Head, Sequence[Stamped]] | None:
-    """What happened since to any of these, and up to where; None where it cannot be told any more."""
+    """What happened since to any of these, and up to where; None where it cannot be told any more.
+
+    Of entities `besides`: not what merely concerns them.
+    """
     ids = [id for id in of if isinstance(id, UUID)]
     topics = [id for id in of if isinstance(id, Topic)]
-    return await rows.resume(reads, place, ids, topics, kinds)
+    return await rows.resume(reads, place, ids, topics, kinds, besides)
 
 
-async def _missed(feed: Feed[Item], reads: Reads, place: Head) -> tuple[Head, Sequence[Stamped]] | None:
-    found = await events_after(place, reads, feed.ids, feed.kinds)
+async def _missed(feed: Feed[Item], reads: Reads, place: Head, besides: Collection[UUID]) -> tuple[Head, Sequence[Stamped]] | None:
+    found = await events_after(place, reads, feed.ids, feed.kinds, besides)
     if found is None:
         return None
     head, events = found

@@ -11,6 +11,7 @@ from db.relay import leadership
 from domain.bus import HEARTBEAT, Bus, Entry, Heartbeat, Message
 from subscriptions.hub import Hub
 from tests.logs import Things
+from tests.subscriptions.process import Live
 from workers.relay import messages
 
 
@@ -71,3 +72,8 @@ async def hub(bus, engine, relay):
 @pytest.fixture
 async def things(engine):
     return await Things(engine).make(6)
+
+
+@pytest.fixture
+def live(engine, bus, hub, relay):
+    return Live(engine, bus, hub, relay)

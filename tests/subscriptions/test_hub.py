@@ -136,6 +136,40 @@ async def test_only_what_was_joined_comes(hub, relay, things):
     assert not hub._joined
 
 
+async def test_what_a_feed_follows_besides_comes_while_it_is_followed(hub, relay, things):
+    one, other, store_id = things.ids[0], things.ids[1], things.store_id
+
+    async def told(changes, *ids):
+        await things.change(*ids)
+        await relay.publish(*await relay.stamp())
+        await until(lambda: hub.pos == relay.pos)
+        batch = await changes.within(0)
+        return [] if batch is None else [stamped.event.entity for stamped in batch.events]
+
+    with hub.join([one], Events()) as changes:
+        assert await told(changes, one, other) == [one]
+        changes.follow([other, one])
+        assert await told(changes, one, other) == [one, other]  # each once
+        changes.follow([store_id])  # what happens to the store, not what concerns it
+        assert await told(changes, one, other) == [one]
+        changes.follow([other])
+        assert await told(changes, other) == [other]
+    assert (hub._joined, hub._besides) == ({}, {})
+
+
+async def test_riders_that_are_followed_besides_are_seen_and_no_others(hub):
+    one, other, now = new_id(), new_id(), datetime.now(UTC)
+    with hub.join([new_id()], Values(), {RiderSeen}) as changes:
+        changes.follow([one])
+        for rider in (one, other):
+            hub.saw(RiderSeen(rider, 1.0, 1.0, now))
+        assert [seen.rider for seen in (await changes.within(0)).riders] == [one]
+        changes.follow([other])
+        for rider in (one, other):
+            hub.saw(RiderSeen(rider, 1.0, 1.0, now + timedelta(seconds=1)))
+        assert [seen.rider for seen in (await changes.within(0)).riders] == [other]
+
+
 async def test_another_epoch_resets_everybody(hub, relay, things, engine):
     old = hub.epoch
     with hub.join([things.store_id], Values()) as values, hub.join([new_id()], Events()) as events:

@@ -1,91 +1,24 @@
 """What riders are offered, and where they are, as feeds tell it."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
-from adapters.positions import MemoryPositions
 from db.reads import Reads
-from db.unit_of_work import unit_of_work
 from domain import dispatch, riders
 from domain.bus import RiderSeen
 from domain.delivery import OfferStatus
-from domain.identity import Actor
 from domain.orders import ReasonCode
 from domain.places import Point
 from domain.positions import Sighting
 from domain.refusals import InvalidInput, NotFound, Refused
 from resolvers import riders as riding
-from resolvers.loaders import Loaders
-from schema.roots import Api
 from subscriptions import riders as feeds
-from subscriptions.hub import Following
-from tests.callers import ports
+from tests.subscriptions.process import STREET, quiet, soon
 from tests.trips import assigned, code_of, offered, on_duty, picked_up, support, trip
 from tests.world import HOME, account, shop
-
-STREET = Point(12.9800, 77.6000)
-
-
-class Everybody:
-    """Signed in."""
-
-    alive = True
-
-    async def standing(self, session_id):
-        return self
-
-
-@dataclass
-class Live:
-    """A server process, its hub and its positions."""
-
-    engine: object
-    bus: object
-    hub: object
-    relay: object
-    positions: MemoryPositions
-
-    def caller(self, actor: Actor) -> Api:
-        reads = Reads(self.engine)
-        outside = ports(reads, bus=self.bus, positions=self.positions, sessions=Everybody())
-        signed_in = Actor(actor.kind, actor.id, actor.id)
-        return Api(signed_in, reads, lambda: unit_of_work(self.engine), Loaders(reads), outside, "", hub=Following(self.hub))
-
-    async def do(self, step, *arguments):
-        async with unit_of_work(self.engine) as uow:
-            done = await step(*arguments, uow)
-        await self.tell()
-        return done
-
-    async def tell(self):
-        """Everything committed reaches the hub."""
-        await self.relay.publish(*await self.relay.stamp())
-
-    async def report(self, rider, seq, point=STREET, ago_s=0):
-        now = await Reads(self.engine).value(select(func.clock_timestamp()))
-        told = [Sighting("phone", seq, point, now - timedelta(seconds=ago_s), 5, 90)]
-        return await riding.report_positions(self.caller(rider), told, self.hub.saw)
-
-
-@pytest.fixture
-def live(engine, bus, hub, relay):
-    return Live(engine, bus, hub, relay, MemoryPositions())
-
-
-async def soon(feed):
-    async with asyncio.timeout(5):
-        return await anext(feed)
-
-
-async def quiet(feed):
-    """Nothing comes."""
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await anext(feed)
 
 
 async def test_offers_begin_with_the_open_ones_and_every_change_follows(engine, live):
