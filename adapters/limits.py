@@ -1,5 +1,6 @@
 """How often somebody may ask: budgets in Redis, and each process's own while Redis is away."""
 
+import asyncio
 import hmac
 import logging
 import time
@@ -18,7 +19,8 @@ from redis.exceptions import RedisError
 log = logging.getLogger("haat.limits")
 
 PREFIX = "haat:limits"
-AWAY_S = 5.0  # how long a Redis that did not answer is not asked
+AWAY_S = 5.0  # how long a Redis that did not answer is not asked; then one asks, and nobody waits with it
+WITHIN_S = 1.0  # for one budget, whatever the connections of it do
 EXACT = 100  # up to so many, each try is remembered with its time; beyond, two counters do
 
 minute, hour, day = RateLimitItemPerMinute, RateLimitItemPerHour, RateLimitItemPerDay
@@ -95,7 +97,10 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                return _moment(await shared.hit(items, name, hidden, cost))
+                async with asyncio.timeout(WITHIN_S):
+                    retry_at = await shared.hit(items, name, hidden, cost)
+                self._away_until = 0.0
+                return _moment(retry_at)
             except (RedisError, OSError, TimeoutError) as error:
                 self._left_alone(error)
         return _moment(await self._own.hit(items, name, hidden, cost))
@@ -106,7 +111,9 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                await shared.clear(items, name, hidden)
+                async with asyncio.timeout(WITHIN_S):
+                    await shared.clear(items, name, hidden)
+                self._away_until = 0.0
             except (RedisError, OSError, TimeoutError) as error:
                 self._left_alone(error)
 
@@ -120,10 +127,14 @@ class RedisLimits:
         return hmac.digest(self._secret, key.encode(errors="replace"), "sha256").hex()[:32]
 
     def _answering(self) -> _Budgets | None:
-        return self._shared if self._clock() >= self._away_until else None
+        if self._clock() < self._away_until:
+            return None
+        if self._away_until:
+            self._away_until = self._clock() + AWAY_S
+        return self._shared
 
     def _left_alone(self, error: Exception) -> None:
-        if self._clock() >= self._away_until:
+        if not self._away_until:
             log.warning("Redis is away (%s): each process counts its own limits", type(error).__name__)
         self._away_until = self._clock() + AWAY_S
 

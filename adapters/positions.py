@@ -1,5 +1,6 @@
 """Where riders are: in Redis, and in this process while Redis is away. Nothing here ever logs a place."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,7 +20,8 @@ from domain.positions import KNOWN_FOR, OLDEST, PUBLISH_EVERY, SAVE_EVERY, Kept,
 
 log = logging.getLogger("haat.positions")
 
-AWAY_S = 2.0  # how long a Redis that did not answer is not asked
+AWAY_S = 2.0  # how long a Redis that did not answer is not asked; then one asks, and nobody waits with it
+WITHIN_S = 1.0  # for one question, whatever the connections of it do
 SWEEP = 500  # riders forgotten from the map at once
 MAP, SEEN_ON_MAP = "haat:riders", "haat:riders:seen"
 MAP_LAT = 85.05  # what Redis can place
@@ -176,10 +178,15 @@ class RedisPositions:
 
     async def _either(self, theirs: Callable[[], Awaitable[Answer]], own: Callable[[], Awaitable[Answer]]) -> Answer:
         if self._clock() >= self._away_until:
+            if self._away_until:
+                self._away_until = self._clock() + AWAY_S
             try:
-                return await theirs()
+                async with asyncio.timeout(WITHIN_S):
+                    answer = await theirs()
+                self._away_until = 0.0
+                return answer
             except (RedisError, OSError, TimeoutError) as error:
-                if self._away_until == 0.0:
+                if not self._away_until:
                     log.warning("Redis is away (%s): each process knows its own riders", type(error).__name__)
                 self._away_until = self._clock() + AWAY_S
         return await own()
@@ -194,7 +201,6 @@ class RedisPositions:
             told += [f"{one.seq} {one.device_id}", _ms(one.at), one.seq]
         answer = await self._keep(keys=[_seen_key(rider_id), _latest_key(rider_id)], args=told)
         accepted, newest, publish, save = cast(list[int], answer)
-        self._away_until = 0.0
         if not newest:
             return Kept(accepted)
         latest = sightings[newest - 1]

@@ -25,6 +25,7 @@ class Rules:
 
     introspection: bool = True  # for everybody; support has it always
     body_bytes: int = 65_536
+    body_s: float = 15
     deadline_s: float = 10
     allowed_origins: Sequence[str] = ()  # besides our own, of pages that may open a socket
     frame_bytes: int = 65_536

@@ -1,5 +1,6 @@
 """GraphQL over HTTP, as https://graphql.github.io/graphql-over-http says it, and the way to the sockets."""
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,8 @@ from strawberry.types import ExecutionResult
 from domain import trace
 from domain.figures import Figures
 from domain.identity import ANYBODY, Actor
-from domain.refusals import InvalidInput, Refused
+from domain.refusals import InvalidInput, Refused, Unavailable
+from domain.sessions import Claims
 from schema.build import Schema
 from schema.cache import BYPASS, HIT, MISS, Erred, Public
 from schema.decoding import NotReadable, read_object
@@ -64,7 +66,7 @@ class Door(GraphQL[Api, None]):
         )
         self.rules = rules
         self.make_context = context
-        self.authenticate = authenticate
+        self._authenticate = authenticate
         self.gate = Gate(schema, figures, rules)
         self.public = None if cache is None else Public(schema, self.gate, cache, _encode_result)
         self.figures = figures
@@ -88,6 +90,14 @@ class Door(GraphQL[Api, None]):
                 return
             except Ending as end:  # before anything was sent
                 await PlainTextResponse(end.reason, 429, {"Retry-After": "5"})(scope, receive, send)
+
+    async def authenticate(self, token: str) -> Claims:
+        """Refuses Unauthenticated, and Unavailable where nobody answers in time."""
+        try:
+            async with asyncio.timeout(self.rules.deadline_s):
+                return await self._authenticate(token)
+        except TimeoutError:
+            raise Refused(Unavailable("this took too long: try again")) from None
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Api:
         """Of a socket, until it says who it is."""
@@ -183,11 +193,15 @@ class Door(GraphQL[Api, None]):
         if not told.isdecimal() or int(told[:20]) > most:
             raise too_long
         chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise too_long
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(self.rules.body_s):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > most:
+                        raise too_long
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise NotRead(408, "the body did not arrive", {"Connection": "close"}) from None
         return b"".join(chunks)
 
     async def actor(self, request: Request) -> Actor:

@@ -1,6 +1,7 @@
 """Everybody who follows something here over an open connection: how many there may be, who must go, and how all go in time."""
 
 import asyncio
+import logging
 import random
 from collections import Counter
 from collections.abc import Hashable
@@ -12,6 +13,7 @@ from domain.identity import Actor
 from domain.refusals import Refused
 from schema.doors import Ended, Rules
 
+log = logging.getLogger("haat.listeners")
 LOOKED_S = 1.0
 CHECKED_S = 1.5
 LEAVING_PER_S = 50
@@ -113,6 +115,9 @@ class Listeners:
                 gone = set(await self._ended(ids)) if ids else set()
             except Refused:
                 continue  # nobody can be asked now; nobody's feed has news either
+            except Exception:  # whatever it was: nobody else looks whether these may still listen
+                log.exception("sessions were not looked at")
+                continue
             for one in list(self.open):
                 if one.actor.session_id in gone:
                     one.end(FORBIDDEN, "Forbidden: signed out")

@@ -1,5 +1,6 @@
 """The door of the payment gateways: `/v1/payments/{gateway}/webhooks`."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from webhooks.traces import traced
 
 BODY_BYTES = 64 * 1024
 DOOR = "webhooks"
+DEADLINE_S = 8
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ class PaymentDoor:
             datetime.now(UTC),
         )
         try:
-            return await self._receive(words, received, request.headers)
-        except Refused:  # nothing is kept, whoever sent it: it has to be sent again
+            async with asyncio.timeout(DEADLINE_S):
+                return await self._receive(words, received, request.headers)
+        except (Refused, TimeoutError):  # nothing is kept, whoever sent it: it has to be sent again
             return JSONResponse({"message": "try again later"}, 503, {"Retry-After": "5"})
 
     async def _receive(self, words: GatewayWords, received: Received, headers: Mapping[str, str]) -> Response:

@@ -312,6 +312,7 @@ class Stall:
     claims: dict[str, Claims] = field(default_factory=dict)
     over: set[UUID] = field(default_factory=set)
     away: bool = False
+    hangs: bool = False
 
     @property
     def url(self) -> str:
@@ -323,6 +324,8 @@ class Stall:
         return token
 
     async def authenticate(self, token: str) -> Claims:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.away:
             raise Refused(Unavailable("nobody can be asked"))
         if token not in self.claims:

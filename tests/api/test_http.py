@@ -312,3 +312,26 @@ async def test_operations_are_counted_by_root_field_and_code():
             ("-", "INVALID_INPUT"),
             ("refused", "INTERNAL"),
         ]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for():
+    async with serving(Rules(body_s=0.3)) as stall:
+        reader, writer = await asyncio.open_connection("127.0.0.1", stall.port)
+        head = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n"
+        writer.write(head.encode() + b'{"query": ')
+        async with asyncio.timeout(2):
+            told = await reader.read()  # to its end: the connection is closed
+        assert told.startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
+async def test_who_calls_is_not_asked_for_ever():
+    async with serving(Rules(deadline_s=0.3)) as stall:
+        token, stall.hangs = stall.token(), True
+        answer = await stall.ask("{ viewer }", authorization=f"Bearer {token}")
+        assert answer["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+        async with stall.socket() as ws:
+            await ws.send(json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}))
+            async with asyncio.timeout(2):
+                await ws.wait_closed()
+            assert ws.close_code == 1013
