@@ -162,7 +162,7 @@ def bring_in(
 
 @app.command()
 def tail(
-    feed: Annotated[str, typer.Argument(help="A subscription: stock, storeOrders, order, riderOffers, …")],
+    feed: Annotated[str, typer.Argument(help="A subscription: stock, storeStatus, storeOrders, order, riderOffers, …")],
     argument: Annotated[list[str] | None, typer.Argument(help="storeId=SLUG-OR-ID, id=…; of a list each after a comma.")] = None,
     login: Annotated[str | None, typer.Option("--as", help="Whose eyes: a phone or an e-mail address.")] = None,
     to: Annotated[

@@ -75,6 +75,7 @@ async def test_it_goes_on_where_it_was_cut(running: Town, engine: AsyncEngine):
         (["stock"], "stock needs storeId"),
         (["stock", "storeId=nowhere"], "there is no store nowhere"),
         (["stock", "shop=x"], "stock has no shop"),
+        (["storeStatus", "storeIds=01a1fc9e-1af0-7469-90f5-3d5a1bedcf32,nowhere"], "there is no store nowhere"),
         (["storeOrders", "storeId=01a1fc9e-1af0-7469-90f5-3d5a1bedcf32"], "sign in"),
     ],
 )

@@ -29,10 +29,22 @@ from domain.fulfilment import (
     mark_order_ready,
 )
 from domain.identity import CLOCK, Actor, ActorKind
-from domain.merchants import DAY, Hours, HoursException, SetStoreStatus, StoreStatus, StoreStatusChanged, set_store_status
+from domain.merchants import (
+    DAY,
+    AddStore,
+    Hours,
+    HoursException,
+    SetStoreStatus,
+    StoreStatus,
+    StoreStatusChanged,
+    add_store,
+    set_store_status,
+)
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentStatus
+from domain.places import Point
 from domain.purchases import settle_payment
+from domain.refusals import InvalidInput, Refused
 from domain.stock import StockState, return_due
 from tests.db.test_dispatch import waits_for_a_lock
 from tests.db.test_purchases import CARD, do, paid_by_card, payment_of, placed, quoted, says, the_order
@@ -335,6 +347,24 @@ async def test_a_store_as_it_was_told_is_told_of_no_more_and_looked_at_again_wit
     assert await told_of(engine, store_id) == []
     look_at = await reads.value(select(t.store.c.look_at).where(t.store.c.id == store_id))
     assert timedelta(0) < look_at - now <= timedelta(days=1, minutes=1)
+
+
+async def test_a_new_store_is_told_of_as_it_is_and_from_then_on_by_the_clock(engine, reads, clock):
+    now, town = this_minute(), await shop(engine)
+    opens = now + timedelta(hours=2)
+    plain = AddStore(town.merchant_id, f"new-{town.store_id}", "New", "Bengaluru", Point(12.9, 77.6), "UTC", [span(opens, 60)])
+    store_id = await do(engine, lambda uow: add_store(plain, CLOCK, uow))
+    assert await do(engine, lambda uow: add_store(plain, CLOCK, uow)) == store_id
+    for _ in range(2):
+        await clock.statuses()
+    e = t.event.c
+    [row] = await reads.rows(select(e.kind, e.body, e.seq).where(e.entity_id == store_id))
+    event = to_event(row.kind, row.body)
+    assert (row.seq, event.state.status, event.state.opens_at) == (1, StoreStatus.CLOSED, opens)
+    assert await reads.value(select(t.store.c.look_at).where(t.store.c.id == store_id)) == opens
+    with pytest.raises(Refused) as no:
+        await do(engine, lambda uow: add_store(replace(plain, slug="elsewhere", time_zone="Asia/Nowhere"), CLOCK, uow))
+    assert isinstance(no.value.refusal, InvalidInput)
 
 
 async def test_a_store_that_no_command_has_made_is_told_of_when_it_changes_and_not_before(engine, clock):
