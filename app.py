@@ -55,7 +55,7 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
                 try:
                     yield
                 finally:
-                    await close({"hub": wiring.hub.stop}, ENDED_WITHIN_S)
+                    await close({"hub": wiring.hub.stop, "cache": wiring.cache.stop}, ENDED_WITHIN_S)
 
     middleware = [Middleware(Parting)]
     if settings.trusted_proxies:
@@ -145,7 +145,13 @@ def graphql_door(wiring: Wiring) -> Door:
         sockets_per_address=50 if limits else None,
     )
     return Door(
-        schema, context, lambda token: authenticate(wiring.ports, token), wiring.ports.sessions.ended, wiring.figures, rules
+        schema,
+        context,
+        lambda token: authenticate(wiring.ports, token),
+        wiring.ports.sessions.ended,
+        wiring.figures,
+        rules,
+        wiring.cache,
     )
 
 

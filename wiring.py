@@ -16,6 +16,7 @@ from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.bus import open_bus
+from adapters.cache import RedisShelf
 from adapters.figures import PrometheusFigures
 from adapters.gateways import NoGateway, SandboxGateway
 from adapters.limits import NoLimits, RedisLimits
@@ -33,6 +34,7 @@ from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
 from domain.bus import Bus
+from domain.cache import NoShelf
 from domain.dispatch import Nearest
 from domain.figures import Reading
 from domain.identity import Phones, Seals
@@ -49,6 +51,7 @@ from providers.wms import Wms
 from resolvers.context import Ports
 from resolvers.sessions import Sessions
 from settings import Env, Settings, key_bytes
+from subscriptions.cache import Cache
 from subscriptions.hub import Hub
 from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
@@ -95,6 +98,7 @@ class Wiring:
     intake_engine: AsyncEngine  # a pool of its own: browsing cannot starve the webhooks
     bus: Bus
     hub: Hub
+    cache: Cache
     relay: Relay
     hints: Hints
     arrivals: Hints  # wakes whoever carries out what a door has kept
@@ -193,9 +197,13 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
         closings["bus"] = bus.stop
         limits = RedisLimits(redis_url, key_bytes(settings.sealing_keys[0])) if settings.rate_limits else NoLimits()
         closings["limits"] = limits.close
+        shelf = RedisShelf(redis_url) if redis_url and settings.cache_bytes else None
+        if shelf is not None:
+            closings["cache"] = shelf.close
         positions = open_positions(redis_url)
         closings["positions"] = positions.close
         relay = Relay(partial(leadership, engine), bus)
+        hub = Hub(bus, Reads(engine))
         http = httpx2.AsyncClient(timeout=10)
         closings["http"] = http.aclose
         sandbox = None if settings.env is Env.PRODUCTION else SandboxGateway(_sandbox_key(settings))
@@ -207,7 +215,8 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             engine,
             intake_engine,
             bus,
-            Hub(bus, Reads(engine)),
+            hub,
+            Cache(hub, shelf or NoShelf(), settings.cache_bytes),
             relay,
             Hints(bus, relay if "relay" in names else None),
             Hints(bus, None, KEPT),

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,7 @@ from resolvers.cache import tags_of
 from subscriptions.hub import Hub
 
 log = logging.getLogger("haat.cache")
+Done = TypeVar("Done")
 TRUSTED_S = 0.8
 """So recently the hub must have known the whole log. With what it takes to stamp and to publish, under a second."""
 KEPT_S = 60.0
@@ -88,7 +89,7 @@ class Cache:
         self._touched: OrderedDict[str, Touched] = OrderedDict()
         self._unsettled: dict[str, float] = {}  # until when, by the loop's clock
         self._floor = Touched(0, hub.pos)
-        self._putting: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         hub.observers.append(self)
 
     # For those who ask
@@ -123,8 +124,7 @@ class Cache:
             flight = self._flights.get(key)
             begun = self._count
             if flight is None:
-                flight = _Flight(begun, asyncio.create_task(self._fly(key, make), name="cache"))
-                flight.answer.add_done_callback(_seen)
+                flight = _Flight(begun, self._run(self._fly(key, make), "cache"))
                 self._flights[key] = flight
                 return await asyncio.shield(flight.answer)
             answer = await asyncio.shield(flight.answer)
@@ -148,6 +148,12 @@ class Cache:
             return answer
         finally:
             del self._flights[key]
+
+    async def stop(self) -> None:
+        """What is being made for those who have gone."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     # For the hub
 
@@ -233,12 +239,15 @@ class Cache:
     def _lend(self, key: bytes, lent: Lent) -> None:
         """Nobody waits for it."""
         left_s = lent.answer.until - self._clock()
-        putting = asyncio.create_task(self._shelf.put(key, msgspec.msgpack.encode(lent), left_s), name="cache shelf")
-        self._putting.add(putting)
-        putting.add_done_callback(self._putting.discard)
+        self._run(self._shelf.put(key, msgspec.msgpack.encode(lent), left_s), "cache shelf")
 
+    def _run(self, work: Coroutine[Any, Any, Done], name: str) -> asyncio.Task[Done]:
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ran)
+        return task
 
-def _seen(task: asyncio.Task[Answer]) -> None:
-    """What it raised is told to those who wait; they may all have gone."""
-    if not task.cancelled():
-        task.exception()
+    def _ran(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # is told to those who wait; they may all have gone
