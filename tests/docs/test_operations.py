@@ -55,6 +55,7 @@ def test_every_setting_sets_something():
 async def test_every_figure_is_there_with_its_labels():
     figures = PrometheusFigures()
     figures.operation("stores", "OK", 0.1)
+    figures.cached("hit")
     figures.webhook("wms", "ACCEPTED")
     text = (await figures.text()).decode()
     ours = dict.fromkeys((line.split()[2] for line in text.splitlines() if line.startswith("# HELP haat_")), frozenset[str]())
