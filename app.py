@@ -50,7 +50,7 @@ def create_app(settings: Settings, only: str | None = None, workers: Iterable[st
                 app.router.routes.extend(partners(wiring))
                 if only != INTAKE:
                     app.state.door = graphql_door(wiring)
-                    app.router.routes.extend(graphql(wiring, app.state.door))
+                    app.router.routes[:0] = graphql(wiring, app.state.door)  # first: they are asked for most
                 await wiring.hub.start()
                 try:
                     yield

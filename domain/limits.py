@@ -2,6 +2,7 @@
 
 import ipaddress
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from domain.refusals import RateLimited, Refused
@@ -24,6 +25,7 @@ async def check_limit(limits: Limits, name: str, key: str, cost: int = 1) -> Non
         raise Refused(RateLimited("too often: try again later", retry_at))
 
 
+@lru_cache(10_000)
 def network_of(address: str) -> str:
     """Whom an address stands for: a whole /64 of IPv6 is one customer's to choose from."""
     try:
