@@ -13,12 +13,13 @@ from db.dispatch import close_offers, dropped_by
 from db.identity import stores_of
 from db.pages import By, Page, page
 from db.reads import Reads
+from db.riders import to_trip
 from db.tables import delivery, offer, offer_delivery, orders, store, user_account
 from domain.delivery import DeliveryStatus, LockedDelivery, Marks, OfferMoved, OfferStatus
 from domain.identity import Actor, ActorKind
 from domain.money import Money
 from domain.places import Point, metres_between
-from domain.positions import coarse
+from domain.positions import Trip, coarse
 
 d, offered = delivery.c, offer_delivery.c
 
@@ -182,6 +183,27 @@ async def deliveries_by_id(reads: Reads, actor: Actor, delivery_ids: Sequence[UU
     """Those of them that are this actor's, in no order."""
     found = await reads.rows(DELIVERY.where(d.id.in_(delivery_ids)).where(visible_to(actor)))
     return [to_delivery(row, actor) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """A delivery that has not ended, and where it goes."""
+
+    delivery: DeliveryRow
+    began_at: datetime
+    trip: Trip
+
+
+async def live_deliveries(reads: Reads, actor: Actor, store_id: UUID) -> list[LiveRow]:
+    """Of a store, oldest first."""
+    found = await reads.rows(
+        DELIVERY.add_columns(d.created_at, store.c.lat, store.c.lng)
+        .join(store, store.c.id == d.store_id)
+        .where(d.store_id == store_id, d.ended_at.is_(None))
+        .where(visible_to(actor))
+        .order_by(d.id)
+    )
+    return [LiveRow(to_delivery(row, actor), row.created_at, to_trip(row)) for row in found]
 
 
 async def deliveries_of_orders(reads: Reads, actor: Actor, order_ids: Sequence[UUID]) -> list[tuple[UUID, DeliveryRow]]:

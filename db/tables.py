@@ -309,6 +309,7 @@ delivery = _table(
     minor("pay_minor", 0), count("distance_m", 0), created(), time("search_until"), time("escalated_at"),
     time("assigned_at"), time("eta_at"), time("ended_at"), document("track", list[tuple[float, float, int]], default="[]"),
     Index(None, "rider_id", "id"), Index("ix_delivery_under_way", "rider_id", postgresql_where=sa.text("ended_at IS NULL")),
+    Index("ix_delivery_live", "store_id", postgresql_where=sa.text("ended_at IS NULL")),
     Index("ix_delivery_searching", "created_at", postgresql_where=sa.text("status = 'SEARCHING'")),
 )
 offer = _table(

@@ -132,7 +132,7 @@ class DeliveryMoved(Event):
 
     @property
     def concerns(self) -> Sequence[UUID]:
-        return tuple(id for id in (self.order.order_id, self.rider_id) if id is not None)
+        return tuple(id for id in (self.order.order_id, self.store_id, self.rider_id) if id is not None)
 
 
 @dataclass(frozen=True)

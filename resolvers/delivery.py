@@ -1,6 +1,6 @@
 """Deliveries: reading them, and the steps of a rider's trip."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 from db import delivery as rows
@@ -65,10 +65,14 @@ async def position(context: Context, row: rows.DeliveryRow) -> Position | None:
 
 async def position_of(context: Context, rider_id: UUID) -> Position | None:
     """Of a rider the actor may know the place of. From the database, some seconds old, where nothing better answers."""
-    found = await context.ports.positions.latest([rider_id])
-    if rider_id not in found:
-        found = await saved_positions(context.reads, [rider_id])
-    return found.get(rider_id)
+    return (await positions_of(context, [rider_id])).get(rider_id)
+
+
+async def positions_of(context: Context, rider_ids: Sequence[UUID]) -> Mapping[UUID, Position]:
+    """As `position_of`, of several."""
+    found = await context.ports.positions.latest(rider_ids)
+    unknown = [id for id in rider_ids if id not in found]
+    return {**found, **await saved_positions(context.reads, unknown)} if unknown else found
 
 
 async def _after(context: Context, delivery_id: UUID) -> rows.DeliveryRow:

@@ -22,6 +22,7 @@ from schema.identity import Viewer
 from schema.merchants import Store
 from schema.roots import ID, Allow, Answers, Info, Node, Refusal, key, of
 from schema.scalars import Money, Point, PointInput
+from subscriptions import delivery as boards
 from subscriptions import riders as feeds
 
 strawberry.enum(delivery.DeliveryStatus)
@@ -269,6 +270,36 @@ class OfferFrame:
 
 
 @strawberry.type
+class DeliveryChange:
+    """`status` and `version` as of the step."""
+
+    status: delivery.DeliveryStatus
+    version: int
+    at: datetime = strawberry.field(description="Of the step; in a snapshot when the delivery began")
+    delivery: Delivery
+
+
+@strawberry.type
+class DeliveryPosition:
+    """Of the rider of a delivery that has not ended."""
+
+    delivery_id: ID
+    position: Position
+    eta_at: datetime | None = strawberry.field(description="From there once the goods are on their way, else as it was promised")
+
+
+@strawberry.type
+class DeliveryBoardFrame:
+    """Every step, in order, and the latest position of each delivery."""
+
+    cursor: str
+    reset: bool
+    degraded: bool
+    changes: list[DeliveryChange]
+    positions: list[DeliveryPosition]
+
+
+@strawberry.type
 class PositionFrame:
     """The latest value."""
 
@@ -289,3 +320,10 @@ class Subscription:
     async def rider_position(self, info: Info, order_id: ID) -> AsyncIterator[feeds.PositionFrame]:
         """Null while nobody brings the order."""
         return feeds.rider_position(info.context, info.context.hub, key(order_id, "orderId"))
+
+    @strawberry.subscription(graphql_type=DeliveryBoardFrame, extensions=[Allow(Role.MERCHANT, Role.SUPPORT)])
+    async def delivery_board(
+        self, info: Info, store_id: ID, after: str | None = strawberry.UNSET
+    ) -> AsyncIterator[boards.DeliveryBoardFrame]:
+        """The store's live deliveries, then every step of any of them, and where their riders are: one feed for a map of many."""
+        return boards.delivery_board(info.context, info.context.hub, key(store_id, "storeId"), after or None)

@@ -10,6 +10,7 @@ from uuid import UUID
 from db import events as rows
 from db.events import Head
 from db.reads import Reads
+from domain.bus import RiderSeen
 from domain.events import Event, Stamped, Topic
 from domain.refusals import Kind, Refused
 from subscriptions.cursors import cursor, read_cursor, tag
@@ -33,6 +34,18 @@ class Snapshot(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
+class Riders(Generic[Item]):
+    """Of a feed that tells where riders are, beside what happens. None of it is in the log.
+
+    `seen` makes items of what came over the bus, after `changes` had what happened until then; it may leave some out.
+    `look` reads where they are now, for who comes back with a cursor, and every 2 s while the bus is silent.
+    """
+
+    seen: Callable[[Sequence[RiderSeen]], Sequence[Item]]
+    look: Callable[[], Awaitable[Sequence[Item]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Feed(Generic[Item]):
     """What one subscription follows.
 
@@ -53,6 +66,7 @@ class Feed(Generic[Item]):
     allowed: Callable[[], Awaitable[bool]] | None
     mailbox: Callable[[], Mailbox] = Events
     begin: Callable[[Changes], Awaitable[Collection[UUID]]] | None = None
+    riders: Riders[Item] | None = None
 
 
 def follow(
@@ -74,22 +88,33 @@ def follow(
 async def _follow(
     feed: Feed[Item], frame: Callable[[Head, bool, Sequence[Item]], Frame], hub: Following, reads: Reads, place: Head | None
 ) -> AsyncGenerator[Frame, None]:
-    guard = Guard(feed.allowed)
-    with hub.join(feed.ids, feed.mailbox(), feed.kinds) as joined:  # before anything is read: nothing slips between
+    guard, riders = Guard(feed.allowed), feed.riders
+    kinds = feed.kinds if riders is None else (*feed.kinds, RiderSeen)
+    with hub.join(feed.ids, feed.mailbox(), kinds) as joined:  # before anything is read: nothing slips between
         besides = await feed.begin(joined) if feed.begin is not None else ()
         missed = await _missed(feed, reads, place, besides) if place is not None and await guard.passes() else None
         held: Mapping[tuple[str, UUID], int] = {}
         if missed is not None:
             head, events = missed
-            yield frame(head, False, await feed.changes(events) if events else ())
+            items = await feed.changes(events) if events else ()
+            yield frame(head, False, items if riders is None else [*items, *await riders.look()])
         else:
             head, snapshot = await _snapshot(feed, reads)
             guard.passed()
             held = snapshot.versions
             yield frame(head, True, snapshot.items)
+        place = head
         while await guard.passes():
             batch = await guard.waiting_for(joined)
             if batch is None:
+                if riders is not None and hub.degraded:
+                    try:
+                        items = await riders.look()
+                    except Refused as refused:
+                        await away(refused)
+                        continue
+                    if items:
+                        yield frame(place, False, items)
                 continue
             newer = [
                 one
@@ -101,6 +126,8 @@ async def _follow(
                     head, snapshot = await _snapshot(feed, reads)
                 else:
                     items = await feed.changes(newer) if newer else ()
+                    if riders is not None and batch.riders:
+                        items = [*items, *riders.seen(batch.riders)]
             except Refused as refused:
                 if batch.last:  # the client goes on elsewhere, from the cursor it has
                     return
@@ -109,10 +136,13 @@ async def _follow(
                 continue
             if batch.reset:
                 guard.passed()
-                held = snapshot.versions
+                held, place = snapshot.versions, head
                 yield frame(head, True, snapshot.items)
-            elif items or batch.last:
-                yield frame(Head(batch.epoch, batch.pos), False, items)
+            else:
+                if batch.epoch != place.epoch or batch.pos > place.pos:  # the bus may be behind the snapshot
+                    place = Head(batch.epoch, batch.pos)
+                if items or batch.last:
+                    yield frame(place, False, items)
             if batch.last:
                 return
 

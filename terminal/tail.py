@@ -113,7 +113,8 @@ def tell(asked: Asked, told: Mapping[str, Any]) -> None:
         sys.stdout.flush()
         return
     marks = " ".join(name for name in ("reset", "degraded") if frame.get(name))
-    items = next((value for value in frame.values() if isinstance(value, list)), None)
+    lists = [value for value in frame.values() if isinstance(value, list)]
+    items = [item for value in lists for item in value] if lists else None
     console.print(f"[bold]{time.strftime('%H:%M:%S')}[/bold] {marks}", end=" ")
     shown = items if items is not None else [{key: value for key, value in frame.items() if key not in ("reset", "degraded")}]
     console.print(f"{len(shown)} {'item' if len(shown) == 1 else 'items'}", markup=False)

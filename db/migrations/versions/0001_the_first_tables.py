@@ -700,6 +700,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("order_id", name=op.f("uq_delivery_order_id")),
     )
     op.create_index(op.f("ix_delivery_rider_id_id"), "delivery", ["rider_id", "id"], unique=False)
+    op.create_index("ix_delivery_live", "delivery", ["store_id"], unique=False, postgresql_where=sa.text("ended_at IS NULL"))
     op.create_index(
         "ix_delivery_searching", "delivery", ["created_at"], unique=False, postgresql_where=sa.text("status = 'SEARCHING'")
     )
@@ -953,6 +954,7 @@ def downgrade() -> None:
     op.drop_table("failure")
     op.drop_index("ix_delivery_under_way", table_name="delivery", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_index("ix_delivery_searching", table_name="delivery", postgresql_where=sa.text("status = 'SEARCHING'"))
+    op.drop_index("ix_delivery_live", table_name="delivery", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_index(op.f("ix_delivery_rider_id_id"), table_name="delivery")
     op.drop_table("delivery")
     op.drop_table("cart_line")
