@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 FRAMES = "haat.frames"
@@ -31,6 +32,22 @@ class Sockets(WebSocketsSansIOProtocol):
         if not self.close_sent and not self.conn.extensions:  # an extension may change what is in a frame
             extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
             extensions[FRAMES] = self.put
+
+    def handle_text(self, event: Frame) -> None:
+        super().handle_text(event)
+        event.data = b""  # the parser keeps its last frame until the next one comes
+
+    def start_keepalive(self) -> None:
+        """The handshake is over, and what it said was read: here the parser keeps it for as long as the connection lives."""
+        super().start_keepalive()
+        self.request.headers.clear()
+        self.response.headers.clear()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Who does not read never takes what is left for them: a transport that closes would wait for that."""
+        super().on_task_complete(task)
+        if not self.writable.is_set():
+            self.transport.abort()
 
     def put(self, frame: bytes) -> bool:
         """Writes one whole frame as it is. False where the client does not keep up, or the socket closes: then nothing is."""

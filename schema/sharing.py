@@ -209,14 +209,22 @@ class Results:
     def rest(self, write: Callable[[Encoded], bool], woken: Callable[[], None]) -> bool:
         """As a Watcher's: from here on what everybody is told is written. No other source can rest."""
         source, execution = self._source, self._execution
-        if execution is None or not isinstance(source, Watcher):
-            return False
+        return execution is not None and isinstance(source, Watcher) and source.rest(Resting(execution, write, woken))
 
-        def offer(frame: object) -> bool:
-            told = execution.now(frame)
-            return told is not None and write(told)
 
-        return source.rest(offer, woken)
+class Resting:
+    """A client to whom all is written, as a Watcher asks for it."""
+
+    __slots__ = ("_execution", "_write", "woken")
+
+    def __init__(self, execution: "Execution", write: Callable[[Encoded], bool], woken: Callable[[], None]) -> None:
+        self._execution = execution
+        self._write = write
+        self.woken = woken
+
+    def offer(self, frame: object, /) -> bool:
+        told = self._execution.now(frame)
+        return told is not None and self._write(told)
 
 
 class Execution:

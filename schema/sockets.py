@@ -8,10 +8,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -43,6 +43,7 @@ from schema.listeners import (
     Ending,
 )
 from schema.roots import Api
+from schema.sharing import Encoded
 
 if TYPE_CHECKING:
     from schema.http import Door
@@ -69,6 +70,7 @@ class Wire(AsyncWebSocketAdapter):
         self.sending_since: float | None = None
         self._sending = 0
         self.put: Put | None = response.scope["extensions"].get(FRAMES)
+        response.scope["headers"].clear()  # read, and not kept for as long as the socket lives
 
     @property
     def open(self) -> bool:
@@ -172,16 +174,27 @@ def read_frame(text: str) -> dict[str, Any]:
 class Doing(Operation[Api, None]):
     """One operation. Of a subscription there are `results`; while they rest, no task runs for it."""
 
-    __slots__ = ("before", "results")
+    __slots__ = ("before", "context", "results")
+    handler: "Socket"
 
     def __init__(self, handler: "Socket", id: str, asking: Asking) -> None:
         super().__init__(handler, id, asking.query, asking.variables, asking.operation_name)
         self.results: Followed | None = None
         self.before = b""
+        self.context = copy_context()
 
     def forget_asking(self) -> None:
         """A feed may live for hours, and there may be many."""
         self.query, self.variables = "", None
+
+    def work(self) -> None:
+        self.task = asyncio.create_task(self.handler.run_operation(self), context=self.context)
+        self.task.add_done_callback(self.handler._task_done)
+
+    def write(self, told: Encoded) -> bool:
+        """Straight to the wire, if the client keeps up."""
+        put = self.handler.websocket.put
+        return put is not None and put(told.text_frame(self.before))
 
 
 class Socket(BaseGraphQLTransportWSHandler[Api, None]):
@@ -212,7 +225,7 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         listeners = self.view.listeners
         try:
             listeners.add(self)
-            await super().handle()
+            await self.hear()
         except Ending as end:
             await self.websocket.close(end.code, end.reason)
         except asyncio.CancelledError:
@@ -226,6 +239,18 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             for timer in (self.expiry, self.beginning):
                 if timer is not None:
                     timer.cancel()
+
+    async def hear(self) -> None:
+        """As strawberry's own `handle`, which keeps the last message as long as there is no other."""
+        self.on_request_accepted()
+        try:
+            async for message in self.websocket.iter_json():
+                await self.handle_message(cast("Message", message))
+                del message
+        except WebSocketDisconnected:
+            pass
+        finally:
+            await self.shutdown()
 
     def on_request_accepted(self) -> None:
         wait_s = self.connection_init_wait_timeout.total_seconds()
@@ -335,11 +360,7 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             return
         operation = Doing(self, id, read_asking(message["payload"]))
         self.operations[id] = operation
-        self.work(operation, copy_context())
-
-    def work(self, operation: Doing, context: Context) -> None:
-        operation.task = asyncio.create_task(self.run_operation(operation), context=context)
-        operation.task.add_done_callback(self._task_done)
+        operation.work()
 
     async def run_operation(self, operation: Operation[Api, None]) -> None:
         """To its end, or until its results rest; from there again when there is more."""
@@ -408,23 +429,14 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             async for result in results:
                 if not operation.completed:
                     await self.websocket.send_text(f"{before}{result.payload}}}")
-                if self.rest(operation, results):
+                if self.websocket.put is not None and results.rest(operation.write, operation.work):
+                    operation.task = None
                     return
         except Stopped as stopped:
             await operation.send_initial_errors(list(stopped.errors))
             return
         if not self.leaving:
             await operation.send_operation_message({"id": operation.id, "type": "complete"})
-
-    def rest(self, operation: Doing, results: Followed) -> bool:
-        put, before = self.websocket.put, operation.before
-        if put is None:
-            return False
-        context = copy_context()
-        if not results.rest(lambda told: put(told.text_frame(before)), lambda: self.work(operation, context)):
-            return False
-        operation.task = None
-        return True
 
     async def handle_message(self, message: Message) -> None:
         try:

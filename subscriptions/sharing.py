@@ -7,7 +7,7 @@ not, or comes back with a cursor, is given frames of its own, of the latest of e
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 from uuid import UUID
 
 from db import events as rows
@@ -225,6 +225,19 @@ class Watching(Generic[Item, Frame]):
         return hub.shared.get(which) or Shared(self.feed, self.frame, hub, self.reads, self.of)
 
 
+Offered = TypeVar("Offered", contravariant=True)
+
+
+class Resting(Protocol[Offered]):
+    """A client that keeps up, while no task waits for it."""
+
+    def offer(self, frame: Offered, /) -> bool:
+        """What everybody is told. Whether the client has been told it."""
+
+    def woken(self) -> None:
+        """There is something to take: the rest is over."""
+
+
 class Watcher(Generic[Item, Frame]):
     """What one client is told: everybody's frame, or else the latest of each value that it has not been told.
 
@@ -232,8 +245,8 @@ class Watcher(Generic[Item, Frame]):
     """
 
     __slots__ = (
-        "_following", "_frame", "_in_frame", "_joining", "_missed", "_offer", "_reset", "_resumed", "_shared", "_waiting",
-        "_watching", "_woken", "last",
+        "_following", "_frame", "_in_frame", "_joining", "_missed", "_reset", "_resting", "_resumed", "_shared", "_waiting",
+        "_watching", "last",
     )  # fmt: skip
 
     def __init__(self, following: Following, watching: Watching[Item, Frame]) -> None:
@@ -248,8 +261,7 @@ class Watcher(Generic[Item, Frame]):
         self._joining = True
         self._resumed: Head | None = None  # there, and has seen nothing but events: what a snapshot held beyond them is news
         self._waiting: asyncio.Future[None] | None = None
-        self._offer: Callable[[Frame], bool] | None = None
-        self._woken: Callable[[], None] | None = None
+        self._resting: Resting[Frame] | None = None
 
     # For those who share
 
@@ -264,7 +276,7 @@ class Watcher(Generic[Item, Frame]):
         elif frame is None:
             return
         elif self._frame is None and not self._missed:
-            if self._offer is not None and self._offer(frame):
+            if self._resting is not None and self._resting.offer(frame):
                 return
             self._frame, self._in_frame = frame, fresh
         else:
@@ -281,9 +293,9 @@ class Watcher(Generic[Item, Frame]):
         self.wake()
 
     def wake(self) -> None:
-        if self._woken is not None:
-            woken, self._woken, self._offer = self._woken, None, None
-            woken()
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            resting.woken()
         elif self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -312,21 +324,18 @@ class Watcher(Generic[Item, Frame]):
 
     def close(self) -> None:
         """Safe to repeat."""
-        self._watching = self._offer = self._woken = None
+        self._watching = self._resting = None
         shared, self._shared = self._shared, None
         if shared is not None:
             self._following.closed(self)
             shared.leave(self)
             self._nothing_waits()
 
-    def rest(self, offer: Callable[[Frame], bool], woken: Callable[[], None]) -> bool:
-        """Nobody waits for the next frame. What everybody is told is offered, and is told where that answers True.
-
-        Once there is anything else to take, `woken` is called, and the rest is over. False, and no rest, where there is already.
-        """
+    def rest(self, resting: Resting[Frame]) -> bool:
+        """Nobody waits for the next frame, until `resting` is woken. False, and no rest, where something waits already."""
         if self._shared is None or self._shared.failed or self._something:
             return False
-        self._offer, self._woken = offer, woken
+        self._resting = resting
         return True
 
     @property

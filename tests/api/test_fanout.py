@@ -169,9 +169,10 @@ async def test_who_does_not_read_is_let_go_and_the_others_are_told_all(running: 
     for message in ('{"type":"connection_init"}', running.subscribing("1")):
         await asyncio.sleep(0.05)
         deaf.sendall(masked(message.encode()))
+    await until(lambda: len(running.sockets) == 1)
+    (one,) = running.sockets
     async with running.following("1") as ws:
         await until(lambda: len(running.sockets) == 2 and running.tasks() == 0)
-        (one,) = [one for one in running.sockets if one.websocket.ws.headers.get("host") == "x"]
         protocol = cast("Any", one.websocket.put).__self__
         protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         protocol.pause_writing()  # as the transport does where its buffer is full

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -409,7 +410,14 @@ async def test_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch):
             await until(lambda: len(stall.door.listeners.open) == 1)
             await subscribe(ws, "{ viewer }")
             assert (await hear(ws))["type"] == "next"
+        await until(lambda: not held(stall, deaf))  # nor is anything kept until it reads after all
         deaf.close()
+
+
+def held(stall: Stall, client: socket.socket) -> bool:
+    """Whether the server has a socket of this client's still open."""
+    ends = (("127.0.0.1", stall.port), client.getsockname())
+    return any((tuple(one.laddr), tuple(one.raddr)) == ends for one in psutil.Process().net_connections())
 
 
 def masked(payload: bytes) -> bytes:

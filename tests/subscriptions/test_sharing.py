@@ -30,18 +30,18 @@ class Client:
         self.feed = feed
         self.takes = True
         self.told = []
-        self.woken = 0
+        self.woke = 0
 
     def rest(self):
-        return self.feed.rest(self.offer, self.wake)
+        return self.feed.rest(self)
 
     def offer(self, frame):
         if self.takes:
             self.told.append(frame)
         return self.takes
 
-    def wake(self):
-        self.woken += 1
+    def woken(self):
+        self.woke += 1
 
 
 async def at_rest(context, hub, shelf):
@@ -61,7 +61,7 @@ async def test_all_who_rest_are_offered_the_one_frame_and_none_is_woken(context,
     await shelf.change(shelf.ids[1])
     await moved(relay)
     await until(lambda: all(len(client.told) == 2 for client in clients))
-    assert [client.woken for client in clients] == [0] * 5
+    assert [client.woke for client in clients] == [0] * 5
     for client in clients:
         await client.feed.aclose()
     await until(lambda: hub.figures.joined == 0)
@@ -75,7 +75,7 @@ async def test_who_does_not_take_it_is_woken_once_and_asks_for_the_latest(contex
         await shelf.change(*shelf.ids[:2])
         await moved(relay)
         await until(lambda count=count: len(other.told) == count)
-    assert (slow.told, slow.woken) == ([], 1)
+    assert (slow.told, slow.woke) == ([], 1)
     assert not slow.rest()  # something waits
     said = await frame(slow.feed)
     assert (said.reset, {one.listing_id: one.version for one in said.levels}) == (False, dict.fromkeys(shelf.ids[:2], 4))
@@ -100,7 +100,7 @@ async def test_a_client_that_resumed_alone_is_offered_nothing_it_has_been_told(c
     assert client.rest()
     await shelf.change(shelf.ids[0])
     await moved(relay)
-    await until(lambda: client.told or client.woken)
+    await until(lambda: client.told or client.woke)
     told = client.told or [await frame(client.feed)]
     assert [[one.version for one in one.levels] for one in told] == [[3]]
     for feed in (first, client.feed):
@@ -115,7 +115,7 @@ async def test_who_rests_is_woken_for_what_is_its_own(context, hub, relay, shelf
     leaving = Client(feed)
     assert leaving.rest()
     following.leave()
-    assert leaving.woken == 1
+    assert leaving.woke == 1
     last = await frame(feed)
     assert (last.reset, list(last.levels)) == (False, [])
     with pytest.raises(StopAsyncIteration):
@@ -123,7 +123,7 @@ async def test_who_rests_is_woken_for_what_is_its_own(context, hub, relay, shelf
 
     staying = await at_rest(context, hub, shelf)
     hub._lose(list(hub._mailboxes))
-    await until(lambda: staying.woken == 1)
+    await until(lambda: staying.woke == 1)
     again = await frame(staying.feed)
     assert (again.reset, len(again.levels)) == (True, 3)
     await staying.feed.aclose()
