@@ -19,6 +19,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
 from domain.bus import Bus, Message
+from domain.cancelling import heed_cancelling
 from domain.refusals import Refused, Unavailable
 
 log = logging.getLogger("haat.bus")
@@ -142,6 +143,7 @@ class Streams(BroadcastBackend):
                     pipeline.xadd(channel, {"m": message}, maxlen=KEPT, approximate=True)
                 await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
+            heed_cancelling(error)
             raise Refused(Unavailable("the bus does not answer")) from error
 
     async def next_published(self) -> Event:
@@ -159,13 +161,15 @@ class Streams(BroadcastBackend):
                 await self._read()
                 failures = 0
             except (RedisError, OSError, TimeoutError) as error:
+                heed_cancelling(error)
                 if self.up or not failures:
                     log.warning("lost: %s", type(error).__name__)
                 self.up = False
                 failures += 1
                 # At most a second: those who wait are to be whole again within five.
                 await asyncio.sleep(min(1.0, 0.1 * 2 ** min(failures, 4)) * random.uniform(0.5, 1))  # noqa: S311
-            except Exception:
+            except Exception as error:
+                heed_cancelling(error)
                 log.exception("the reader failed")
                 self.up = False
                 await asyncio.sleep(1)

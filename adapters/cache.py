@@ -1,5 +1,6 @@
 """The shelf in Redis: answers that one process has made, for the others."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from domain.cancelling import heed_cancelling
 
 log = logging.getLogger("haat.cache")
 PREFIX = b"haat:cache:"
@@ -30,8 +33,10 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return None
         try:
-            return cast(bytes | None, await self._redis.get(PREFIX + key))
+            async with asyncio.timeout(WITHIN_S):
+                return cast(bytes | None, await self._redis.get(PREFIX + key))
         except (RedisError, OSError, TimeoutError) as error:
+            heed_cancelling(error)
             self._left_alone(error)
             return None
 
@@ -39,8 +44,10 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return
         try:
-            await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
+            async with asyncio.timeout(WITHIN_S):
+                await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
         except (RedisError, OSError, TimeoutError) as error:
+            heed_cancelling(error)
             self._left_alone(error)
 
     async def close(self) -> None:

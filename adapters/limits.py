@@ -16,6 +16,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from domain.cancelling import heed_cancelling
+
 log = logging.getLogger("haat.limits")
 
 PREFIX = "haat:limits"
@@ -102,6 +104,7 @@ class RedisLimits:
                 self._away_until = 0.0
                 return _moment(retry_at)
             except (RedisError, OSError, TimeoutError) as error:
+                heed_cancelling(error)
                 self._left_alone(error)
         return _moment(await self._own.hit(items, name, hidden, cost))
 
@@ -115,6 +118,7 @@ class RedisLimits:
                     await shared.clear(items, name, hidden)
                 self._away_until = 0.0
             except (RedisError, OSError, TimeoutError) as error:
+                heed_cancelling(error)
                 self._left_alone(error)
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from domain.cancelling import heed_cancelling
 from domain.places import Point, metres_between
 from domain.positions import KNOWN_FOR, OLDEST, PUBLISH_EVERY, SAVE_EVERY, Kept, Position, Sighting, in_order
 
@@ -186,6 +187,7 @@ class RedisPositions:
                 self._away_until = 0.0
                 return answer
             except (RedisError, OSError, TimeoutError) as error:
+                heed_cancelling(error)
                 if not self._away_until:
                     log.warning("Redis is away (%s): each process knows its own riders", type(error).__name__)
                 self._away_until = self._clock() + AWAY_S

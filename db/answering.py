@@ -6,6 +6,7 @@ from types import TracebackType
 import asyncpg
 from sqlalchemy import exc
 
+from domain.cancelling import heed_cancelling
 from domain.refusals import Refused, Unavailable
 
 log = logging.getLogger("haat.database")
@@ -39,6 +40,7 @@ class Answering:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and is_away(error):
+            heed_cancelling(error)
             state = getattr(getattr(error, "orig", error), "sqlstate", None)
             log.warning("database unavailable", extra={"error": type(error).__name__, "state": state})
             raise Refused(Unavailable("try again in a moment")) from error

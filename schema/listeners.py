@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from domain.cancelling import heed_cancelling
 from domain.figures import Figures
 from domain.identity import Actor
 from domain.refusals import Refused
@@ -113,9 +114,11 @@ class Listeners:
             ids = [id for id in sessions if id is not None]
             try:
                 gone = set(await self._ended(ids)) if ids else set()
-            except Refused:
+            except Refused as refused:
+                heed_cancelling(refused)
                 continue  # nobody can be asked now; nobody's feed has news either
-            except Exception:  # whatever it was: nobody else looks whether these may still listen
+            except Exception as error:  # whatever it was: nobody else looks whether these may still listen
+                heed_cancelling(error)
                 log.exception("sessions were not looked at")
                 continue
             for one in list(self.open):

@@ -19,6 +19,7 @@ from db import events as rows
 from db.events import Head, to_event
 from db.reads import Reads
 from domain.bus import HEARTBEAT, POSITIONS, TOPICS, Bus, Entries, Entry, Heartbeat, Message, RiderSeen
+from domain.cancelling import heed_cancelling
 from domain.events import Event, Stamped, Topic
 from subscriptions.mailboxes import Events, Mailbox, Values
 
@@ -288,6 +289,7 @@ class Hub:
                 try:
                     await self._heal()
                 except Exception as error:  # the database may be away too; neither ends a feed
+                    heed_cancelling(error)
                     log.warning("not healed: %s", error)
                     polling = True
                 if polling:

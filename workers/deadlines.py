@@ -12,6 +12,7 @@ from uuid import UUID
 from db import orders, payments, stock
 from db.reads import Reads
 from domain import at_risk, fulfilment, merchants, purchases, sessions, trace
+from domain.cancelling import heed_cancelling
 from domain.choices import return_choices
 from domain.payments import Gateway
 from domain.refusals import Refused
@@ -115,5 +116,6 @@ async def _guarded(name: str, task: Callable[[], Awaitable[None]]) -> None:
     """One kind of deadline that fails does not hold up the others: the next round tries it again."""
     try:
         await task()
-    except Exception:
+    except Exception as error:
+        heed_cancelling(error)
         log.exception("deadline", extra={"task": name})

@@ -10,6 +10,7 @@ from db import dispatch as rows
 from db.reads import Reads
 from domain import dispatch
 from domain.bus import Bus
+from domain.cancelling import heed_cancelling
 from domain.dispatch import REACH_M, Candidate, Dispatcher
 from domain.events import Topic
 from domain.positions import Positions
@@ -60,7 +61,8 @@ class Dispatching:
             self._woken.clear()
             try:
                 await self.once()
-            except Exception:  # the database is away, perhaps: the next round starts from what is in it
+            except Exception as error:  # the database is away, perhaps: the next round starts from what is in it
+                heed_cancelling(error)
                 log.exception("a round failed")
                 await asyncio.sleep(POLL_S)
             with suppress(TimeoutError):

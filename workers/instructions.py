@@ -17,6 +17,7 @@ from db.reads import Reads
 from domain import trace
 from domain.applying import carry_out
 from domain.bus import Bus
+from domain.cancelling import heed_cancelling
 from domain.intake import Call, FailureKind, Inbound, described, translated
 from domain.payloads import Unjudged, Unread
 from domain.queue import Group, Outcome, failed
@@ -68,7 +69,8 @@ class Instructions:
             self._woken.clear()
             try:
                 busy = await self.once()
-            except Exception:
+            except Exception as error:
+                heed_cancelling(error)
                 log.exception("a round was given up")
                 await asyncio.sleep(random.uniform(0.5, 1))  # noqa: S311  # so that not all come back at once
                 continue
@@ -99,6 +101,7 @@ class Instructions:
         try:
             return await step()
         except Exception as error:
+            heed_cancelling(error)
             if _away(error):
                 raise
             log.exception("a step was given up")
@@ -112,6 +115,7 @@ class Instructions:
                 if unread is not None:
                     await self._read_late(unread, uow)
         except Exception as error:
+            heed_cancelling(error)
             if unread is None or _away(error):
                 raise
             log.exception("payload %s cannot be read", unread.id)
@@ -139,6 +143,7 @@ class Instructions:
                 trace.cause.set(f"payload:{unjudged.id}")
                 await judged(unjudged.id, uow)
         except Exception as error:
+            heed_cancelling(error)
             if unjudged is None or _away(error):
                 raise
             log.exception("payload %s cannot be judged", unjudged.id)
@@ -170,6 +175,7 @@ class Instructions:
                 await settle(group, outcomes, uow)
             return len(outcomes)
         except Exception as error:
+            heed_cancelling(error)  # or what was only interrupted would count as failed
             if group is None:
                 raise
             ids = [one.id for one in group.instructions]

@@ -11,6 +11,7 @@ import msgspec
 
 from db.relay import Lag, Leader
 from domain.bus import HEARTBEAT, HINT, Bus, Entries, Entry, Heartbeat, Message
+from domain.cancelling import heed_cancelling
 from domain.refusals import Refused
 
 log = logging.getLogger("haat.relay")
@@ -56,7 +57,8 @@ class Relay:
                     if leader is not None:
                         log.info("leading from pos %s", leader.pos)
                         await self._lead(leader)
-            except Exception:  # whatever it was, the next one starts from what is in the database
+            except Exception as error:  # whatever it was, the next one starts from what is in the database
+                heed_cancelling(error)
                 log.exception("no longer leading" if self.leading else "cannot lead")
             finally:
                 self.leading = False
@@ -103,11 +105,13 @@ class Relay:
                 try:
                     await self._bus.publish(*batch)
                     lost = False
-                except Refused:
+                except Refused as refused:
+                    heed_cancelling(refused)
                     if not lost:
                         log.warning("the bus does not take what was stamped: hubs read it from the database")
                     lost = True
-                except Exception:
+                except Exception as error:
+                    heed_cancelling(error)
                     log.exception("a batch was not published")
 
     async def _listen(self) -> None:
@@ -153,5 +157,6 @@ class Hints:
             self._untold = False
             try:
                 await self._bus.publish(Message(self._channel, ""))
-            except Refused:
+            except Refused as refused:
+                heed_cancelling(refused)
                 await asyncio.sleep(1)

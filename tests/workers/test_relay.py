@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from adapters.bus import open_bus
+from adapters.bus import MemoryBus, open_bus
 from db.events import Head, SqlEventLog, head
 from db.reads import Reads
 from db.relay import LOCK, leadership
@@ -108,6 +108,38 @@ async def test_a_heartbeat_says_twice_a_second_how_far_the_log_is(engine, memory
     assert f'"pos":{now.pos}' in first.text
     assert now.epoch in first.text
     assert 0.4 < asyncio.get_running_loop().time() - began < 0.9
+
+
+class Forgetful(MemoryBus):
+    """Loses a cancellation, as a library does whose cleaning up fails: what it raises is about that alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.publishing = asyncio.Event()
+
+    async def publish(self, *messages):
+        self.publishing.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Refused(Unavailable("a connection could not be closed")) from None
+
+
+async def test_it_ends_even_where_a_library_loses_its_cancellation(engine):
+    bus = Forgetful()
+    await bus.start()
+    relay = asyncio.create_task(Relay(partial(leadership, engine), bus).run())
+    hints = Hints(bus, None)
+    hints.committed()
+    await bus.publishing.wait()
+    bus.publishing.clear()
+    await bus.publishing.wait()  # the relay's own heartbeat too
+    relay.cancel()
+    hints._telling.cancel()
+    done, _ = await asyncio.wait([relay, hints._telling], timeout=2)
+    await bus.stop()
+    assert done == {relay, hints._telling}
+    assert relay.cancelled()
 
 
 async def test_one_leads_and_another_takes_over_within_two_seconds(engine, memory):
