@@ -54,7 +54,7 @@ def cart_changes(context: Context, hub: Following, after: str | None = None) -> 
     customer_id = context.actor.id
     if customer_id is None:
         raise not_found("customer")
-    followed = _Followed(context)
+    followed = _Followed(context, hub)
     feed = Feed(
         name="cartChanges",
         arguments=(customer_id,),
@@ -77,8 +77,9 @@ def _by(event: Event) -> object:
 class _Followed:
     """The cart as this feed knows it. Levels come with their events, and are the most of what comes; the rest is read again."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, hub: Following) -> None:
         self._context = context
+        self._hub = hub
         self._joined: Changes | None = None
         self._lines: Sequence[LineRow] = ()
         self._items: Sequence[CartItem] = ()
@@ -148,6 +149,7 @@ class _Followed:
             self._levels[level.listing_id] = level
 
     async def _now(self) -> dict[UUID, CartChange]:
+        self._hub.read({id for line in self._lines for id in (line.listing_id, line.store_id)}, KINDS)
         problems = problems_of(self._items, self._levels, self._open, await self._held())
         lines = {line.id: line for line in self._lines}
         return {
