@@ -6,14 +6,13 @@ from dataclasses import replace
 from hashlib import sha256
 from weakref import WeakKeyDictionary
 
-import msgspec
 from graphql import FieldNode, OperationDefinitionNode
 from strawberry.types import ExecutionResult
 
 from domain.identity import ANYBODY
 from resolvers.cache import Tags
 from schema.build import Schema
-from schema.documents import Document
+from schema.documents import Document, question
 from schema.gate import Asking, Gate
 from schema.guard import Asked
 from schema.public import public_fields
@@ -85,5 +84,4 @@ class Public:
         return answer, outcome
 
     def _key(self, asking: Asking) -> bytes:
-        asked = msgspec.msgpack.encode((asking.query, asking.operation_name, asking.variables or {}), order="deterministic")
-        return sha256(self._version + asked).digest()
+        return sha256(self._version + question(asking.query, asking.operation_name, asking.variables or {})).digest()

@@ -1,8 +1,10 @@
 """Documents as they are kept between requests: parsed, within the limits, and validated once."""
 
+import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from typing import Any
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, specified_rules, validate
 from strawberry.extensions import SchemaExtension
@@ -95,6 +97,11 @@ class Prepared(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         self.execution_context.pre_execution_errors = self.document.errors
         yield
+
+
+def question(query: str, name: str | None, variables: Mapping[str, Any]) -> bytes:
+    """The same for the same question, in whatever order its variables came. Numbers may be of any size."""
+    return json.dumps((query, name, variables), sort_keys=True, separators=(",", ":")).encode()
 
 
 def hash_of(query: str) -> str:

@@ -230,7 +230,7 @@ class Door(GraphQL[Api, None]):
         self.figures.cached(outcome)
         said = {
             HIT: {"Cache-Status": "haat; hit", "Age": str(max(0, int(time.time() - answer.made_at)))},
-            MISS: {"Cache-Status": "haat; fwd=miss; stored", "Age": "0"},
+            MISS: {"Cache-Status": "haat; fwd=miss", "Age": "0"},
             BYPASS: {"Cache-Status": "haat; fwd=bypass", "Age": "0"},
         }[outcome]
         return self.respond_body(answer.body, accepted, 200, {"Cache-Control": "no-cache", **said})

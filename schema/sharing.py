@@ -26,7 +26,7 @@ from graphql.pyutils import is_awaitable
 
 from domain.identity import ANYBODY
 from schema.build import Schema
-from schema.documents import Document
+from schema.documents import Document, question
 from schema.errors import Told, tell_all
 from schema.plain import Executor
 from schema.public import public_fields
@@ -114,7 +114,7 @@ class Sharing:
             raise NotBegun(tell_all(source.errors or [], document.query))
         cursor = self.cursor_variable(document, name)
         others = {key: value for key, value in variables.items() if key != cursor}
-        key = msgspec.json.encode((document.query, name, others), order="deterministic")
+        key = question(document.query, name, others)
         execution = self._executions.get(key)
         if execution is None:
             anybody = replace(context, actor=ANYBODY, remote="").fresh()
