@@ -294,7 +294,8 @@ class SqlMerchants:
         return {one.store.id: one for one in await self._read(locked.scalars().all())}
 
     async def lock_due(self, limit: int) -> list[LockedStore]:
-        due = select(s.id).where(s.look_at <= NOW).order_by(s.look_at).limit(limit)
+        # By the time of the statement: an index cannot be searched for what another moment of it would tell otherwise.
+        due = select(s.id).where(s.look_at <= func.statement_timestamp()).order_by(s.look_at).limit(limit)
         locked = await self._connection.execute(
             select(s.id)
             .where(s.id.in_((await self._connection.execute(due)).scalars().all()), s.look_at <= NOW)
