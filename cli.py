@@ -254,15 +254,16 @@ def simulate(
 def bench(
     rows: Annotated[list[str] | None, typer.Argument(help="These rows alone: page, intake, orders, fan-out, memory, …")] = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each of the three rounds of a figure.")] = 3,
-    sockets: Annotated[int, typer.Option(min=1, help="That one event goes to.")] = 1_000,
+    sockets: Annotated[int, typer.Option(min=1, help="That one event goes to.")] = 5_000,
     json: Annotated[bool, typer.Option("--json", help="One object on standard output.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail where a ratio is far from what it should be.")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="Beside Mercurius and Vendure too; npm installs them once.")] = False,
 ) -> None:
     """Measure how fast it is, beside raw lines on the same machine. With servers of its own."""
     from terminal.bench import Asked
     from terminal.bench import bench as run
 
-    if not run(Asked(rows or (), seconds, sockets, json, check)):
+    if not run(Asked(rows or (), seconds, sockets, json, check, peers)):
         raise typer.Exit(1)
 
 

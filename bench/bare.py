@@ -3,7 +3,6 @@
 `python -m bench.bare` with HAAT_PORT and HAAT_DATABASE_URL.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import msgspec
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from launch.load import load
 from launch.ports import listen
-from launch.server import serve
+from launch.server import configure
 
 PAGE = """
 SELECT l.id, v.name AS variant_name, v.sku, l.price_minor, l.mrp_minor, p.id AS product_id, p.name, p.brand, p.images,
@@ -102,7 +102,8 @@ def bare(database_url: str, pool_size: int) -> Starlette:
     async def tell(request: Request) -> Response:
         """Sends the body to every socket."""
         text = (await request.body()).decode()
-        await asyncio.gather(*(socket.send_text(text) for socket in sockets))
+        for socket in sockets:
+            await socket.send_text(text)
         return PlainTextResponse("ok")
 
     return Starlette(
@@ -129,7 +130,9 @@ def main() -> None:
     settings = load()
     assert settings.database_url is not None
     app = bare(settings.database_url.get_secret_value(), settings.pool_size + settings.pool_overflow)
-    serve(app, settings, listen(settings.host, settings.port, tries=1).socket)
+    config = configure(app, settings)
+    config.ws = "websockets-sansio"  # uvicorn's own
+    uvicorn.Server(config).run(sockets=[listen(settings.host, settings.port, tries=1).socket])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ PAGE = """query Page($store: ID!, $most: Decimal!) { store(id: $store) { name st
   listings(first: 20, sort: NAME, filter: {priceMax: $most}) { pageInfo { hasNextPage endCursor } nodes {
     id variantName sku price { amount } mrp { amount } product { id name brand images } stock { state available version }
     siblings { id variantName price { amount } stock { state available } } } } } }"""
+VENDURES_PAGE = """query Page($skip: Int!) { products(options: {take: 20, skip: $skip, sort: {name: ASC}}) {
+  totalItems items { id name slug featuredAsset { preview } variants { id name sku priceWithTax stockLevel } } } }"""
 FILL = "mutation($lines: [CartLineInput!]!) { updateCartLines(lines: $lines) { id } }"
 QUOTE = """mutation($address: AddressInput) { quoteCart(address: $address) { __typename
   ... on Quote { id total { amount } expiresAt } ... on Refusal { code message } } }"""
@@ -56,6 +58,19 @@ def _page(job: dict[str, Any]) -> Iterator[Call]:
         async def call(http: Http, most: str = f"{minor // 100}.{minor % 100:02}") -> None:
             data = await http.graphql(PAGE, {"store": job["store"], "most": most})
             _check_page(data["store"]["listings"]["nodes"])
+
+        yield call
+
+
+def _vendures_page(job: dict[str, Any]) -> Iterator[Call]:
+    """One after another, so many as there are."""
+    for number in count():
+
+        async def call(http: Http, skip: int = number * 20 % job["products"]) -> None:
+            data = await http.graphql(VENDURES_PAGE, {"skip": skip}, path="/shop-api")
+            items = data["products"]["items"]
+            if len(items) != 20 or not all(len(item["variants"]) == 2 for item in items):
+                raise Wrong(f"{len(items)} products")
 
         yield call
 
@@ -133,6 +148,7 @@ CALLS: dict[str, Callable[[dict[str, Any]], Iterator[Call]]] = {
     "ok": _ok,
     "page": _page,
     "raw page": _raw_page,
+    "vendure page": _vendures_page,
     "webhook": _webhook,
     "raw insert": _raw_insert,
     "order": _order,

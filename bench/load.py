@@ -6,16 +6,18 @@ It stops by itself after the job's seconds.
 import asyncio
 import json
 import resource
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import uvloop
 
 from bench import direct
 from bench.callers import calls
-from bench.wire import Http, Socket, Wrong
+from bench.wire import HOST, Http, Socket, Wrong, masked, upgrade
 
 WARM = 0.2  # of the seconds come before, and do not count
 OPENING = 16  # sockets that open at the same time
@@ -102,12 +104,13 @@ class Feed:
             self._came.set()
 
     async def follow(self, job: dict[str, Any], subscribe: dict[str, Any]) -> Socket:
-        socket = await Socket.connect(job["port"], job["path"], TRANSPORT_WS, self.receive)
-        socket.send('{"type":"connection_init"}')
+        opened = await Socket.connect(job["port"], job["path"], TRANSPORT_WS, self.receive)
+        opened.send('{"type":"connection_init"}')
         await self._go_on()
-        socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": subscribe}))
-        await self._go_on()
-        return socket
+        opened.send(json.dumps({"id": "1", "type": "subscribe", "payload": subscribe}))
+        if job.get("snapshots", True):
+            await self._go_on()
+        return opened
 
     async def _go_on(self) -> None:
         await self._came.wait()
@@ -156,6 +159,38 @@ async def watch(job: dict[str, Any]) -> None:
     say(came=came)
 
 
+async def timed(job: dict[str, Any]) -> None:
+    """All watch the same; says at the end which version came when, to every one of them."""
+    came: dict[bytes, list[float]] = {}
+
+    def heard(text: bytes) -> None:
+        came.setdefault(text, []).append(time.monotonic())
+
+    opened = await _in_turns([Feed(heard).follow(job, job["subscribe"]) for _ in range(job["sockets"])])
+    say(ready=len(opened))
+    await asyncio.sleep(job["seconds"])
+    levels = [(json.loads(text)["payload"]["data"]["stock"]["levels"], at) for text, at in came.items()]
+    say(came=[(each[0]["version"], at) for each, at in levels if each])
+
+
+async def deaf(job: dict[str, Any]) -> None:
+    """Subscribe and never read."""
+
+    def join() -> socket.socket:
+        one = socket.create_connection((HOST, job["port"]))
+        one.sendall(upgrade(job["path"], TRANSPORT_WS))
+        one.recv(4096)  # that it may
+        for message in ('{"type":"connection_init"}', json.dumps({"id": "1", "type": "subscribe", "payload": job["subscribe"]})):
+            one.sendall(masked(1, message.encode()))
+        return one
+
+    with ExitStack() as joined:
+        for _ in range(job["sockets"]):
+            joined.enter_context(await asyncio.to_thread(join))
+        say(ready=job["sockets"])
+        await asyncio.sleep(job["seconds"])
+
+
 async def _in_turns(opening: Sequence[Awaitable[Socket]]) -> list[Socket]:
     turn = asyncio.Semaphore(OPENING)
 
@@ -166,7 +201,7 @@ async def _in_turns(opening: Sequence[Awaitable[Socket]]) -> list[Socket]:
     return list(await asyncio.gather(*map(one, opening)))
 
 
-JOBS = {"http": http, "sql": sql, "sockets": sockets, "watch": watch}
+JOBS = {"http": http, "sql": sql, "sockets": sockets, "watch": watch, "timed": timed, "deaf": deaf}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import json
 import random
 import statistics
 import time
@@ -17,8 +18,8 @@ import asyncpg
 import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bench.seed import LOCATION, Customer, Shop, add_customers, add_shop, add_sources, throw_away_instructions
-from bench.stage import Stage, carry_out, load
+from bench.seed import LOCATION, PRODUCTS, Customer, Shop, add_customers, add_shop, add_sources, throw_away_instructions
+from bench.stage import READY_S, Load, Stage, carry_out, load
 from bench.wire import Http
 from db.ids import new_id
 from domain.counting import Count, apply_counts
@@ -36,6 +37,14 @@ IMPORTED = 13_778
 EVENTS_PER_S = 500
 COUNTED_AT_ONCE = 10
 WATCHERS, WATCHED, HOT = 100, 10, 200
+DEAF, AMONG, COUNTS_PER_S = 50, 1_000, 20
+CLOGGING_S = 4.0  # then the deaf have filled their buffers
+THERE_S = 7.0  # so long all of them are there: sends that are not through in 10 s end their socket
+LET_GO_S = 15.0  # after which nobody who does not read is there any more
+PATIENCE_S = 8.0  # of a round of Vendure, where a page may take seconds
+FILLED_WITHIN_S = 600
+WARM = 20  # counts before any that is measured
+FEWEST = 4  # bursts of each, however few seconds were asked for
 STOCK = """subscription($store: ID!, $ids: [ID!]) { stock(storeId: $store, listingIds: $ids) {
   cursor reset degraded levels { listingId state available version asOf } } }"""
 
@@ -47,6 +56,7 @@ class Asked:
     shop: Shop
     seconds: float
     sockets: int
+    peers: bool = False  # other people's servers beside ours
 
 
 @dataclass(frozen=True)
@@ -99,13 +109,17 @@ async def both(asked: Asked) -> AsyncIterator[tuple[int, int]]:
 
 async def page(asked: Asked) -> Row:
     job = {"job": "http", "seconds": asked.seconds, "concurrency": CONCURRENCY, "store": str(asked.shop.store_id)}
-    async with both(asked) as (ours, raw):
-        cold, again, two, ok = await in_turns(
+    async with both(asked) as (ours, raw), asked.stage.workers("relay"), vendure(asked) as theirs:
+        jobs = [
             lambda _: carry_out(**job, port=ours, calls="page", cold=True),
             lambda _: carry_out(**job, port=ours, calls="page", cold=False),
             lambda _: carry_out(**job, port=raw, calls="raw page"),
             lambda _: carry_out(**job, port=raw, calls="ok", path="/readyz"),
-        )
+        ]
+        if theirs is not None:
+            patient = {**job, "seconds": max(asked.seconds, PATIENCE_S)}
+            jobs.append(lambda _: carry_out(**patient, port=theirs, calls="vendure page", products=PRODUCTS))
+        cold, again, two, ok, *peer = await in_turns(*jobs)
     return Row(
         "page",
         (
@@ -115,9 +129,41 @@ async def page(asked: Asked) -> Row:
             Line("the same page, asked again and again", median(again), "req/s"),
             Line("raw: two asyncpg queries and JSON", median(two), "req/s"),
             Line("raw: a plain ok", median(ok), "req/s"),
+            *(Line("Vendure: 20 products with variants and stock", median(rounds), "req/s") for rounds in peer),
         ),
-        (Ratio("of two queries and JSON", median(cold) / median(two), 0.25, 0.05),),
+        (
+            Ratio("of two queries and JSON", median(cold) / median(two), 0.25, 0.05),
+            Ratio("asked again, of a plain ok", median(again) / median(ok), 0.5, 0.02),
+            *(Ratio("of Vendure", median(cold) / median(rounds), 40, 2) for rounds in peer),
+        ),
     )
+
+
+@asynccontextmanager
+async def vendure(asked: Asked) -> AsyncIterator[int | None]:
+    """Its port, once it has as many products as our shop, on a database of its own in the same PostgreSQL. None without peers."""
+    if not asked.peers:
+        yield None
+        return
+    postgres = asked.stage.postgres
+    await asyncio.to_thread(postgres.run, "CREATE DATABASE vendure")
+    url = postgres.url("vendure", "postgresql")
+    try:
+        async with asked.stage.peer("vendure", url, str(PRODUCTS), within_s=FILLED_WITHIN_S) as port:
+            await asyncio.to_thread(postgres.run, "VACUUM ANALYZE", "vendure")
+            yield port
+    finally:
+        await asyncio.to_thread(postgres.run, "DROP DATABASE vendure WITH (FORCE)")
+
+
+@asynccontextmanager
+async def mercurius(asked: Asked) -> AsyncIterator[int | None]:
+    """Its port. None without peers."""
+    if not asked.peers:
+        yield None
+        return
+    async with asked.stage.peer("mercurius") as port:
+        yield port
 
 
 async def intake(asked: Asked) -> Row:
@@ -230,6 +276,13 @@ async def fanout(asked: Asked) -> Row:
         await subscribed.said(120)
         joined = await open_things.enter_async_context(load({**job, "port": raw, "path": "/join"}))
         await joined.said(120)
+        theirs = await open_things.enter_async_context(mercurius(asked))
+        followed = None
+        if theirs is not None:
+            peers = {**job, "port": theirs, "path": "/graphql", "subscribe": subscribe, "snapshots": False}
+            followed = await open_things.enter_async_context(load(peers))
+            await followed.said(120)
+            await _all_watch(theirs, asked.sockets)
         counting, http, text = Counting(wiring), await Http.connect(raw), b"{}"
 
         async def live() -> dict[str, float]:
@@ -244,14 +297,25 @@ async def fanout(asked: Asked) -> Row:
             await http.ask("/tell", text)
             return _burst(await joined.said(), started, asked.sockets)
 
-        await live(), await bare()  # the first of each is the slowest
+        async def peer(port: int, load: Load) -> dict[str, float]:
+            frame = json.dumps(json.loads(text)["payload"]["data"]["stock"]).encode()
+            teller, started = await Http.connect(port), time.monotonic()
+            await teller.ask(f"/tell?store={asked.shop.store_id}", frame, {"content-type": "application/json"})
+            teller.close()
+            return _burst(await load.said(), started, asked.sockets)
+
         ours_said: list[dict[str, float]] = []
         raw_said: list[dict[str, float]] = []
+        peer_said: list[dict[str, float]] = []
         until = time.monotonic() + asked.seconds * ROUNDS
-        while time.monotonic() < until:
+        while time.monotonic() < until or len(raw_said) < FEWEST:
             ours_said.append(await live())
             raw_said.append(await bare())
+            if theirs is not None and followed is not None:
+                peer_said.append(await peer(theirs, followed))
         http.close()
+        for said in (ours_said, raw_said, *([peer_said] if peer_said else ())):
+            del said[0]  # the first of each is the slowest
     return Row(
         "fan-out",
         (
@@ -259,9 +323,34 @@ async def fanout(asked: Asked) -> Row:
             Line("… commit to the last of them", median(ours_said, "last_ms"), "ms"),
             Line(f"raw: the same {len(text)} bytes to {asked.sockets:,} sockets", median(raw_said), "deliveries/s"),
             Line("… call to the last of them", median(raw_said, "last_ms"), "ms"),
+            *(
+                Line(f"Mercurius: one event to {asked.sockets:,} subscriptions", median(said), "deliveries/s")
+                for said in _any(peer_said)
+            ),
         ),
-        (Ratio("of the raw sends", median(ours_said) / median(raw_said), 0.75, 0.05),),
+        (
+            Ratio("of the raw sends", median(ours_said) / median(raw_said), 0.75, 0.05),
+            *(Ratio("of Mercurius", median(ours_said) / median(said), 1.5, 0.1) for said in _any(peer_said)),
+        ),
     )
+
+
+def _any(said: list[dict[str, float]]) -> list[list[dict[str, float]]]:
+    return [said] if said else []
+
+
+async def _all_watch(port: int, sockets: int) -> None:
+    """It answers nothing to who subscribes."""
+    http, until = await Http.connect(port), time.monotonic() + 60
+    try:
+        while time.monotonic() < until:
+            _, body = await http.ask("/watching", method="GET")
+            if json.loads(body)["watching"] >= sockets:
+                return
+            await asyncio.sleep(0.1)
+    finally:
+        http.close()
+    raise TimeoutError("the peer's watchers did not all begin")
 
 
 def _burst(said: Mapping[str, Any], begun: float, sockets: int) -> dict[str, float]:
@@ -275,11 +364,15 @@ async def memory(asked: Asked) -> Row:
     async with both(asked) as (ours, raw):
         subscribed = await _kib_each(asked, "server", {"port": ours, "path": "/graphql", "subscribe": subscribe})
         joined = await _kib_each(asked, "bare", {"port": raw, "path": "/join"})
+    async with mercurius(asked) as port:
+        more = {"port": port, "path": "/graphql", "subscribe": subscribe, "snapshots": False}
+        peer = [] if port is None else [await _kib_each(asked, "mercurius", more)]
     return Row(
         "memory",
         (
             Line(f"of an idle subscription to {WATCHED} listings", subscribed, "KiB"),
             Line("raw: of an idle socket", joined, "KiB"),
+            *(Line("Mercurius: of an idle subscription", each, "KiB") for each in peer),
         ),
         (Ratio("of 35 KiB, less is better", subscribed / 35, 1, 6),),
     )
@@ -314,6 +407,7 @@ async def latency(asked: Asked) -> Row:
         load({**job, "port": port}) as watching,
     ):
         await watching.said()
+        await _relayed(asked, Counting(wiring))
         committed, rate = await _count_steadily(wiring, asked, hot)
         came = (await watching.said(asked.seconds * ROUNDS + 30))["came"]
     took = sorted((at - begun) * 1000 for id, version, at in came if (begun := committed.get((UUID(id), version))))
@@ -329,6 +423,20 @@ async def latency(asked: Asked) -> Row:
         ),
         (Ratio("p99 of 150 ms, less is better", took[len(took) * 99 // 100] / 150, 1, 20),),
     )
+
+
+async def _relayed(asked: Asked, counting: Counting) -> None:
+    """The relay was just started: until it has stamped all there is, and some more, nothing is measured."""
+    until = time.monotonic() + READY_S
+    async with asked.engine.connect() as connection:
+        for _ in range(WARM):
+            await counting.count(asked.shop.listings[-COUNTED_AT_ONCE:])
+            while (await connection.exec_driver_sql("SELECT 1 FROM event WHERE pos IS NULL LIMIT 1")).first() is not None:
+                if time.monotonic() > until:
+                    raise TimeoutError("nothing is relayed")
+                await connection.rollback()
+                await asyncio.sleep(0.02)
+            await connection.rollback()
 
 
 async def _count_steadily(wiring: Wiring, asked: Asked, hot: Sequence[UUID]) -> tuple[dict[tuple[UUID, int], float], float]:
@@ -349,6 +457,102 @@ async def _count_steadily(wiring: Wiring, asked: Asked, hot: Sequence[UUID]) -> 
         turn += 1
         await asyncio.sleep(max(0.0, started + turn * every - time.monotonic()))
     return committed, len(committed) / (now - started)
+
+
+async def slow(asked: Asked) -> Row:
+    """Clients that never read among others that do. They ask for more, so that what waits for them soon fills every buffer."""
+    hot, among = asked.shop.listings[:COUNTED_AT_ONCE], min(asked.sockets, AMONG)
+    store, part = str(asked.shop.store_id), min(asked.seconds * ROUNDS, THERE_S)
+    names = " ".join(f"{'long_' * 50}{number}: listingId" for number in range(25))
+    levels = f"cursor reset levels {{ {names} }}"
+    long = f"subscription($store: ID!, $ids: [ID!]) {{ stock(storeId: $store, listingIds: $ids) {{ {levels} }} }}"
+    ours = {
+        "job": "timed",
+        "path": "/graphql",
+        "sockets": among - DEAF,
+        "seconds": asked.seconds + CLOGGING_S + 3 * part + LET_GO_S + 5,
+        "subscribe": {"query": STOCK, "variables": {"store": store, "ids": [str(hot[0])]}},
+    }
+    theirs = {
+        "job": "deaf",
+        "path": "/graphql",
+        "sockets": DEAF,
+        "seconds": CLOGGING_S + part + LET_GO_S,
+        "subscribe": {"query": long, "variables": {"store": store, "ids": [str(id) for id in hot]}},
+    }
+    async with (
+        asked.stage.server() as port,
+        wire(asked.stage.settings) as wiring,
+        asked.stage.workers("relay"),
+        load({**ours, "port": port}) as reading,
+    ):
+        await reading.said(120)
+        process, counting = psutil.Process(asked.stage.processes["server"].pid), Counting(wiring)
+        await _relayed(asked, counting)
+        before = await _count_at(counting, asked, hot, part)
+        without_mib = process.memory_info().rss / 2**20
+        async with load({**theirs, "port": port}) as not_reading:
+            await not_reading.said()
+            await _count_at(counting, asked, hot, CLOGGING_S)
+            during = await _count_at(counting, asked, hot, part)
+            with_mib = process.memory_info().rss / 2**20
+            gone_s = await _let_go(port, among - DEAF)
+        after = await _count_at(counting, asked, hot, part)
+        came = dict((await reading.said(part + 60))["came"])
+    told = {
+        name: sorted((at - begun) * 1000 for version, begun in counted.items() for at in came.get(version, ()))
+        for name, counted in (("without", {**before, **after}), ("with", during))
+    }
+    if not all(told.values()):
+        raise RuntimeError("nothing came")
+    p99 = {name: took[len(took) * 99 // 100] for name, took in told.items()}
+    p50 = {name: took[len(took) // 2] for name, took in told.items()}
+    return Row(
+        "slow",
+        (
+            Line(f"commit to {among - DEAF:,} who read, p50", p50["without"], "ms"),
+            Line("… p99", p99["without"], "ms"),
+            Line(f"while {DEAF} others never read, p50", p50["with"], "ms"),
+            Line("… p99", p99["with"], "ms"),
+            Line("… until the last of these was let go, after that", gone_s, "s"),
+            Line("the server's memory before they came", without_mib, "MiB"),
+            Line("… and while they are there", with_mib, "MiB"),
+        ),
+        (
+            Ratio("p99 with them, of without, less is better", p99["with"] / p99["without"], 1.1, 5),
+            Ratio("memory with them, of without, less is better", with_mib / without_mib, 1.1, 2),
+        ),
+    )
+
+
+async def _let_go(port: int, left: int) -> float:
+    """How long it takes until no more than so many sockets are open."""
+    http, started = await Http.connect(port), time.monotonic()
+    try:
+        while time.monotonic() < started + LET_GO_S:
+            _, body = await http.ask("/metrics", method="GET")
+            (line,) = (line for line in body.decode().splitlines() if line.startswith("haat_sockets "))
+            if float(line.split()[1]) <= left:
+                return time.monotonic() - started
+            await asyncio.sleep(0.2)
+    finally:
+        http.close()
+    raise RuntimeError("clients that never read are not let go")
+
+
+async def _count_at(counting: Counting, asked: Asked, listings: Sequence[UUID], seconds: float) -> dict[int, float]:
+    """All of them, so many times a second; when each version of the first was committed."""
+    committed: dict[int, float] = {}
+    async with asked.engine.connect() as connection:
+        rows = await connection.exec_driver_sql("SELECT listing_id, version FROM stock_level")
+        version = next(row.version for row in rows if row.listing_id == listings[0])
+    started, turn = time.monotonic(), 0
+    while time.monotonic() < started + seconds:
+        version += 1
+        committed[version] = await counting.count(listings)
+        turn += 1
+        await asyncio.sleep(max(0.0, started + turn / COUNTS_PER_S - time.monotonic()))
+    return committed
 
 
 # ---------------------------------------------------------------- a file
@@ -420,11 +624,14 @@ ROWS: Mapping[str, Callable[[Asked], Awaitable[Row]]] = {
     "fan-out": fanout,
     "memory": memory,
     "latency": latency,
+    "slow": slow,
     "import": imported,
 }
 
 
-async def measure(stage: Stage, names: Sequence[str], seconds: float, sockets: int, tell: Callable[[Row], None]) -> list[Row]:
+async def measure(
+    stage: Stage, names: Sequence[str], seconds: float, sockets: int, peers: bool, tell: Callable[[Row], None]
+) -> list[Row]:
     """Row after row; each is told as soon as it is there."""
     engine = create_async_engine(stage.database_url)
     try:
@@ -432,7 +639,7 @@ async def measure(stage: Stage, names: Sequence[str], seconds: float, sockets: i
         rows = []
         for name in names:
             try:
-                row = await ROWS[name](Asked(stage, engine, shop, seconds, sockets))
+                row = await ROWS[name](Asked(stage, engine, shop, seconds, sockets, peers))
             except (Problem, RuntimeError, TimeoutError) as error:  # the others are worth to know all the same
                 row = Row(name, (), wrong=f"{str(error) or type(error).__name__}\n{stage.last_words()}")
             tell(row)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.nodejs import installed, node
 from db.migrate import upgrade
 from launch.ports import free_port
 from launch.postgres import Postgres
@@ -66,6 +67,18 @@ class Stage:
             process.stop()
 
     @asynccontextmanager
+    async def peer(self, name: str, *arguments: str, within_s: float = READY_S) -> AsyncIterator[int]:
+        """A server of bench/peers/, given its port and these. Raises Problem where there is no Node, or no packages for it."""
+        folder = await asyncio.to_thread(installed)
+        port = free_port()
+        process = self._run(name, [str(node()), f"{name}.mjs", str(port), *arguments], {"NODE_ENV": "production"}, folder)
+        try:
+            await self._ready(process, port, within_s)
+            yield port
+        finally:
+            process.stop()
+
+    @asynccontextmanager
     async def _process(self, name: str, command: list[str]) -> AsyncIterator[int]:
         port = free_port()
         process = self._start(name, command, {"HAAT_PORT": str(port)})
@@ -76,15 +89,18 @@ class Stage:
             process.stop()
 
     def _start(self, name: str, command: list[str], more: Mapping[str, str]) -> Process:
-        process = Process(name, [sys.executable, *command], env={**self.env, **more}, cwd=ROOT, log=self.log)
+        return self._run(name, [sys.executable, *command], more, ROOT)
+
+    def _run(self, name: str, command: list[str], more: Mapping[str, str], where: Path) -> Process:
+        process = Process(name, command, env={**self.env, **more}, cwd=where, log=self.log)
         self.processes[name] = process
         process.start()
         return process
 
-    async def _ready(self, process: Process, port: int) -> None:
+    async def _ready(self, process: Process, port: int, within_s: float = READY_S) -> None:
         from bench.wire import Http
 
-        until = time.monotonic() + READY_S
+        until = time.monotonic() + within_s
         while time.monotonic() < until and process.alive:
             try:
                 http = await Http.connect(port)

@@ -46,12 +46,14 @@ class Http(asyncio.Protocol):
         self._transport.write(head.encode() + content)
         return await self._answer
 
-    async def graphql(self, query: str, variables: Mapping[str, Any], token: str | None = None) -> dict[str, Any]:
+    async def graphql(
+        self, query: str, variables: Mapping[str, Any], token: str | None = None, path: str = "/graphql"
+    ) -> dict[str, Any]:
         """The data. Raises Wrong for anything else."""
         headers = {"content-type": "application/json"}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
-        status, body = await self.ask("/graphql", json.dumps({"query": query, "variables": variables}).encode(), headers)
+        status, body = await self.ask(path, json.dumps({"query": query, "variables": variables}).encode(), headers)
         answer = json.loads(body)
         if status != 200 or answer.get("errors"):
             raise Wrong(f"{status} {body[:500].decode(errors='replace')}")
@@ -83,6 +85,22 @@ class Wrong(Exception):
     """An answer that is not the one that was to be measured."""
 
 
+def upgrade(path: str, protocol: str | None) -> bytes:
+    asked = f"sec-websocket-protocol: {protocol}\r\n" if protocol else ""
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nhost: {HOST}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{asked}"
+        f"sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n"
+    ).encode()
+
+
+def masked(kind: int, payload: bytes) -> bytes:
+    """A frame of a client, who must mask; a mask of zeros leaves the bytes as they are."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + size.to_bytes(2, "big")
+    return bytes([0x80 | kind]) + length + b"\0\0\0\0" + payload
+
+
 class Socket(asyncio.Protocol):
     """A WebSocket that gives each text it receives to `heard`."""
 
@@ -103,12 +121,7 @@ class Socket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
-        asked = f"sec-websocket-protocol: {self._subprotocol}\r\n" if self._subprotocol else ""
-        key = base64.b64encode(os.urandom(16)).decode()
-        self._transport.write(
-            f"GET {self._path} HTTP/1.1\r\nhost: {HOST}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{asked}"
-            f"sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n".encode()
-        )
+        self._transport.write(upgrade(self._path, self._subprotocol))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -145,11 +158,8 @@ class Socket(asyncio.Protocol):
         self._send(1, text.encode())
 
     def _send(self, kind: int, payload: bytes) -> None:
-        """A client must mask; a mask of zeros leaves the bytes as they are."""
         assert self._transport is not None
-        size = len(payload)
-        length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + size.to_bytes(2, "big")
-        self._transport.write(bytes([0x80 | kind]) + length + b"\0\0\0\0" + payload)
+        self._transport.write(masked(kind, payload))
 
     def close(self) -> None:
         if self._transport is not None:

@@ -25,6 +25,7 @@ class Asked:
     sockets: int
     json: bool
     check: bool
+    peers: bool = False
 
 
 def bench(asked: Asked) -> bool:
@@ -40,7 +41,7 @@ def bench(asked: Asked) -> bool:
             show(row)
 
     with stage() as made:
-        rows = asyncio.run(measure(made, names, asked.seconds, asked.sockets, tell))
+        rows = asyncio.run(measure(made, names, asked.seconds, asked.sockets, asked.peers, tell))
     if asked.json:
         sys.stdout.write(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}) + "\n")
     missed = [ratio for row in rows for ratio in row.ratios if not holds(ratio.value, ratio.goal, ratio.at_least)]

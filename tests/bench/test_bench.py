@@ -4,14 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
+import psutil
 import pytest
 
+from bench.nodejs import KEPT, SCRIPTS, installed
 from bench.rows import ROWS, Line, Ratio, Row
 from launch.problem import Problem
 from settings import ROOT
 from terminal import bench
 from terminal.bench import Asked, holds
+
+UNREACHED = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH")
 
 
 @pytest.mark.parametrize(
@@ -40,30 +45,60 @@ def test_there_is_no_row_of_another_name():
 def test_it_ends_well_when_all_was_measured_and_checked(monkeypatch, capsys, check: bool, value: float, wrong: str, well: bool):
     row = Row("page", (Line("ours", 1, "req/s"),), (Ratio("of raw", value, 0.25, 0.05),), wrong)
 
-    async def measured(*what: object) -> list[Row]:
+    async def rows(*what: object) -> list[Row]:
         return [row]
 
     class Stage:
         def __enter__(self) -> None: ...
         def __exit__(self, *error: object) -> None: ...
 
-    monkeypatch.setattr(bench, "measure", measured)
+    monkeypatch.setattr(bench, "measure", rows)
     monkeypatch.setattr(bench, "stage", Stage)
     assert bench.bench(Asked(["page"], 1, 10, json=True, check=check)) is well
     (told,) = json.loads(capsys.readouterr().out)["rows"]
     assert (told["name"], told["wrong"], told["ratios"][0]["value"]) == ("page", wrong, value)
 
 
-@pytest.mark.long
-def test_every_row_is_measured_beside_its_raw_line():
+def measured(*asked: str) -> dict[str, Any]:
+    """Each row by its name, and nothing left running."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HAAT_")}
     ran = subprocess.run(
-        [sys.executable, "cli.py", "bench", "--seconds", "0.5", "--sockets", "200", "--json"],
+        [sys.executable, "cli.py", "bench", *asked, "--seconds", "0.5", "--sockets", "200", "--json"],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
     rows = {row["name"]: row for row in json.loads(ran.stdout)["rows"]}
-    assert set(rows) == set(ROWS)
     for row in rows.values():
         assert all(line["value"] > 0 for line in row["lines"]), row
         assert all(ratio["value"] > 0 for ratio in row["ratios"]), row
+    return rows
+
+
+@pytest.mark.long
+def test_every_row_is_measured_beside_its_raw_line():
+    assert set(measured()) == set(ROWS)
+
+
+@pytest.mark.long
+def test_with_peers_other_peoples_servers_are_measured_too():
+    try:
+        installed()
+    except Problem as problem:
+        if any(sign in str(problem) for sign in UNREACHED):
+            pytest.skip(f"npm reaches no registry: {problem}")
+        raise
+    rows = measured("page", "fan-out", "memory", "--peers")
+    for name, peer in (("page", "Vendure"), ("fan-out", "Mercurius"), ("memory", "Mercurius")):
+        assert [line["what"] for line in rows[name]["lines"] if line["what"].startswith(peer)], rows[name]
+    assert not [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(KEPT))]
+
+
+def test_what_the_peers_are_made_of_is_pinned_and_says_nothing_of_where_it_comes_from():
+    wanted = json.loads((SCRIPTS / "package.json").read_text())
+    locked = json.loads((SCRIPTS / "package-lock.json").read_text())["packages"]
+    assert locked[""]["dependencies"] == wanted["dependencies"]
+    for name, version in wanted["dependencies"].items():
+        assert locked[f"node_modules/{name}"]["version"] == version
+    packages = {name: package for name, package in locked.items() if name}
+    assert all(package["integrity"].startswith("sha512-") and "resolved" not in package for package in packages.values())
+    assert "://" not in (SCRIPTS / "package-lock.json").read_text()
