@@ -160,7 +160,11 @@ async def test_a_server_that_goes_tells_who_rests_where_they_are_and_nothing_is_
 
 async def test_who_does_not_read_is_let_go_and_the_others_are_told_all(running: Running, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("schema.listeners.LOOKED_S", 0.1)
-    deaf = socket.create_connection(("127.0.0.1", running.port))
+    with socket.create_connection(("127.0.0.1", running.port)) as deaf:
+        await let_go(running, deaf)
+
+
+async def let_go(running: Running, deaf: socket.socket) -> None:
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     deaf.sendall(
         b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -172,7 +176,7 @@ async def test_who_does_not_read_is_let_go_and_the_others_are_told_all(running: 
     await until(lambda: len(running.sockets) == 1)
     (one,) = running.sockets
     async with running.following("1") as ws:
-        await until(lambda: len(running.sockets) == 2 and running.tasks() == 0)
+        await until(lambda: (running.figures.open_feeds, running.tasks()) == (2, 0))
         protocol = cast("Any", one.websocket.put).__self__
         protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         protocol.pause_writing()  # as the transport does where its buffer is full
@@ -181,11 +185,11 @@ async def test_who_does_not_read_is_let_go_and_the_others_are_told_all(running: 
             version += 1
             await running.change()
             assert versions(await hear(ws)) == {version}
-            assert one.operations["1"].task is not None or len(running.sockets) == 1  # it waits, and nobody else does
+            waiting = one.operations.get("1")  # none while it is being let go
+            assert waiting is None or waiting.task is not None  # it waits, and nobody else does
             await asyncio.sleep(0.05)
         assert version < 60
         await until(lambda: running.figures.open_feeds == 1)
-    deaf.close()
 
 
 # ---------------------------------------------------------------- the bytes
