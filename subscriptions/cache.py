@@ -30,6 +30,8 @@ TRUSTED_S = 0.8
 """So recently the hub must have known the whole log. With what it takes to stamp and to publish, under a second."""
 KEPT_S = 60.0
 ANSWER_BYTES = 262_144
+BESIDE_BYTES, TAG_BYTES = 400, 400
+"""What an answer takes in memory beside its body, and each of its tags: most answers are shorter than that."""
 TOUCHED = 100_000
 """Tags whose last event is remembered. What was begun before the oldest of them is not believed."""
 UNSETTLED_S = 5.0
@@ -45,6 +47,11 @@ class Answer:
     tags: Collection[str]
     until: float
     made_at: float
+
+    @property
+    def takes(self) -> int:
+        """Bytes of memory, nearly."""
+        return len(self.body) + BESIDE_BYTES + TAG_BYTES * len(self.tags)
 
 
 class Lent(msgspec.Struct, frozen=True, array_like=True):
@@ -74,7 +81,7 @@ class _Flight(NamedTuple):
 
 
 class Cache:
-    """One process's. `most_bytes` of bodies; 0: nothing is kept, and nobody waits for another's answer."""
+    """One process's. `most_bytes` of memory; 0: nothing is kept, and nobody waits for another's answer."""
 
     def __init__(self, hub: Hub, shelf: Shelf, most_bytes: int, clock: Callable[[], float] = time.time) -> None:
         self._hub = hub
@@ -175,6 +182,8 @@ class Cache:
         """The hub has started over: anything may have happened."""
         self._entries.clear()
         self._tagged.clear()
+        self._touched.clear()
+        self._unsettled.clear()
         self._bytes = 0
         self._count += 1
         self._floor = Touched(self._count, self._hub.pos)
@@ -217,8 +226,10 @@ class Cache:
 
     def _keep(self, key: bytes, answer: Answer) -> None:
         self._drop(key)
+        if answer.takes > self._most:
+            return
         self._entries[key] = answer
-        self._bytes += len(answer.body)
+        self._bytes += answer.takes
         for name in answer.tags:
             self._tagged.setdefault(name, set()).add(key)
         while self._bytes > self._most:
@@ -228,7 +239,7 @@ class Cache:
         answer = self._entries.pop(key, None)
         if answer is None:
             return
-        self._bytes -= len(answer.body)
+        self._bytes -= answer.takes
         for name in answer.tags:
             keys = self._tagged.get(name)
             if keys is not None:

@@ -3,16 +3,18 @@
 import asyncio
 import itertools
 import time
+import tracemalloc
 from dataclasses import dataclass, field
 
 import msgspec
 import pytest
 
 from db.events import SqlEventLog
+from db.ids import new_id
 from domain.cache import NoShelf
 from domain.events import Topic
 from resolvers.cache import tag
-from subscriptions.cache import ANSWER_BYTES, Answer, Cache, Lent
+from subscriptions.cache import ANSWER_BYTES, Answer, Cache, Figures, Lent
 from tests.logs import ThingMoved
 from tests.subscriptions.conftest import started
 from tests.waiting import until
@@ -193,13 +195,16 @@ async def test_a_feed_that_has_read_ahead_of_the_log_is_not_contradicted(cache, 
 
 
 async def test_what_is_kept_is_bounded_and_the_longest_unasked_goes_first(hub, relay, things):
-    cache = Cache(hub, NoShelf(), 30)
-    await believe(relay, cache)
     maker = Maker(())
-    for key in (b"a", b"b", b"c", b"a", b"d"):  # nine bytes each
+    each = (await maker()).takes
+    cache = Cache(hub, NoShelf(), 3 * each)
+    await believe(relay, cache)
+    for key in (b"a", b"b", b"c", b"a", b"d"):
         await ask(cache, maker, key)
     assert [cache.kept(key) is not None for key in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    assert cache.figures.bytes <= 30
+    assert cache.figures == Figures(3, 3 * each)
+    await ask(cache, Maker(tuple(f"tag {number}" for number in range(100))), b"more than there is room for")
+    assert cache.figures.entries == 3  # nothing had to go for what cannot be kept
 
     async def huge():
         return Answer(b"x" * (ANSWER_BYTES + 1), (), time.time() + 60, time.time())
@@ -209,6 +214,39 @@ async def test_what_is_kept_is_bounded_and_the_longest_unasked_goes_first(hub, r
     assert whole.figures.entries == 0
     off = Cache(hub, NoShelf(), 0)
     assert not off.believed
+
+
+async def test_short_answers_take_no_more_memory_than_is_given(hub):
+    cache = Cache(hub, NoShelf(), 5_000_000)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(20_000):
+            tags = tuple(tag(Topic.CATALOG.value, new_id()) for _ in range(number % 3))
+            cache._keep(number.to_bytes(32), Answer(b'{"data":%d}' % number, tags, time.time() + 60, time.time()))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 1_000 < cache.figures.entries < 20_000
+    assert after - before < 5_500_000
+
+
+async def test_what_was_begun_before_the_log_went_on_from_elsewhere_is_not_kept(cache, relay, hub, things, maker, monkeypatch):
+    monkeypatch.setattr("subscriptions.cache.TOUCHED", 4)
+    await believe(relay, cache)
+    await happen(relay, things.ids[1])
+    await until(lambda: hub.pos == relay.pos)
+    maker.holding.clear()
+    making = asyncio.create_task(ask(cache, maker))
+    await maker.begun.wait()
+    for one in hub.observers:
+        one.lost()
+    await happen(relay, *things.ids[2:5])  # so many that what was touched before is forgotten
+    await until(lambda: hub.pos == relay.pos)
+    maker.holding.set()
+    assert await making == "answer 1"
+    await believe(relay, cache)
+    assert await ask(cache, maker) == "answer 2"
 
 
 async def test_a_log_that_goes_on_from_somewhere_else_empties_it(cache, relay, hub, maker):
