@@ -28,9 +28,8 @@ class Tags:
         """As they were shown: with what is open now."""
         for store in stores:
             self.of(store.id, Topic.STORE_STATUS)
-            for moment in (store.opens_at, store.closes_at, store.until):
-                if moment is not None and moment > store.read_at:
-                    self.until = moment if self.until is None else min(self.until, moment)
+            if (moment := store.look_at) is not None:
+                self.until = moment if self.until is None else min(self.until, moment)
 
     def listings(self, rows: Iterable[ListingRow]) -> None:
         """As they were shown: with their products, choices and stock."""
