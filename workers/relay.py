@@ -19,7 +19,7 @@ BATCH = 500
 POLL_S = 0.1  # for commits whose hint was lost
 PAUSE_S = 0.01  # after a batch: what commits meanwhile goes in one statement
 BEAT_S = 0.5
-OLD_BEAT_S = 0.2  # one that had to wait for longer says nothing of now
+OLD_BEAT_S = 0.2  # what was looked at longer ago says nothing of now, nor does a beat that had to wait for so long
 TIDY_S = 5.0
 UNSENT = 200  # batches that wait for the bus at most: what it cannot take, hubs read from the database
 
@@ -70,13 +70,14 @@ class Relay:
         next_beat = next_tidy = clock()
         while True:
             self._woken.clear()
+            looked_at = clock()
             entries = await leader.stamp(BATCH)
             if entries:
                 self.pos = leader.pos
                 self._send(messages(leader.epoch, entries))
             if clock() >= next_beat:
                 next_beat = clock() + BEAT_S
-                beat = Heartbeat(leader.epoch, leader.pos, behind=len(entries) == BATCH)
+                beat = Heartbeat(leader.epoch, leader.pos, len(entries) == BATCH or clock() - looked_at > OLD_BEAT_S)
                 self._send([Message(HEARTBEAT, msgspec.json.encode(beat).decode())])
             if clock() >= next_tidy:
                 next_tidy = clock() + TIDY_S
