@@ -19,7 +19,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
 from domain.bus import Bus, Message
-from domain.cancelling import heed_cancelling
+from domain.cancelling import cancellable, heed_cancelling
 from domain.refusals import Refused, Unavailable
 
 log = logging.getLogger("haat.bus")
@@ -138,10 +138,11 @@ class Streams(BroadcastBackend):
     async def append(self, messages: Iterable[Message]) -> None:
         """In one MULTI. Refuses Unavailable."""
         try:
-            async with asyncio.timeout(WITHIN_S), self._writer.pipeline(transaction=True) as pipeline:
-                for channel, message in messages:
-                    pipeline.xadd(channel, {"m": message}, maxlen=KEPT, approximate=True)
-                await pipeline.execute()
+            with cancellable():
+                async with asyncio.timeout(WITHIN_S), self._writer.pipeline(transaction=True) as pipeline:
+                    for channel, message in messages:
+                        pipeline.xadd(channel, {"m": message}, maxlen=KEPT, approximate=True)
+                    await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
             heed_cancelling(error)
             raise Refused(Unavailable("the bus does not answer")) from error
@@ -176,13 +177,14 @@ class Streams(BroadcastBackend):
 
     async def _read(self) -> None:
         """One read of all channels."""
-        async with asyncio.timeout(WITHIN_S):
-            if not self.up:
-                await self._reconnected()
-            elif None in self._read_to.values():
-                await self._place(await self._server_ms())
-            wanted: Any = {channel: f"{ms}-{n}" for channel, (ms, n) in _placed(self._read_to)}
-            found = cast(Any, await self._reader.xread(wanted, count=500, block=BLOCK_MS))
+        with cancellable():
+            async with asyncio.timeout(WITHIN_S):
+                if not self.up:
+                    await self._reconnected()
+                elif None in self._read_to.values():
+                    await self._place(await self._server_ms())
+                wanted: Any = {channel: f"{ms}-{n}" for channel, (ms, n) in _placed(self._read_to)}
+                found = cast(Any, await self._reader.xread(wanted, count=500, block=BLOCK_MS))
         if not self.up:
             self.up = True
             log.info("joined")

@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from domain.cancelling import heed_cancelling
+from domain.cancelling import cancellable, heed_cancelling
 
 log = logging.getLogger("haat.cache")
 PREFIX = b"haat:cache:"
@@ -33,8 +33,9 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return None
         try:
-            async with asyncio.timeout(WITHIN_S):
-                return cast(bytes | None, await self._redis.get(PREFIX + key))
+            with cancellable():
+                async with asyncio.timeout(WITHIN_S):
+                    return cast(bytes | None, await self._redis.get(PREFIX + key))
         except (RedisError, OSError, TimeoutError) as error:
             heed_cancelling(error)
             self._left_alone(error)
@@ -44,8 +45,9 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return
         try:
-            async with asyncio.timeout(WITHIN_S):
-                await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
+            with cancellable():
+                async with asyncio.timeout(WITHIN_S):
+                    await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
         except (RedisError, OSError, TimeoutError) as error:
             heed_cancelling(error)
             self._left_alone(error)

@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from domain.cancelling import heed_cancelling
+from domain.cancelling import cancellable, heed_cancelling
 
 log = logging.getLogger("haat.limits")
 
@@ -99,8 +99,9 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                async with asyncio.timeout(WITHIN_S):
-                    retry_at = await shared.hit(items, name, hidden, cost)
+                with cancellable():
+                    async with asyncio.timeout(WITHIN_S):
+                        retry_at = await shared.hit(items, name, hidden, cost)
                 self._away_until = 0.0
                 return _moment(retry_at)
             except (RedisError, OSError, TimeoutError) as error:
@@ -114,8 +115,9 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                async with asyncio.timeout(WITHIN_S):
-                    await shared.clear(items, name, hidden)
+                with cancellable():
+                    async with asyncio.timeout(WITHIN_S):
+                        await shared.clear(items, name, hidden)
                 self._away_until = 0.0
             except (RedisError, OSError, TimeoutError) as error:
                 heed_cancelling(error)

@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from domain.cancelling import heed_cancelling
+from domain.cancelling import cancellable, heed_cancelling
 from domain.places import Point, metres_between
 from domain.positions import KNOWN_FOR, OLDEST, PUBLISH_EVERY, SAVE_EVERY, Kept, Position, Sighting, in_order
 
@@ -182,8 +182,9 @@ class RedisPositions:
             if self._away_until:
                 self._away_until = self._clock() + AWAY_S
             try:
-                async with asyncio.timeout(WITHIN_S):
-                    answer = await theirs()
+                with cancellable():
+                    async with asyncio.timeout(WITHIN_S):
+                        answer = await theirs()
                 self._away_until = 0.0
                 return answer
             except (RedisError, OSError, TimeoutError) as error:

@@ -1,15 +1,19 @@
 """Which connections of a pool are asked whether they live before they are used."""
 
+from contextlib import suppress
 from time import monotonic
 
 import asyncpg
 from sqlalchemy import AdaptedConnection, event
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util.concurrency import in_greenlet
 
 TRUSTED_S = 1.0
 ANSWERS_WITHIN_S = 2.0
 """To say that it lives takes no time: who has not said so by then is gone, whatever the network thinks."""
+LEAVES_WITHIN_S = 0.5
+"""What a statement that was broken off, and the good-bye, are given: whoever was to wait for it has waited long enough."""
 _LEFT_AT = "left at"
 
 
@@ -34,10 +38,20 @@ def ping_the_idle(engine: AsyncEngine) -> None:
         try:
             connection.run_async(_ping)
         except TimeoutError as error:
-            connection.driver_connection.terminate()  # or the pool would say good-bye, and wait for an answer to that
             raise DisconnectionError from error  # the pool connects anew, and goes on
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise InvalidatePoolError from error
+
+    @event.listens_for(pool, "close")
+    def leaving(connection: AdaptedConnection, record: object) -> None:
+        if in_greenlet():  # else it is forgotten, and nobody can be waited for
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.run_async(_good_bye)
+
+
+async def _good_bye(connection: asyncpg.Connection) -> None:
+    """The pool's own takes two seconds where nobody answers, and ten where it is disposed of."""
+    await connection.close(timeout=LEAVES_WITHIN_S)
 
 
 async def _ping(connection: asyncpg.Connection) -> None:

@@ -1,6 +1,8 @@
 """A cancellation that a library has lost."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def heed_cancelling(error: BaseException) -> None:
@@ -12,3 +14,16 @@ def heed_cancelling(error: BaseException) -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError from error
+
+
+@contextmanager
+def cancellable() -> Iterator[None]:
+    """Around what may lose it and go on as if nothing had been: raises CancelledError where the task was told to end inside.
+
+    redis-py sends by `asyncio.wait_for`, and that of Python 3.11 loses a cancellation which comes in the very moment it is done.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError

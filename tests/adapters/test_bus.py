@@ -187,3 +187,23 @@ async def test_a_server_whose_clock_is_behind_is_heard(server):
 
 def test_a_socket_file_is_a_redis_too():
     assert isinstance(open_bus("unix:///tmp/none.sock"), RedisBus)
+
+
+async def test_who_is_told_to_end_while_it_publishes_ends(redis_url):
+    """redis-py loses a cancellation that comes as a send is done: whoever publishes in a loop would go on for ever."""
+    went = 0
+    for steps in range(2, 42):
+        async with started(redis_url) as bus:
+
+            async def publish_for_ever(bus=bus) -> None:
+                while True:
+                    await bus.publish(Message("ends", "?"))
+
+            task = asyncio.create_task(publish_for_ever())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            went += not task.done()
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=2)
+            assert done, steps
+    assert went == 40
