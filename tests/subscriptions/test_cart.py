@@ -184,6 +184,43 @@ async def test_the_rest_of_a_store_does_not_wake_it(engine, live, stall, custome
     await feed.aclose()
 
 
+class Noting:
+    """An observer of the hub."""
+
+    def __init__(self):
+        self.reads = []
+
+    def heard(self, entry): ...
+
+    def read(self, ids, kinds):
+        self.reads.append(set(ids))
+
+    def lost(self): ...
+
+
+async def test_what_it_reads_is_told_as_read_before_its_frame_and_what_it_hears_is_not(engine, live, stall, customer):
+    tea = await listing(engine, stall, 9)
+    await put(live, customer, (tea, 2))
+    noting = Noting()
+    live.hub.observers.append(noting)
+    feed = watch(live, customer)
+    await soon(feed)
+    assert noting.reads == [{tea, stall.store_id}]
+    await count(live, stall, tea, 5)
+    await soon(feed)
+    assert len(noting.reads) == 1
+    await price(live, stall, tea, 6_000)
+    frame = await soon(feed)
+    assert noting.reads == [{tea, stall.store_id}] * 2
+    await feed.aclose()
+    back = watch(live, customer, frame.cursor)
+    await soon(back)  # where it was
+    await count(live, stall, tea, 4)
+    await soon(back)
+    assert len(noting.reads) == 3  # a client that came back: all of it is read with the first that happens
+    await back.aclose()
+
+
 async def test_to_tell_a_line_again_takes_the_price_of_now(engine, live, stall, customer):
     tea, rice = await listing(engine, stall, 9), await listing(engine, stall, 9)
     await put(live, customer, (tea, 1), (rice, 1))
