@@ -51,14 +51,30 @@ def _raw_page(job: dict[str, Any]) -> Iterator[Call]:
 
 
 def _page(job: dict[str, Any]) -> Iterator[Call]:
-    """Each with a ceiling of its own (`cold`), which no price reaches: the same rows, and nothing that answers twice."""
+    """Each with a ceiling of its own, which no price reaches: the same rows, and nothing that answers twice."""
     for number in count():
-        minor = 10_000_000 + (number if job["cold"] else 0)
+        minor = 10_000_000 + number
 
         async def call(http: Http, most: str = f"{minor // 100}.{minor % 100:02}") -> None:
             data = await http.graphql(PAGE, {"store": job["store"], "most": most})
             _check_page(data["store"]["listings"]["nodes"])
 
+        yield call
+
+
+def _same_page(job: dict[str, Any]) -> Iterator[Call]:
+    """The very same. What was read once, byte for byte, is not read again: the load shall not be what is measured."""
+    asked = json.dumps({"query": PAGE, "variables": {"store": job["store"], "most": "100000.00"}}).encode()
+    read = b""
+
+    async def call(http: Http) -> None:
+        nonlocal read
+        _, body = _check(await http.ask("/graphql", asked, {"content-type": "application/json"}))
+        if body != read:
+            _check_page(json.loads(body)["data"]["store"]["listings"]["nodes"])
+            read = body
+
+    while True:
         yield call
 
 
@@ -147,6 +163,7 @@ def _check(answer: tuple[int, bytes]) -> tuple[int, bytes]:
 CALLS: dict[str, Callable[[dict[str, Any]], Iterator[Call]]] = {
     "ok": _ok,
     "page": _page,
+    "same page": _same_page,
     "raw page": _raw_page,
     "vendure page": _vendures_page,
     "webhook": _webhook,

@@ -111,8 +111,8 @@ async def page(asked: Asked) -> Row:
     job = {"job": "http", "seconds": asked.seconds, "concurrency": CONCURRENCY, "store": str(asked.shop.store_id)}
     async with both(asked) as (ours, raw), asked.stage.workers("relay"), vendure(asked) as theirs:
         jobs = [
-            lambda _: carry_out(**job, port=ours, calls="page", cold=True),
-            lambda _: carry_out(**job, port=ours, calls="page", cold=False),
+            lambda _: carry_out(**job, port=ours, calls="page"),
+            lambda _: carry_out(**job, port=ours, calls="same page"),
             lambda _: carry_out(**job, port=raw, calls="raw page"),
             lambda _: carry_out(**job, port=raw, calls="ok", path="/readyz"),
         ]
