@@ -18,8 +18,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
+from adapters.asking import asking
 from domain.bus import Bus, Message
-from domain.cancelling import cancellable, heed_cancelling
+from domain.cancelling import heed_cancelling
 from domain.refusals import Refused, Unavailable
 
 log = logging.getLogger("haat.bus")
@@ -138,7 +139,7 @@ class Streams(BroadcastBackend):
     async def append(self, messages: Iterable[Message]) -> None:
         """In one MULTI. Refuses Unavailable."""
         try:
-            with cancellable():
+            with asking():
                 async with asyncio.timeout(WITHIN_S), self._writer.pipeline(transaction=True) as pipeline:
                     for channel, message in messages:
                         pipeline.xadd(channel, {"m": message}, maxlen=KEPT, approximate=True)
@@ -177,7 +178,7 @@ class Streams(BroadcastBackend):
 
     async def _read(self) -> None:
         """One read of all channels."""
-        with cancellable():
+        with asking():
             async with asyncio.timeout(WITHIN_S):
                 if not self.up:
                     await self._reconnected()

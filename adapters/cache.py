@@ -11,7 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from domain.cancelling import cancellable, heed_cancelling
+from adapters.asking import asking
+from domain.cancelling import heed_cancelling
 
 log = logging.getLogger("haat.cache")
 PREFIX = b"haat:cache:"
@@ -33,7 +34,7 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return None
         try:
-            with cancellable():
+            with asking():
                 async with asyncio.timeout(WITHIN_S):
                     return cast(bytes | None, await self._redis.get(PREFIX + key))
         except (RedisError, OSError, TimeoutError) as error:
@@ -45,7 +46,7 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return
         try:
-            with cancellable():
+            with asking():
                 async with asyncio.timeout(WITHIN_S):
                     await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
         except (RedisError, OSError, TimeoutError) as error:

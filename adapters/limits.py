@@ -16,7 +16,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from domain.cancelling import cancellable, heed_cancelling
+from adapters.asking import asking
+from domain.cancelling import heed_cancelling
 
 log = logging.getLogger("haat.limits")
 
@@ -99,7 +100,7 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                with cancellable():
+                with asking():
                     async with asyncio.timeout(WITHIN_S):
                         retry_at = await shared.hit(items, name, hidden, cost)
                 self._away_until = 0.0
@@ -115,7 +116,7 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                with cancellable():
+                with asking():
                     async with asyncio.timeout(WITHIN_S):
                         await shared.clear(items, name, hidden)
                 self._away_until = 0.0

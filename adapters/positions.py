@@ -15,7 +15,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from domain.cancelling import cancellable, heed_cancelling
+from adapters.asking import asking
+from domain.cancelling import heed_cancelling
 from domain.places import Point, metres_between
 from domain.positions import KNOWN_FOR, OLDEST, PUBLISH_EVERY, SAVE_EVERY, Kept, Position, Sighting, in_order
 
@@ -182,7 +183,7 @@ class RedisPositions:
             if self._away_until:
                 self._away_until = self._clock() + AWAY_S
             try:
-                with cancellable():
+                with asking():
                     async with asyncio.timeout(WITHIN_S):
                         answer = await theirs()
                 self._away_until = 0.0

@@ -12,6 +12,8 @@ from domain.refusals import Refused, Unavailable
 log = logging.getLogger("haat.database")
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
+CLOSED = "the handler is closed"
+"""How uvloop says that a connection was reset just before something was sent on it."""
 _CLASSES = ("08", "53", "57")  # the connection; resources; an operator, a timeout of ours, starting or stopping
 _STATES = {"25006", "40001", "55P03"}  # a standby that was the primary; serialization; a lock not had in time
 
@@ -22,6 +24,8 @@ def is_away(error: BaseException | None) -> bool:
         return error.connection_invalidated or isinstance(error, exc.InterfaceError) or _is_of_state(error.orig)
     if isinstance(error, asyncpg.PostgresError):
         return _is_of_state(error)
+    if isinstance(error, RuntimeError):
+        return CLOSED in str(error)
     # OSError holds refused connections, names that are not found, and TimeoutError.
     return isinstance(error, OSError | exc.TimeoutError | asyncpg.InterfaceError)
 

@@ -51,6 +51,8 @@ class Proxy:
         self._to = port
         self._listening: asyncio.Server | None = None
         self._up = self._down = True  # of connections that are yet to come
+        self._unanswered: bytes | None = None
+        self._cut_then = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -88,24 +90,19 @@ class Proxy:
 
     def hang(self, *, open: bool = True, new: bool = True) -> None:
         """Nothing comes through, in neither direction, and nothing is lost: hung, not gone. Connections are still taken."""
-        self._stop(open, new, up=True)
-
-    def keep_answers(self) -> None:
-        """What is asked arrives and is done; what is answered does not come. Half open."""
-        self._stop(open=True, new=True, up=False)
-
-    def _stop(self, open: bool, new: bool, up: bool) -> None:
         for pair in self.pairs if open else ():
+            pair.up.clear()
             pair.down.clear()
-            if up:
-                pair.up.clear()
         if new:
-            self._down = False
-            self._up = self._up and not up
+            self._up = self._down = False
+
+    def keep_answers_to(self, word: bytes, *, then_cut: bool) -> None:
+        """Half open: what is asked with this word in it arrives and is done, but nobody is told. Then it hangs, or is cut."""
+        self._unanswered, self._cut_then = word, then_cut
 
     async def pass_on(self) -> None:
         """The end of every fault. What hung goes on where it was."""
-        self.delay_s = 0.0
+        self.delay_s, self._unanswered = 0.0, None
         self._up = self._down = True
         for pair in self.pairs:
             pair.up.set()
@@ -142,10 +139,10 @@ class Proxy:
             pair.down.clear()
         self.pairs.add(pair)
         try:
-            await pair.up.wait()
+            await pair.up.wait()  # what hangs connects to nobody
             from_server, pair.server = await asyncio.open_connection(HOST, self._to)
-            up = asyncio.create_task(self._pump(reader, pair.server, pair.up))
-            down = asyncio.create_task(self._pump(from_server, writer, pair.down))
+            up = asyncio.create_task(self._pump(pair, reader, pair.server, pair.up))
+            down = asyncio.create_task(self._pump(pair, from_server, writer, pair.down))
             try:
                 await asyncio.wait([up, down])
             finally:
@@ -162,11 +159,16 @@ class Proxy:
                 if one is not None:
                     one.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+    async def _pump(self, pair: Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event) -> None:
         """While the gate is shut one piece waits here, and the rest where it is: with whoever sends."""
         try:
             while True:
                 piece = await reader.read(CHUNK)
+                if gate is pair.up and self._unanswered is not None and self._unanswered in piece:
+                    pair.down.clear()
+                elif gate is pair.down and not gate.is_set() and self._unanswered is not None and self._cut_then:
+                    pair.cut()
+                    return
                 await gate.wait()
                 if not piece:
                     break

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+import uvloop
 from limits import RateLimitItemPerMinute
 
 from adapters.bus import WITHIN_S, open_bus
@@ -143,3 +145,30 @@ async def test_a_bus_that_is_cut_off_again_and_again_loses_nothing(proxy: Proxy,
                 got.append((await anext(messages)).text)
     await bus.stop()
     assert list(dict.fromkeys(got)) == [f"{number}" for number in range(30)]
+
+
+async def test_a_connection_reset_just_before_it_is_written_to_is_no_bug(redis_url: str):
+    """uvloop calls it a RuntimeError."""
+
+    async def reset_under_us() -> None:
+        async with Proxy.before(redis_url) as proxy:
+            limits = RedisLimits(proxy.url(redis_url), b"k" * 32, limits=TABLE)
+            bus = open_bus(proxy.url(redis_url))
+            await bus.start()
+            for number in range(200):
+                if number % 4 == 3:
+                    proxy.cut()
+                    for _ in range(number % 7):
+                        await asyncio.sleep(0)
+                limits._away_until = 0.0
+                assert await limits.hit("few", f"{number}") is None
+                with suppress(Refused):
+                    await bus.publish(Message("reset", f"{number}"))
+            await limits.close()
+            await bus.stop()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(reset_under_us())
+
+    await asyncio.to_thread(run)

@@ -9,12 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import httpx2
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from db import tables as t
 from domain.stock import StockMovementKind
@@ -23,7 +21,7 @@ from tests.conftest import LONG
 from tests.figures import show
 from tests.live.town import Client, Errors, Town, town
 from tests.live.trade import ADJUST, BROWSE
-from tests.live.watching import STOCK, levels_of
+from tests.live.watching import STOCK, StockWatch, levels_of
 from tests.waiting import until
 from tests.world import Shop, listings, shop
 
@@ -32,50 +30,6 @@ RESTARTS, SOCKETS, PER_S = (20, 1_000, 200) if LONG else (3, 40, 40)
 WORKERS = 3
 GRACE_S = 25
 GOODS = 20
-
-
-@dataclass(eq=False)
-class Follower:
-    """A client that comes back with its cursor, however often its server goes."""
-
-    client: Client
-    store_id: str
-    ids: list[str]
-    versions: dict[str, int] = field(default_factory=dict)
-    cursor: str | None = None
-    closes: Counter[str] = field(default_factory=Counter)
-    resets: int = 0
-    faults: list[str] = field(default_factory=list)
-    began: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def follow(self) -> None:
-        while True:
-            try:
-                async with self.client.socket() as open_socket:
-                    async for frame in open_socket.frames(STOCK, id=self.store_id, listings=self.ids, after=self.cursor):
-                        self.take(frame)
-                    self.faults.append("it was said to be complete")
-            except InvalidStatus as no:
-                self.closes[str(no.response.status_code)] += 1
-            except ConnectionClosed as closed:
-                self.closes[str(closed.rcvd.code) if closed.rcvd else "cut"] += 1
-            except OSError as error:
-                self.closes[type(error).__name__] += 1
-            await asyncio.sleep(random.uniform(0, 0.5))
-
-    def behind(self, versions: dict[str, int]) -> dict[str, tuple[int | None, int]]:
-        return {id: (self.versions.get(id), version) for id, version in versions.items() if self.versions.get(id) != version}
-
-    def take(self, frame: dict[str, Any]) -> None:
-        if frame["reset"] and self.began.is_set():
-            self.resets += 1
-        for level in frame["levels"]:
-            before = self.versions.get(level["listingId"], 0)
-            if level["version"] < before or (level["version"] == before and not frame["reset"]):
-                self.faults.append(f"{level['version']} after {before}")
-            self.versions[level["listingId"]] = level["version"]
-        self.cursor = frame["cursor"]
-        self.began.set()
 
 
 @dataclass
@@ -143,7 +97,8 @@ async def test_servers_are_replaced_under_load(database_url: str, redis_url: str
     async with three(database_url, redis_url, engine, tmp_path / "log") as (running, shared):
         seller = await running.api(mine.owner, "server0")
         load = Load(seller, mine, ids)
-        followers = [Follower(running.client(None, "server0"), str(mine.store_id), ids) for _ in range(SOCKETS)]
+        which = {"id": str(mine.store_id), "listings": ids}
+        followers = [StockWatch(running.client(None, "server0"), STOCK, which, returns=True) for _ in range(SOCKETS)]
         following = [asyncio.create_task(one.follow()) for one in followers]
         try:
             async with asyncio.timeout(120):

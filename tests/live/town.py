@@ -21,7 +21,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from websockets.asyncio.client import ClientConnection, connect
 
-from adapters.tokens import JwtTokens
+from adapters.tokens import LASTS_S, JwtTokens
 from db import tables as t
 from db.ids import new_id
 from domain.identity import Actor, App
@@ -115,13 +115,17 @@ class Town:
         return (await self.tokens([actor]))[0]
 
     async def tokens(self, actors: Sequence[Actor]) -> list[str]:
-        minting = JwtTokens([SIGNING], ISSUER)
+        return [token for token, _ in await self.lasting(actors, LASTS_S)]
+
+    async def lasting(self, actors: Sequence[Actor], seconds: float) -> list[tuple[str, datetime]]:
+        """Tokens that are good for so long, and until when: whole seconds, as they are."""
+        minting = JwtTokens([SIGNING], ISSUER, clock=lambda: time.time() - LASTS_S + seconds)
         tokens, rows = [], []
         for actor in actors:
             session_id = new_id()
             assert actor.kind is not None
             rows.append({"id": session_id, "user_id": actor.id, "app": App(actor.kind.value), "expires_at": LATER})
-            tokens.append(minting.mint(Actor(actor.kind, actor.id, session_id))[0])
+            tokens.append(minting.mint(Actor(actor.kind, actor.id, session_id)))
         async with self.engine.begin() as connection:
             await connection.execute(insert(t.session), rows)
         return tokens

@@ -1,7 +1,9 @@
 """Subscribers that write down what they are told, and whether it is what was promised."""
 
 import asyncio
+import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from db import tables as t
-from tests.live.town import Client
+from tests.live.town import Client, Errors
 
 STOCK = """subscription($id: ID!, $listings: [ID!], $after: String) { stock(storeId: $id, listingIds: $listings, after: $after) {
   cursor reset degraded levels { listingId version available } } }"""
@@ -21,26 +24,48 @@ STORE_ORDERS = """subscription($id: ID!, $after: String) { storeOrders(storeId: 
 
 @dataclass(eq=False)
 class Watch(ABC):
-    """One feed of one socket. `versions` is the last it was told of each entity."""
+    """One feed of one socket. `versions` is the last it was told of each entity.
+
+    One that `returns` comes back with its cursor, however often its connection ends, and counts how.
+    """
 
     client: Client
     query: str
     variables: Mapping[str, Any]
+    returns: bool = False
+    cursor: str | None = None
+    closes: Counter[str] = field(default_factory=Counter)
     frames: int = 0
     resets: int = 0  # but for the first frame
     degraded: int = 0
+    behind_now: bool = False  # as the last frame said
     versions: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     began: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
     async def follow(self) -> None:
-        async with self.client.feed(self.query, **self.variables) as frames:
+        while True:
+            try:
+                await self._follow()
+                if not self.returns:
+                    return
+                self.faults.append("it was said to be complete")
+            except (ConnectionClosed, InvalidHandshake, OSError, Errors) as end:
+                if not self.returns:
+                    raise
+                self.closes[ending(end)] += 1
+            await asyncio.sleep(random.uniform(0, 0.5))
+
+    async def _follow(self) -> None:
+        async with self.client.feed(self.query, **self.variables, after=self.cursor) as frames:
             async for frame in frames:
                 self.frames += 1
+                self.behind_now = frame["degraded"]
                 self.degraded += frame["degraded"]
                 self.take(frame)
                 self.resets += frame["reset"] and self.began.is_set()
+                self.cursor = frame["cursor"]
                 self.began.set()
 
     @abstractmethod
@@ -49,6 +74,18 @@ class Watch(ABC):
     def behind(self, versions: Mapping[str, int]) -> dict[str, tuple[int | None, int]]:
         """What it was told last and what is so, where they differ."""
         return {id: (self.versions.get(id), version) for id, version in versions.items() if self.versions.get(id) != version}
+
+
+def ending(error: Exception) -> str:
+    match error:
+        case ConnectionClosed():
+            return str(error.rcvd.code) if error.rcvd else "cut"
+        case InvalidStatus():
+            return str(error.response.status_code)
+        case Errors():
+            return str(error.codes[0])
+        case _:
+            return type(error).__name__
 
 
 @dataclass(eq=False)
