@@ -72,7 +72,7 @@ class Entries:
 class Heartbeat:
     """`pos` is the last one stamped: who has less has missed something.
 
-    `behind`: there may be events, committed for some time, that wait to be stamped.
+    `behind`: there may be events, committed for some time, that wait to be stamped or to arrive.
     """
 
     epoch: str

@@ -37,6 +37,7 @@ class Relay:
         self._bus = bus
         self._woken = asyncio.Event()
         self._unsent: deque[tuple[float, Sequence[Message]]] = deque(maxlen=UNSENT)
+        self._slow = False  # the bus: what it is given arrives late
         self._to_send = asyncio.Event()
 
     def wake(self) -> None:
@@ -77,7 +78,8 @@ class Relay:
                 self._send(messages(leader.epoch, entries))
             if clock() >= next_beat:
                 next_beat = clock() + BEAT_S
-                beat = Heartbeat(leader.epoch, leader.pos, len(entries) == BATCH or clock() - looked_at > OLD_BEAT_S)
+                behind = self._slow or len(entries) == BATCH or clock() - looked_at > OLD_BEAT_S
+                beat = Heartbeat(leader.epoch, leader.pos, behind)
                 self._send([Message(HEARTBEAT, msgspec.json.encode(beat).decode())])
             if clock() >= next_tidy:
                 next_tidy = clock() + TIDY_S
@@ -101,7 +103,8 @@ class Relay:
             self._to_send.clear()
             while self._unsent:
                 since, batch = self._unsent.popleft()
-                if batch[0].channel == HEARTBEAT and clock() - since > OLD_BEAT_S:
+                began = clock()
+                if batch[0].channel == HEARTBEAT and began - since > OLD_BEAT_S:
                     continue
                 try:
                     await self._bus.publish(*batch)
@@ -114,6 +117,7 @@ class Relay:
                 except Exception as error:
                     heed_cancelling(error)
                     log.exception("a batch was not published")
+                self._slow = clock() - began > OLD_BEAT_S
 
     async def _listen(self) -> None:
         async with self._bus.subscribe([HINT]) as hints:

@@ -125,6 +125,23 @@ async def test_a_heartbeat_does_not_say_that_all_is_known_where_to_look_took_lon
         assert msgspec.json.decode((await anext(beats)).text, type=Heartbeat).behind
 
 
+class Slow(MemoryBus):
+    """Takes long to deliver."""
+
+    async def publish(self, *messages):
+        await asyncio.sleep(0.3)
+        await super().publish(*messages)
+
+
+async def test_a_heartbeat_does_not_say_that_all_is_known_where_the_bus_is_slow(engine):
+    bus = Slow()
+    await bus.start()
+    async with bus.subscribe([HEARTBEAT]) as beats, running(Relay(partial(leadership, engine), bus).run()):
+        await anext(beats)  # nobody knew yet
+        assert msgspec.json.decode((await anext(beats)).text, type=Heartbeat).behind
+    await bus.stop()
+
+
 class Forgetful(MemoryBus):
     """Loses a cancellation, as a library does whose cleaning up fails: what it raises is about that alone."""
 
