@@ -355,14 +355,8 @@ async def search(
 
 async def facets(reads: Reads, listings: Page[Any]) -> list[Facet]:
     """Of all that the page is one of: how many of each category and of each brand, the most frequent first."""
-    whole = listings.whole.order_by(None).subquery()
-    matching = (
-        select(p.category_id, p.brand)
-        .select_from(whole)
-        .join(listing, li.id == whole.c.id)
-        .join(product, p.id == li.product_id)
-        .cte("matching")
-    )
+    whole = listings.whole.with_only_columns(li.product_id, maintain_column_froms=True).order_by(None).subquery()
+    matching = select(p.category_id, p.brand).select_from(whole).join(product, p.id == whole.c.product_id).cte("matching")
     path, many = func.array_to_string(c.path, " / "), func.count().label("count")
     by_category = (
         select(literal("category").label("name"), path.label("value"), many)
