@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -391,9 +392,13 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
 
     async def cleanup_operation(self, operation_id: str) -> None:
         operation = self.operations.pop(operation_id, None)
-        if operation is not None and operation.task is not None:
+        if not isinstance(operation, Doing):
+            return
+        begun = False
+        if operation.task is not None:
+            begun = getcoroutinestate(cast("Coroutine[Any, Any, None]", operation.task.get_coro())) != CORO_CREATED
             operation.task.cancel()
-        elif isinstance(operation, Doing):
+        if not begun:  # it rested, or was woken in this very moment: what never runs cannot tidy up
             await self.ended(operation)
 
     async def run(self, operation: Doing) -> None:

@@ -192,6 +192,18 @@ async def let_go(running: Running, deaf: socket.socket) -> None:
         await until(lambda: running.figures.open_feeds == 1)
 
 
+async def test_who_goes_just_as_there_is_news_leaves_nothing_behind(running: Running):
+    async with running.following("1"), running.following("2") as other:
+        await until(lambda: (running.figures.open_feeds, running.tasks()) == (2, 0))
+        leaving = next(one for one in running.sockets if "1" in one.operations)
+        leaving.operations["1"].work()  # as news does that cannot be written at once
+        await leaving.cleanup_operation("1")  # before anything of it has run
+        await until(lambda: running.figures.open_feeds == 1)
+        await running.change()
+        assert versions(await hear(other)) == {2}
+    await until(lambda: (running.figures.open_feeds, running.hub.shared) == (0, {}))
+
+
 # ---------------------------------------------------------------- the bytes
 
 
