@@ -43,6 +43,7 @@ def test_the_limits_are_those_that_hold():
     told = {row[0]: row[1] for row in tables("api.md", "Limits")}
     assert told == {
         "request body, WebSocket message": f"{rules.body_bytes:,} bytes",
+        "arrival of a request body": f"{rules.body_s} s, then 408",
         "document": f"{most.bytes:,} bytes, {most.tokens:,} tokens",
         "nesting": f"{most.depth}",
         "aliases": f"{most.aliases}",
