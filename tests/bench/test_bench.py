@@ -66,8 +66,10 @@ def measured(*asked: str) -> dict[str, Any]:
         [sys.executable, "cli.py", "bench", *asked, "--seconds", "0.5", "--sockets", "200", "--json"],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout, ran.stderr[-3000:]
     rows = {row["name"]: row for row in json.loads(ran.stdout)["rows"]}
+    assert not {name: row["wrong"] for name, row in rows.items() if row["wrong"]}
+    assert ran.returncode == 0, ran.stderr[-3000:]
     for row in rows.values():
         assert all(line["value"] > 0 for line in row["lines"]), row
         assert all(ratio["value"] > 0 for ratio in row["ratios"]), row
