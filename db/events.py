@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Row, Text, cast, func, insert, or_, select
+from sqlalchemy import Row, Text, and_, cast, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.reads import Reads
@@ -62,6 +62,15 @@ STAMPED = (e.pos, e.at, e.concerns, e.kind, e.body, e.caused_by, e.correlation_i
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """An event that is committed, and farther than who asks has come. `pos` is None while it has no place in the log."""
+
+    pos: int | None
+    topic: str
+    ids: Sequence[UUID]  # of what it happened to, and of what it concerns
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Where the log is, and in which history. Another database has another epoch."""
 
@@ -87,6 +96,16 @@ _ENTRY = (
     e.pos, e.at, cast(e.topic, Text).label("topic"), e.kind, e.stream, e.entity_id.label("entity"), e.seq, e.concerns, e.body,
     e.caused_by, e.correlation_id,
 )  # fmt: skip
+
+
+async def beyond(reads: Reads, pos: int, ids: Collection[UUID], kinds: Collection[type[Event]], limit: int) -> Sequence[Beyond]:
+    """Committed, and stamped after `pos` or not yet: what happened to any of these, or concerns them."""
+    of = and_(e.kind.in_([kind.__name__ for kind in kinds]), or_(e.entity_id.in_(ids), e.concerns.overlap(list(ids))))
+    what = select(e.pos, cast(e.topic, Text).label("topic"), e.entity_id, e.concerns)
+    found = await reads.rows(what.where(of, e.pos.is_(None)).union_all(what.where(of, e.pos > pos)).limit(limit))
+    return [Beyond(row.pos, row.topic, (row.entity_id, *row.concerns)) for row in found]
+
+
 REPLAYED = 1_000  # events a client is sent again at most
 REPLAYED_FROM = 20_000  # positions searched for them at most: past that a snapshot is cheaper
 REPLAYED_FOR = timedelta(minutes=10)

@@ -11,16 +11,15 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
-from uuid import UUID
 
 import msgspec
 
+from db.events import Beyond
 from domain.bus import Entry
 from domain.cache import Shelf
-from domain.events import Event, Topic
 from resolvers.cache import tags_of
 from subscriptions.hub import Hub
 
@@ -35,7 +34,7 @@ BESIDE_BYTES, TAG_BYTES = 400, 400
 TOUCHED = 100_000
 """Tags whose last event is remembered. What was begun before the oldest of them is not believed."""
 UNSETTLED_S = 5.0
-"""A snapshot may know of events that have no place in the log yet: for so long no other process's answer is taken."""
+"""Of an event that has no place in the log yet: for so long no other process's answer is taken that it may not be in."""
 TRIES = 2
 
 
@@ -168,13 +167,14 @@ class Cache:
         """An event, before any feed is given it."""
         self._strike(tags_of(entry.topic, (entry.entity, *entry.concerns)), entry.pos)
 
-    def read(self, ids: Iterable[UUID | Topic], kinds: Iterable[type[Event]]) -> None:
-        """A feed is about to tell what it has read itself of these: that may be news to the hub."""
-        topics = {kind.topic.value for kind in kinds}
-        names = [name for topic in topics for name in tags_of(topic, [id for id in ids if isinstance(id, UUID)])[1:]]
-        self._strike(names, self._hub.pos)
+    def foretold(self, events: Sequence[Beyond]) -> None:
+        """What a feed is about to tell may have these in it already."""
         now = asyncio.get_running_loop().time()
-        self._unsettled.update(dict.fromkeys(names, now + UNSETTLED_S))
+        for event in events:
+            names = tags_of(event.topic, event.ids)
+            self._strike(names, self._hub.pos if event.pos is None else event.pos)
+            if event.pos is None:
+                self._unsettled.update(dict.fromkeys(names, now + UNSETTLED_S))
         if len(self._unsettled) > TOUCHED:
             self._unsettled = {name: until for name, until in self._unsettled.items() if until > now}
 

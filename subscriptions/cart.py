@@ -94,7 +94,7 @@ class _Followed:
     async def snapshot(self) -> Snapshot[CartChange]:
         await self._read_lines()
         await self._read_details()
-        self._told_as_read()
+        await self._tell_as_read()
         self._told = await self._now()
         return Snapshot(list(self._told.values()), {})  # what an event brings that is here already is no news below
 
@@ -110,7 +110,7 @@ class _Followed:
             if any(isinstance(event, StoreStatusChanged) for event in happened):
                 await self._read_stores()
         if before is None or not all(isinstance(event, StockChanged) for event in happened):
-            self._told_as_read()
+            await self._tell_as_read()
         for event in happened:
             if isinstance(event, StockChanged):
                 self._hear(event.level)
@@ -151,9 +151,9 @@ class _Followed:
         if known is not None and known.version < level.version:  # what was read may be newer than what happened
             self._levels[level.listing_id] = level
 
-    def _told_as_read(self) -> None:
+    async def _tell_as_read(self) -> None:
         """Where levels came with their events nothing was read: then what many others keep of these stores stays good."""
-        self._hub.read({id for line in self._lines for id in (line.listing_id, line.store_id)}, KINDS)
+        await self._hub.read({id for line in self._lines for id in (line.listing_id, line.store_id)}, KINDS)
 
     async def _now(self) -> dict[UUID, CartChange]:
         problems = problems_of(self._items, self._levels, self._open, await self._held())

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from db import events as rows
-from db.events import Head, to_event
+from db.events import Beyond, Head, to_event
 from db.reads import Reads
 from domain.bus import HEARTBEAT, POSITIONS, TOPICS, Bus, Entries, Entry, Heartbeat, Message, RiderSeen
 from domain.cancelling import heed_cancelling
@@ -69,8 +69,8 @@ class Observer(Protocol):
     def heard(self, entry: Entry) -> None:
         """The next one of the log, also of a kind that we do not know."""
 
-    def read(self, ids: Collection[UUID | Topic], kinds: Collection[type[Event]]) -> None:
-        """A feed is about to tell what it has read itself of these; the log may not have come so far."""
+    def foretold(self, events: Sequence[Beyond]) -> None:
+        """A feed is about to tell what it has read itself: these events may be in it, and come later."""
 
     def lost(self) -> None:
         """The log goes on from somewhere else."""
@@ -148,10 +148,16 @@ class Hub:
         """Of what was committed up to so long ago, nothing is unknown here."""
         return asyncio.get_running_loop().time() - self._whole_at <= seconds
 
-    def read(self, ids: Collection[UUID | Topic], kinds: Collection[type[Event]]) -> None:
-        """For feeds: these were read, and are told next."""
+    async def read(self, ids: Collection[UUID], kinds: Collection[type[Event]]) -> None:
+        """For feeds: these were read, and are told next. What they may know beyond us is known to observers first."""
+        if not self.observers:
+            return
+        events = await rows.beyond(self._reads, self.pos, ids, kinds, AT_ONCE)
         for one in self.observers:
-            one.read(ids, kinds)
+            if len(events) < AT_ONCE:
+                one.foretold(events)
+            else:
+                one.lost()
 
     @property
     def figures(self) -> Figures:
@@ -396,8 +402,8 @@ class Following:
     def saw(self, seen: RiderSeen) -> None:
         self.hub.saw(seen)
 
-    def read(self, ids: Collection[UUID | Topic], kinds: Collection[type[Event]]) -> None:
-        self.hub.read(ids, kinds)
+    async def read(self, ids: Collection[UUID], kinds: Collection[type[Event]]) -> None:
+        await self.hub.read(ids, kinds)
 
     def leave(self) -> None:
         """A feed that begins after this has a first frame, and its last."""

@@ -112,9 +112,9 @@ class Shared(Generic[Item, Frame]):
         if self._hub.shared.get(self._which) is self:
             del self._hub.shared[self._which]
 
-    def told_as_read(self) -> None:
+    async def tell_as_read(self) -> None:
         """What is told next was read, not heard."""
-        self._hub.read(self.feed.ids, self.feed.kinds)
+        await self._hub.read([id for id in self.feed.ids if isinstance(id, UUID)], self.feed.kinds)
 
     async def begun(self) -> None:
         await self._begun.wait()
@@ -177,7 +177,7 @@ class Shared(Generic[Item, Frame]):
     async def _begin(self) -> None:
         head = await rows.head(self._reads)  # before the items: they hold all that is up to here, and perhaps more
         items = await self.feed.snapshot()
-        self.told_as_read()
+        await self.tell_as_read()
         self.head = self.since = head
         self._ahead = {self.feed.key(item): self.feed.version(item) for item in items}
         self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
@@ -364,10 +364,10 @@ class Watcher(Generic[Item, Frame]):
             self._joining, self._resumed = False, shared.head
             return shared.frame([known.said for known in _in_order(shared.known.values()) if known.pos > place.pos])
         found = await events_after(place, reads, shared.feed.ids, shared.feed.kinds)
+        await shared.tell_as_read()
         if found is None or self._reset:
             return self._anew(shared)
         head, events = found
-        shared.told_as_read()
         latest: dict[Hashable, Item] = {}
         for one in events:
             item = shared.feed.item(one.event)

@@ -179,19 +179,42 @@ async def test_the_clock_ends_it(cache, relay, maker):
     assert await ask(cache, maker) == "answer 2"
 
 
+async def commit(relay, *entities, concerned=()):
+    """Events of these that have no place in the log yet."""
+    async with relay.engine.begin() as connection:
+        log = SqlEventLog(connection)
+        for entity in entities:
+            await log.add(ThingMoved(entity, next(seqs), concerned))
+
+
 async def test_a_feed_that_has_read_ahead_of_the_log_is_not_contradicted(cache, relay, hub, things, maker):
     await believe(relay, cache)
     assert await ask(cache, maker) == "answer 1"
-    hub.read([things.ids[1]], [ThingMoved])
+    await hub.read([moving(things)], [ThingMoved])  # nothing has happened
+    await commit(relay, things.ids[1])
+    await hub.read([things.ids[1], moving(things)], [ThingMoved])
     assert await ask(cache, maker) == "answer 1"
     maker.holding.clear()
     making = asyncio.create_task(ask(cache, maker, b"another"))
     await until(lambda: maker.made == 2)
-    hub.read([moving(things)], [ThingMoved])
+    await commit(relay, moving(things))
+    await hub.read([moving(things)], [ThingMoved])
     maker.holding.set()
     assert await making == "answer 2"
     assert await ask(cache, maker, b"another") == "answer 3"
     assert await ask(cache, maker) == "answer 4"
+
+
+async def test_a_list_is_not_contradicted_either_by_what_was_read_ahead_of_the_log(cache, relay, hub, things):
+    """What an event concerns, and its whole topic, may be what a list was made of."""
+    await believe(relay, cache)
+    makers = [Maker((tag(Topic.ORDERS.value, things.store_id),)), Maker((Topic.ORDERS.value,)), Maker((Topic.CATALOG.value,))]
+    for number, maker in enumerate(makers):
+        assert await ask(cache, maker, bytes([number])) == "answer 1"
+    await commit(relay, moving(things), concerned=(things.store_id,))
+    await relay.stamp()  # and it is not published yet
+    await hub.read([moving(things)], [ThingMoved])
+    assert [await ask(cache, maker, bytes([number])) for number, maker in enumerate(makers)] == ["answer 2", "answer 2", "answer 1"]
 
 
 async def test_what_is_kept_is_bounded_and_the_longest_unasked_goes_first(hub, relay, things):
@@ -309,11 +332,12 @@ async def test_a_process_that_has_just_begun_takes_nothing_from_before_its_time(
         assert await ask(cache, maker) == "answer 2"
 
 
-async def test_what_a_feed_has_read_ahead_of_the_log_no_other_process_contradicts(others, hub, things, maker):
+async def test_what_a_feed_has_read_ahead_of_the_log_no_other_process_contradicts(others, relay, things, maker):
     first, second, boards, hub2 = others
     await ask(first, maker)
     await lent(boards)
-    hub2.read([moving(things)], [ThingMoved])
+    await commit(relay, moving(things))
+    await hub2.read([moving(things)], [ThingMoved])
     assert await ask(second, maker) == "answer 2"
 
 
