@@ -24,7 +24,7 @@ from tests.faults import Proxy
 from tests.figures import show
 from tests.live.town import Town, town
 from tests.live.trade import Stall, Trade
-from tests.live.watching import STORE_ORDERS, OrdersWatch, orders_of
+from tests.live.watching import STOCK, STORE_ORDERS, OrdersWatch, orders_of
 from tests.trips import assigned, on_duty, trip
 from tests.waiting import until
 from tests.world import account, listings, member, shop
@@ -121,7 +121,13 @@ async def test_nothing_is_told_after_a_token_has_ended(running: Town, engine: As
     async with going.going_on():
         for _ in range(ROUNDS):
             lasting = await running.lasting([owner] * SOCKETS, 6 + SOCKETS / 25)
-            async with listening(running, [token for token, _ in lasting], STORE_ORDERS, id=store) as found:
+            tokens = [token for token, _ in lasting]
+            async with (
+                listening(running, tokens[::5], STORE_ORDERS, id=store) as private,  # each of them reads for itself at every step
+                listening(running, [token for number, token in enumerate(tokens) if number % 5], STOCK, id=store) as public,
+            ):
+                found = [*private, *public]
+                lasting = [*lasting[::5], *(one for number, one in enumerate(lasting) if number % 5)]
                 await until(lambda found=found: all(one.ended_at for one in found), 30)
             for one, (_, expires_at) in zip(found, lasting, strict=True):
                 assert one.ended_at is not None
