@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from domain.figures import SEVERAL, Probe, Reading
+from domain.figures import OUTCOMES, SEVERAL, Probe, Reading
 from domain.refusals import Refused
 
 FRESH_S = 1.0
@@ -71,6 +71,7 @@ class PrometheusFigures:
             "haat_webhooks", "Payloads of partners by provider and what became of them", ["provider", "verdict"], registry=registry
         )
         self._cached = Counter("haat_cached", "Public queries by how they were answered", ["outcome"], registry=registry)
+        self._outcomes = {outcome: self._cached.labels(outcome) for outcome in OUTCOMES}
         self._counted: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._sockets = Gauge("haat_sockets", "Open WebSockets", registry=registry, multiprocess_mode="livesum")
         self._feeds = Gauge("haat_feeds", "Subscriptions that run", registry=registry, multiprocess_mode="livesum")
@@ -94,7 +95,7 @@ class PrometheusFigures:
         self._feeds.inc(change)
 
     def cached(self, outcome: str) -> None:
-        self._cached.labels(outcome).inc()
+        self._outcomes[outcome].inc()
 
     def webhook(self, provider: str, verdict: str) -> None:
         self._webhooks.labels(provider, verdict).inc()

@@ -8,6 +8,10 @@ SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
 """Names a folder where several server processes on one port add up their figures; prometheus_client reads it at its import."""
 
 
+OUTCOMES = HIT, MISS, BYPASS = "hit", "miss", "bypass"
+"""Of a public query: answered by what is kept, read anew, or read anew while nothing that is kept is believed."""
+
+
 class Figures(Protocol):
     def operation(self, field: str, code: str, seconds: float) -> None:
         """`field` is a root field of the API, `code` OK or what errors[] says."""
@@ -19,7 +23,7 @@ class Figures(Protocol):
         """Subscriptions begun, or ended."""
 
     def cached(self, outcome: str) -> None:
-        """A public query: `hit`, `miss`, or `bypass` while nothing that is kept is believed."""
+        """A public query, by one of OUTCOMES."""
 
     def webhook(self, provider: str, verdict: str) -> None:
         """`provider` is one we know, `verdict` what became of the payload."""

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
+from os import urandom
 from types import MappingProxyType
-from uuid import uuid4
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 cause: ContextVar[str] = ContextVar("cause", default="")  # "instruction:0197…", "customer:0197…", "clock"
@@ -23,4 +23,4 @@ def correlation_id_of(headers: Mapping[bytes, bytes]) -> str:
     parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
     if parent and parent[1].strip(b"0"):
         return parent[1].decode()
-    return uuid4().hex
+    return urandom(16).hex()

@@ -1,6 +1,7 @@
 """Public queries: executed as anybody, encoded once, and answered again from what is kept."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -9,17 +10,20 @@ from weakref import WeakKeyDictionary
 from graphql import FieldNode, OperationDefinitionNode
 from strawberry.types import ExecutionResult
 
+from domain.figures import BYPASS, HIT, MISS
 from domain.identity import ANYBODY
 from resolvers.cache import Tags
 from schema.build import Schema
-from schema.documents import Document, question
-from schema.gate import Asking, Gate
+from schema.decoding import read_object
+from schema.documents import Document
+from schema.gate import Asking, Gate, read_asking
 from schema.guard import Asked
 from schema.public import public_fields
 from schema.roots import Api, Cached
 from subscriptions.cache import KEPT_S, Answer, Cache
 
-HIT, MISS, BYPASS = "hit", "miss", "bypass"
+READ, READ_BYTES = 1_000, 4_096
+"""So many bodies are known again, none longer than this."""
 
 
 class Erred(Exception):
@@ -39,8 +43,25 @@ class Public:
         self._gate = gate
         self._cache = cache
         self._encode = encode
+        self._read: OrderedDict[bytes, Asking] = OrderedDict()
         self._known: WeakKeyDictionary[Document, dict[str | None, bool]] = WeakKeyDictionary()
         self._version = sha256(schema.as_str().encode()).digest()  # of another version of us no answer is taken
+
+    def read(self, body: bytes) -> Asking:
+        """What was asked before in the very same bytes is not read again. Only what is public: of the rest no byte is kept.
+
+        Raises NotReadable; refuses InvalidInput.
+        """
+        found = self._read.get(body)
+        if found is not None:
+            self._read.move_to_end(body)
+            return found
+        asking = read_asking(read_object(body))
+        if len(body) <= READ_BYTES and self._documents.knows(asking.query) and self.takes(asking):
+            self._read[body] = asking
+            if len(self._read) > READ:
+                self._read.popitem(last=False)
+        return asking
 
     def takes(self, asking: Asking) -> bool:
         """Of one that was admitted."""
@@ -84,4 +105,4 @@ class Public:
         return answer, outcome
 
     def _key(self, asking: Asking) -> bytes:
-        return sha256(self._version + question(asking.query, asking.operation_name, asking.variables or {})).digest()
+        return sha256(self._version + asking.question).digest()

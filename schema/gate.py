@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from domain.identity import Role
 from domain.limits import check_limit, network_of
 from domain.refusals import Refused, Unavailable
 from schema.build import Schema
+from schema.documents import question
 from schema.doors import Rules
 from schema.errors import Told, tell_all
 from schema.guard import Asked, check_introspection
@@ -35,6 +37,10 @@ class Asking:
     query: str
     operation_name: str | None
     variables: dict[str, Any] | None
+
+    @cached_property
+    def question(self) -> bytes:
+        return question(self.query, self.operation_name, self.variables or {})
 
 
 class Stopped(Exception):

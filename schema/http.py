@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -20,12 +20,12 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 
 from domain import trace
-from domain.figures import Figures
+from domain.figures import BYPASS, HIT, MISS, Figures
 from domain.identity import ANYBODY, Actor
 from domain.refusals import InvalidInput, Refused, Unavailable
 from domain.sessions import Claims
 from schema.build import Schema
-from schema.cache import BYPASS, HIT, MISS, Erred, Public
+from schema.cache import Erred, Public
 from schema.decoding import NotReadable, read_object
 from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, remote
 from schema.errors import STATUS, refusal_error, tell_all
@@ -38,6 +38,20 @@ from subscriptions.cache import Answer, Cache
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
+
+
+class Answered:
+    """A whole answer. Names of headers in small letters, as ASGI has them."""
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.body = body
+        self.status = status
+        self.headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in self.headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": raw})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class Door(GraphQL[Api, None]):
@@ -83,7 +97,7 @@ class Door(GraphQL[Api, None]):
         else:
             request = Request(scope, receive)
             try:
-                streamed = wants_events(request.headers.get("accept"))
+                streamed = wants_events(header(request, b"accept"))
                 response = await (self.stream(request) if streamed else self.answer(request))
                 await response(scope, receive, send)
             except ClientDisconnect:
@@ -105,8 +119,8 @@ class Door(GraphQL[Api, None]):
 
     # ---------------------------------------------------------------- HTTP
 
-    async def answer(self, request: Request) -> Response:
-        accepted = best_type(request.headers.get("accept"))
+    async def answer(self, request: Request) -> Answered:
+        accepted = best_type(header(request, b"accept"))
         try:
             asking, kinds = await self.read(request)
             actor = await self.actor(request)
@@ -120,11 +134,11 @@ class Door(GraphQL[Api, None]):
             return self.respond_undone(tell_all([GraphQLError(str(error), original_error=error)], None), accepted)
         return await self.run_once(self.make_context(actor, remote(request.scope)), asking, kinds, accepted)
 
-    async def stream(self, request: Request) -> Response | EventStream:
+    async def stream(self, request: Request) -> Response | Answered | EventStream:
         """As events. What is wrong with the request itself has its status; all else is told in the stream."""
         if self.listeners.draining:
             return PlainTextResponse("restarting", 503, {"Retry-After": "1"})
-        told = request.headers.get("authorization")
+        told = header(request, b"authorization")
         try:
             asking, kinds = await self.read(request)
             claims = None if told is None else await self.authenticate(bearer(told))
@@ -135,7 +149,7 @@ class Door(GraphQL[Api, None]):
         context = self.make_context(claims.actor if claims else ANYBODY, remote(request.scope))
         return EventStream(self, context, claims, asking, (*kinds, OperationType.SUBSCRIPTION), last_event_id(request))
 
-    async def run_once(self, context: Api, asking: Asking, kinds: Sequence[OperationType], accepted: str) -> Response:
+    async def run_once(self, context: Api, asking: Asking, kinds: Sequence[OperationType], accepted: str) -> Answered:
         try:
             asked = await self.gate.admit(context, asking, kinds)
         except Stopped as stopped:
@@ -156,11 +170,13 @@ class Door(GraphQL[Api, None]):
         if request.method == "GET" and b"query=" in request.scope["query_string"]:
             return read_asking(self.read_address(request)), (OperationType.QUERY,)
         if request.method != "POST":
-            raise NotRead(405, "POST it", {"Allow": "POST"})
-        if not is_json(request.headers.get("content-type", "")):
-            raise NotRead(415, f"the content type must be {JSON}", {"Accept-Post": JSON})
+            raise NotRead(405, "POST it", {"allow": "POST"})
+        if not is_json(header(request, b"content-type") or ""):
+            raise NotRead(415, f"the content type must be {JSON}", {"accept-post": JSON})
         try:
-            return read_asking(read_object(await self.body(request))), (OperationType.QUERY, OperationType.MUTATION)
+            body = await self.body(request)
+            asking = read_asking(read_object(body)) if self.public is None else self.public.read(body)
+            return asking, (OperationType.QUERY, OperationType.MUTATION)
         except NotReadable as error:
             raise NotRead(400, str(error)) from None
         except Refused as no:
@@ -189,7 +205,7 @@ class Door(GraphQL[Api, None]):
     async def body(self, request: Request) -> bytes:
         most = self.rules.body_bytes
         too_long = NotRead(413, f"more than {most} bytes")
-        told = request.headers.get("content-length", "0")
+        told = header(request, b"content-length") or "0"
         if not told.isdecimal() or int(told[:20]) > most:
             raise too_long
         whole, more = b"", True
@@ -204,51 +220,52 @@ class Door(GraphQL[Api, None]):
                     if len(whole) > most:
                         raise too_long
         except TimeoutError:
-            raise NotRead(408, "the body did not arrive", {"Connection": "close"}) from None
+            raise NotRead(408, "the body did not arrive", {"connection": "close"}) from None
         return whole
 
     async def actor(self, request: Request) -> Actor:
         """Refuses Unauthenticated for a token that is not good; without one it is anybody."""
-        told = request.headers.get("authorization")
+        told = header(request, b"authorization")
         return ANYBODY if told is None else (await self.authenticate(bearer(told))).actor
 
-    def respond_undone(self, errors: Sequence[GraphQLError], accepted: str) -> Response:
+    def respond_undone(self, errors: Sequence[GraphQLError], accepted: str) -> Answered:
         """To a request that was well formed, and did not run: what a client of old takes for an answer is 200."""
         first = errors[0]
         code = str((first.extensions or {}).get("code", "INTERNAL"))
         headers = {}
         if code == "UNAUTHENTICATED":
-            headers["WWW-Authenticate"] = "Bearer"
+            headers["www-authenticate"] = "Bearer"
         retry_at = (first.extensions or {}).get("retryAt")
         if isinstance(retry_at, str):
             wait = datetime.fromisoformat(retry_at) - datetime.now(UTC)
-            headers["Retry-After"] = str(max(1, ceil(wait.total_seconds())))
+            headers["retry-after"] = str(max(1, ceil(wait.total_seconds())))
         return self.respond({"errors": errors}, accepted, STATUS[code] if accepted == GRAPHQL else 200, headers)
 
-    def respond_kept(self, answer: Answer, outcome: str, accepted: str) -> Response:
+    def respond_kept(self, answer: Answer, outcome: str, accepted: str) -> Answered:
         """What anybody may be told. How old it is, is said for people: no client is to keep it itself."""
         self.figures.cached(outcome)
         said = {
-            HIT: {"Cache-Status": "haat; hit", "Age": str(max(0, int(time.time() - answer.made_at)))},
-            MISS: {"Cache-Status": "haat; fwd=miss", "Age": "0"},
-            BYPASS: {"Cache-Status": "haat; fwd=bypass", "Age": "0"},
+            HIT: {"cache-status": "haat; hit", "age": str(max(0, int(time.time() - answer.made_at)))},
+            MISS: {"cache-status": "haat; fwd=miss", "age": "0"},
+            BYPASS: {"cache-status": "haat; fwd=bypass", "age": "0"},
         }[outcome]
-        return self.respond_body(answer.body, accepted, 200, {"Cache-Control": "no-cache", **said})
+        return self.respond_body(answer.body, accepted, 200, {"cache-control": "no-cache", **said})
 
-    def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Answered:
         return self.respond_body(encode(answer), accepted, status, headers)
 
-    def respond_body(self, body: bytes, accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-        return Response(
+    def respond_body(self, body: bytes, accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Answered:
+        return Answered(
             body,
             status,
             {
-                "X-Correlation-Id": trace.correlation_id.get(),
-                "Cache-Control": "no-store",
-                "X-Content-Type-Options": "nosniff",
+                "x-correlation-id": trace.correlation_id.get(),
+                "cache-control": "no-store",
+                "x-content-type-options": "nosniff",
+                "content-type": f"{accepted}; charset=utf-8",
+                "content-length": str(len(body)),
                 **(headers or {}),
             },
-            f"{accepted}; charset=utf-8",
         )
 
 
@@ -274,6 +291,14 @@ def as_json(value: object) -> object:
     if isinstance(value, GraphQLError):
         return value.formatted
     return str(value)
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """The first of that name. Starlette's own look-up takes a good part of what a kept answer may cost."""
+    for one, value in request.scope["headers"]:
+        if one == name:
+            return cast(bytes, value).decode("latin-1")
+    return None
 
 
 _TYPE = re.compile(rf"\s*{JSON}\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?", re.IGNORECASE)
