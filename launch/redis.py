@@ -22,7 +22,7 @@ daemonize no
 tcp-keepalive 30
 client-output-buffer-limit pubsub 8mb 2mb 15
 maxmemory 256mb
-maxmemory-policy allkeys-lru
+maxmemory-policy volatile-ttl
 loglevel warning
 """
 
