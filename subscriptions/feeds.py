@@ -20,6 +20,8 @@ from subscriptions.mailboxes import Events, Mailbox
 CHECKED_S = 2.0
 UNCHECKED_S = 10.0
 AWAY_S = 1.0
+SETTLED_S, PAUSE_S = 3.0, 0.02
+"""So long a snapshot waits for the log to come as far as its rows. Where nobody leads the relay, another does by then."""
 
 Item = TypeVar("Item")
 Frame = TypeVar("Frame")
@@ -155,8 +157,16 @@ async def away(refused: Refused) -> None:
 
 
 async def _snapshot(feed: Feed[Item], reads: Reads) -> tuple[Head, Snapshot[Item]]:
-    head = await rows.head(reads)  # before the items: they hold all that is up to here, and perhaps more
-    return head, await feed.snapshot()
+    """A list whose items know of a step that has no place in the log yet is read again: who came back would be told it twice."""
+    clock = asyncio.get_running_loop().time
+    ids, over_at, pause_s = [id for id in feed.ids if isinstance(id, UUID)], clock() + SETTLED_S, PAUSE_S
+    while True:
+        head = await rows.head(reads)  # before the items: they hold all that is up to here, and perhaps more
+        snapshot = await feed.snapshot()
+        if feed.mailbox is not Events or not await rows.beyond(reads, head.pos, ids, feed.kinds, 1) or clock() > over_at:
+            return head, snapshot
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, 10 * PAUSE_S)
 
 
 async def events_after(

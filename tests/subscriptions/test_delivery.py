@@ -70,6 +70,7 @@ async def test_it_begins_with_what_lives_and_where_its_riders_are(engine, live, 
     await assigned(engine, elsewhere.delivery_id, other)
     for one in (rider, other):
         await live.report(one, 1)
+    await live.tell()
     for who in (stall.owner, desk, await member(engine, stall, MerchantRole.CLERK, [stall.store_id])):
         feed = watch(live, who, stall)
         frame = await soon(feed)

@@ -291,6 +291,33 @@ async def test_a_list_gets_every_event_in_order(hub, relay, things, engine):
     await feed.aclose()
 
 
+async def test_what_a_list_began_with_is_not_told_again_to_who_comes_back(hub, relay, things, engine):
+    """Though it had no place in the log yet when it was read."""
+    await things.change(things.ids[1])
+    feed = follow(listing_of(things), Frame, hub, Reads(engine))
+    first = asyncio.create_task(frame(feed))
+    await asyncio.sleep(0.2)
+    assert not first.done()
+    await moved(relay)
+    assert (await first).items == [(things.ids[1], 1)]
+    await feed.aclose()
+    back = follow(listing_of(things), Frame, hub, Reads(engine), first.result().cursor)
+    assert ((again := await frame(back)).reset, list(again.items)) == (False, [])
+    await things.change(things.ids[1])
+    await moved(relay)
+    assert (await frame(back)).items == [(things.ids[1], 2)]
+    await back.aclose()
+
+
+async def test_where_nothing_gets_a_place_in_the_log_a_list_begins_all_the_same(hub, relay, things, engine, monkeypatch):
+    monkeypatch.setattr("subscriptions.feeds.SETTLED_S", 0.2)
+    await things.change(things.ids[1])
+    feed = follow(listing_of(things), Frame, hub, Reads(engine))
+    assert (await frame(feed)).items == [(things.ids[1], 1)]
+    await feed.aclose()
+    await moved(relay)
+
+
 async def test_a_list_left_waiting_too_long_is_read_again(hub, relay, things, engine):
     feed = follow(listing_of(things), Frame, hub, Reads(engine))
     await frame(feed)
