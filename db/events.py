@@ -67,7 +67,10 @@ class Beyond:
 
     pos: int | None
     topic: str
-    ids: Sequence[UUID]  # of what it happened to, and of what it concerns
+    stream: str
+    entity: UUID
+    seq: int
+    concerns: Sequence[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,9 @@ _ENTRY = (
 async def beyond(reads: Reads, pos: int, ids: Collection[UUID], kinds: Collection[type[Event]], limit: int) -> Sequence[Beyond]:
     """Committed, and stamped after `pos` or not yet: what happened to any of these, or concerns them."""
     of = and_(e.kind.in_([kind.__name__ for kind in kinds]), or_(e.entity_id.in_(ids), e.concerns.overlap(list(ids))))
-    what = select(e.pos, cast(e.topic, Text).label("topic"), e.entity_id, e.concerns)
+    what = select(e.pos, cast(e.topic, Text).label("topic"), e.stream, e.entity_id, e.seq, e.concerns)
     found = await reads.rows(what.where(of, e.pos.is_(None)).union_all(what.where(of, e.pos > pos)).limit(limit))
-    return [Beyond(row.pos, row.topic, (row.entity_id, *row.concerns)) for row in found]
+    return [Beyond(*row) for row in found]
 
 
 REPLAYED = 1_000  # events a client is sent again at most

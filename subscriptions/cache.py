@@ -171,7 +171,7 @@ class Cache:
         """What a feed is about to tell may have these in it already."""
         now = asyncio.get_running_loop().time()
         for event in events:
-            names = tags_of(event.topic, event.ids)
+            names = tags_of(event.topic, (event.entity, *event.concerns))
             self._strike(names, self._hub.pos if event.pos is None else event.pos)
             if event.pos is None:
                 self._unsettled.update(dict.fromkeys(names, now + UNSETTLED_S))

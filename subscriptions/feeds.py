@@ -20,6 +20,7 @@ from subscriptions.mailboxes import Events, Mailbox
 CHECKED_S = 2.0
 UNCHECKED_S = 10.0
 AWAY_S = 1.0
+AHEAD = 1_000
 SETTLED_S, PAUSE_S = 3.0, 0.02
 """So long a snapshot waits for the log to come as far as its rows. Where nobody leads the relay, another does by then."""
 
@@ -163,7 +164,10 @@ async def _snapshot(feed: Feed[Item], reads: Reads) -> tuple[Head, Snapshot[Item
     while True:
         head = await rows.head(reads)  # before the items: they hold all that is up to here, and perhaps more
         snapshot = await feed.snapshot()
-        if feed.mailbox is not Events or not await rows.beyond(reads, head.pos, ids, feed.kinds, 1) or clock() > over_at:
+        if feed.mailbox is not Events or clock() > over_at:
+            return head, snapshot
+        ahead = await rows.beyond(reads, head.pos, ids, feed.kinds, AHEAD)
+        if not any(one.seq <= snapshot.versions.get((one.stream, one.entity), 0) for one in ahead):
             return head, snapshot
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, 10 * PAUSE_S)
