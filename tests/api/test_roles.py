@@ -77,6 +77,7 @@ class Feeler:
 async def feeler(engine: AsyncEngine) -> AsyncIterator[Feeler]:
     async with everybody(engine) as town:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("subscriptions.feeds.SETTLED_S", 0)  # nobody gives events their place in the log here
             switches = Switches()
             install(switches, town, patch)
             feeler = Feeler(Asker(MATRIX, town), switches)
