@@ -20,7 +20,6 @@ from redis.exceptions import RedisError
 
 from adapters.asking import asking
 from domain.bus import Bus, Message
-from domain.cancelling import heed_cancelling
 from domain.refusals import Refused, Unavailable
 
 log = logging.getLogger("haat.bus")
@@ -145,7 +144,6 @@ class Streams(BroadcastBackend):
                         pipeline.xadd(channel, {"m": message}, maxlen=KEPT, approximate=True)
                     await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
-            heed_cancelling(error)
             raise Refused(Unavailable("the bus does not answer")) from error
 
     async def next_published(self) -> Event:
@@ -163,15 +161,13 @@ class Streams(BroadcastBackend):
                 await self._read()
                 failures = 0
             except (RedisError, OSError, TimeoutError) as error:
-                heed_cancelling(error)
                 if self.up or not failures:
                     log.warning("lost: %s", type(error).__name__)
                 self.up = False
                 failures += 1
                 # At most a second: those who wait are to be whole again within five.
                 await asyncio.sleep(min(1.0, 0.1 * 2 ** min(failures, 4)) * random.uniform(0.5, 1))  # noqa: S311
-            except Exception as error:
-                heed_cancelling(error)
+            except Exception:
                 log.exception("the reader failed")
                 self.up = False
                 await asyncio.sleep(1)

@@ -12,7 +12,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from adapters.asking import asking
-from domain.cancelling import heed_cancelling
 
 log = logging.getLogger("haat.cache")
 PREFIX = b"haat:cache:"
@@ -38,7 +37,6 @@ class RedisShelf:
                 async with asyncio.timeout(WITHIN_S):
                     return cast(bytes | None, await self._redis.get(PREFIX + key))
         except (RedisError, OSError, TimeoutError) as error:
-            heed_cancelling(error)
             self._left_alone(error)
             return None
 
@@ -50,7 +48,6 @@ class RedisShelf:
                 async with asyncio.timeout(WITHIN_S):
                     await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
         except (RedisError, OSError, TimeoutError) as error:
-            heed_cancelling(error)
             self._left_alone(error)
 
     async def close(self) -> None:

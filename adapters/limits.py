@@ -17,7 +17,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from adapters.asking import asking
-from domain.cancelling import heed_cancelling
 
 log = logging.getLogger("haat.limits")
 
@@ -106,7 +105,6 @@ class RedisLimits:
                 self._away_until = 0.0
                 return _moment(retry_at)
             except (RedisError, OSError, TimeoutError) as error:
-                heed_cancelling(error)
                 self._left_alone(error)
         return _moment(await self._own.hit(items, name, hidden, cost))
 
@@ -121,7 +119,6 @@ class RedisLimits:
                         await shared.clear(items, name, hidden)
                 self._away_until = 0.0
             except (RedisError, OSError, TimeoutError) as error:
-                heed_cancelling(error)
                 self._left_alone(error)
 
     async def close(self) -> None:

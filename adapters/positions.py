@@ -16,7 +16,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from adapters.asking import asking
-from domain.cancelling import heed_cancelling
 from domain.places import Point, metres_between
 from domain.positions import KNOWN_FOR, OLDEST, PUBLISH_EVERY, SAVE_EVERY, Kept, Position, Sighting, in_order
 
@@ -189,7 +188,6 @@ class RedisPositions:
                 self._away_until = 0.0
                 return answer
             except (RedisError, OSError, TimeoutError) as error:
-                heed_cancelling(error)
                 if not self._away_until:
                     log.warning("Redis is away (%s): each process knows its own riders", type(error).__name__)
                 self._away_until = self._clock() + AWAY_S

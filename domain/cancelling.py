@@ -18,12 +18,18 @@ def heed_cancelling(error: BaseException) -> None:
 
 @contextmanager
 def cancellable() -> Iterator[None]:
-    """Around what may lose it and go on as if nothing had been: raises CancelledError where the task was told to end inside.
+    """Around what may lose it: raises CancelledError where the task was told to end inside, whatever came of that.
 
-    redis-py sends by `asyncio.wait_for`, and that of Python 3.11 loses a cancellation which comes in the very moment it is done.
+    It may go on as if nothing had been: redis-py sends by `asyncio.wait_for`, and that of Python 3.11 loses a cancellation
+    which comes in the very moment it is done. Or it tells of something else, as above.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
-    yield
+    try:
+        yield
+    except Exception as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError

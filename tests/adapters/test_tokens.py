@@ -15,6 +15,7 @@ from domain.refusals import Refused, Unauthenticated
 SEED, OLD, STRANGERS = b"\x01" * 32, b"\x02" * 32, b"\x03" * 32
 ISSUER = "https://haat.example"
 ACTOR = Actor(ActorKind.CUSTOMER, uuid4(), uuid4())
+NOW = int(time.time())  # once, for those who sign and those who read: however long the other tests take
 
 
 def private(seed: bytes) -> Ed25519PrivateKey:
@@ -26,10 +27,9 @@ def kid(seed: bytes) -> str:
 
 
 def claims(**more) -> dict:
-    now = int(time.time())
     return {
         "iss": ISSUER, "aud": "haat:customer", "sub": str(ACTOR.id), "sid": str(ACTOR.session_id), "role": "CUSTOMER",
-        "iat": now, "nbf": now, "exp": now + 600, "jti": str(uuid4()),
+        "iat": NOW, "nbf": NOW, "exp": NOW + 600, "jti": str(uuid4()),
     } | more  # fmt: skip
 
 
@@ -65,7 +65,6 @@ def by_rsa() -> str:
     return jwt.encode(claims(), generate_private_key(65537, 2048), "RS256", headers={"kid": kid(SEED), "typ": "at+jwt"})
 
 
-NOW = int(time.time())
 FORGED = {
     "empty": "",
     "no token": "Bearer",
@@ -125,12 +124,12 @@ FORGED = {
 @pytest.mark.parametrize("token", FORGED.values(), ids=FORGED)
 def test_a_token_that_is_not_exactly_ours_is_refused_without_a_reason(token):
     with pytest.raises(Refused) as no:
-        JwtTokens([SEED], ISSUER).read(token)
+        JwtTokens([SEED], ISSUER, clock=lambda: NOW).read(token)
     assert no.value.refusal == Unauthenticated("sign in again")
 
 
 def test_the_forger_of_these_tests_can_make_a_good_one():
-    assert JwtTokens([SEED], ISSUER).read(signed(claims())).actor == ACTOR
+    assert JwtTokens([SEED], ISSUER, clock=lambda: NOW).read(signed(claims())).actor == ACTOR
 
 
 @pytest.mark.parametrize("kind", [ActorKind.CUSTOMER, ActorKind.MERCHANT, ActorKind.RIDER, ActorKind.SUPPORT])

@@ -387,6 +387,7 @@ async def test_nothing_is_lost_or_overtaken_while_relays_are_killed(database_url
         await hub.stop()
         await bus.stop()
         await writing.dispose()
+        things.engine = engine
     rows = await stamped(engine)
     missing = things.committed - len({one.pos for one in seen})
     counts = {"committed": things.committed, "rolled_back": things.rolled_back, "missing": missing}
