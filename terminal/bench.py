@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from bench.rows import ROWS, Row, measure
+from bench.rows import Row
 from bench.stage import stage
+from bench.table import ROWS, measure
 from launch.problem import Problem
 from terminal.said import console, say
 

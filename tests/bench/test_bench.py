@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from bench.nodejs import KEPT, SCRIPTS, installed
-from bench.rows import ROWS, Line, Ratio, Row
+from bench.rows import Line, Ratio, Row
+from bench.table import ROWS
 from launch.problem import Problem
 from settings import ROOT
 from terminal import bench

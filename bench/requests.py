@@ -1,0 +1,146 @@
+"""The rows of what is asked and answered: a page, a provider's call, an order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from bench.rows import Asked, Line, Ratio, Row, both, in_turns, median
+from bench.seed import LOCATION, PRODUCTS, Customer, add_customers, add_sources, throw_away_instructions
+from bench.stage import carry_out
+
+CONCURRENCY = 16
+ORDERS_PER_S = 400  # customers are made for so many: past that a round ends early, and its rate is right all the same
+ORDER_LINES = 2
+SOURCES = 8
+PATIENCE_S = 8.0  # of a round of Vendure, where a page may take seconds
+FILLED_WITHIN_S = 600
+
+
+async def page(asked: Asked) -> Row:
+    job = {"job": "http", "seconds": asked.seconds, "concurrency": CONCURRENCY, "store": str(asked.shop.store_id)}
+    async with both(asked) as (ours, raw), asked.stage.workers("relay"), vendure(asked) as theirs:
+        jobs = [
+            lambda _: carry_out(**job, port=ours, calls="page"),
+            lambda _: carry_out(**job, port=ours, calls="same page"),
+            lambda _: carry_out(**job, port=raw, calls="raw page"),
+            lambda _: carry_out(**job, port=raw, calls="ok", path="/readyz"),
+        ]
+        if theirs is not None:
+            patient = {**job, "seconds": max(asked.seconds, PATIENCE_S)}
+            jobs.append(lambda _: carry_out(**patient, port=theirs, calls="vendure page", products=PRODUCTS))
+        cold, again, two, ok, *peer = await in_turns(*jobs)
+    return Row(
+        "page",
+        (
+            Line("20 products with variants and stock, GraphQL", median(cold), "req/s"),
+            Line("… p50 at 16 connections", median(cold, "p50_ms"), "ms"),
+            Line("… p99", median(cold, "p99_ms"), "ms"),
+            Line("the same page, asked again and again", median(again), "req/s"),
+            Line("raw: two asyncpg queries and JSON", median(two), "req/s"),
+            Line("raw: a plain ok", median(ok), "req/s"),
+            *(Line("Vendure: 20 products with variants and stock", median(rounds), "req/s") for rounds in peer),
+        ),
+        (
+            Ratio("of two queries and JSON", median(cold) / median(two), 0.25, 0.05),
+            Ratio("asked again, of a plain ok", median(again) / median(ok), 0.5, 0.02),
+            *(Ratio("of Vendure", median(cold) / median(rounds), 40, 2) for rounds in peer),
+        ),
+    )
+
+
+@asynccontextmanager
+async def vendure(asked: Asked) -> AsyncIterator[int | None]:
+    """Its port, once it has as many products as our shop, on a database of its own in the same PostgreSQL. None without peers."""
+    if not asked.peers:
+        yield None
+        return
+    postgres = asked.stage.postgres
+    await asyncio.to_thread(postgres.run, "CREATE DATABASE vendure")
+    url = postgres.url("vendure", "postgresql")
+    try:
+        async with asked.stage.peer("vendure", url, str(PRODUCTS), within_s=FILLED_WITHIN_S) as port:
+            await asyncio.to_thread(postgres.run, "VACUUM ANALYZE", "vendure")
+            yield port
+    finally:
+        await asyncio.to_thread(postgres.run, "DROP DATABASE vendure WITH (FORCE)")
+
+
+async def intake(asked: Asked) -> Row:
+    sources = await add_sources(asked.engine, asked.stage.settings, asked.shop, SOURCES)
+    job = {
+        "job": "http",
+        "seconds": asked.seconds,
+        "concurrency": CONCURRENCY,
+        "sources": sources,
+        "skus": asked.shop.skus[:3],
+        "location": LOCATION,
+    }
+    async with both(asked) as (ours, raw):
+        kept, inserted = await in_turns(
+            lambda _: carry_out(**job, port=ours, calls="webhook"), lambda _: carry_out(**job, port=raw, calls="raw insert")
+        )
+    await throw_away_instructions(asked.engine)
+    return Row(
+        "intake",
+        (
+            Line("signed webhooks, each on disk before its answer", median(kept), "req/s"),
+            Line("… p99 at 16 connections", median(kept, "p99_ms"), "ms"),
+            Line("raw: one insert of the same bytes", median(inserted), "req/s"),
+        ),
+        (Ratio("of the raw insert", median(kept) / median(inserted), 0.5, 0.1),),
+    )
+
+
+async def orders(asked: Asked) -> Row:
+    shop, hot = asked.shop, [asked.shop.listings[0]]
+    supply = int(ORDERS_PER_S * asked.seconds * 1.2) + 100
+
+    async def ours(listings: Sequence[UUID], lines: int, *, fill: bool) -> dict[str, Any]:
+        customers = await add_customers(asked.engine, asked.stage.settings, supply, listings, lines)
+        told = [{"token": one.token, "lines": [str(id) for id in one.lines]} for one in customers]
+        return await carry_out(
+            job="http", port=port, calls="order", seconds=asked.seconds, concurrency=CONCURRENCY, customers=told, fill=fill
+        )
+
+    buyers: list[Customer] = await add_customers(asked.engine, asked.stage.settings, 500, shop.listings, ORDER_LINES)
+
+    async def raw(listings: Sequence[UUID], lines: int) -> dict[str, Any]:
+        return await carry_out(
+            job="sql",
+            url=asked.stage.database_url,
+            seconds=asked.seconds,
+            concurrency=CONCURRENCY,
+            merchant=str(shop.merchant_id),
+            store=str(shop.store_id),
+            customers=[str(one.id) for one in buyers],
+            listings=[str(id) for id in listings],
+            lines=lines,
+        )
+
+    async with asked.stage.server() as port:
+        spread, one_line, one_row, whole, spread_raw, hot_raw = await in_turns(
+            lambda _: ours(shop.listings, ORDER_LINES, fill=False),
+            lambda _: ours(shop.listings, 1, fill=False),
+            lambda _: ours(hot, 1, fill=False),
+            lambda _: ours(shop.listings, ORDER_LINES, fill=True),
+            lambda _: raw(shop.listings, ORDER_LINES),
+            lambda _: raw(hot, 1),
+        )
+    return Row(
+        "orders",
+        (
+            Line("quote and place, two lines each", median(spread), "orders/s"),
+            Line("… p99 of both calls", median(spread, "p99_ms"), "ms"),
+            Line("with filling the cart before", median(whole), "orders/s"),
+            Line("quote and place, one line each", median(one_line), "orders/s"),
+            Line("… all of one listing", median(one_row), "orders/s"),
+            Line("raw: the same rows in one SQL transaction", median(spread_raw), "orders/s"),
+            Line("raw: … all of one listing", median(hot_raw), "orders/s"),
+        ),
+        (
+            Ratio("of the SQL transaction", median(spread) / median(spread_raw), 0.1, 0.02),
+            Ratio("one hot row, of the spread-out rate", median(one_row) / median(one_line), 0.5, 0.2),
+        ),
+    )
