@@ -24,7 +24,7 @@ from schema.doors import Rules
 from schema.http import Door
 from schema.roots import Api
 from settings import Env, Settings
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from webhooks.intake import Door as IntakeDoor
 from webhooks.payments import PaymentDoor
 from webhooks.sandbox import SandboxPage

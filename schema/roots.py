@@ -15,7 +15,7 @@ from strawberry.types.union import StrawberryUnion
 from domain.identity import Role
 from domain.refusals import Forbidden, Refused, Unauthenticated, invalid
 from resolvers.context import Context
-from subscriptions.hub import Following
+from subscriptions.following import Following
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from domain.stock import StockChanged, StockLevel, units_by_listing
 from resolvers.context import Context
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Snapshot, follow
-from subscriptions.hub import Changes, Following
+from subscriptions.following import Changes, Following
 from subscriptions.mailboxes import Values, by_entity
 
 KINDS = (CartChanged, StockChanged, PriceChanged, ListingChanged, StoreStatusChanged)

@@ -18,7 +18,7 @@ from resolvers.context import Context
 from resolvers.delivery import positions_of
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Riders, Snapshot, follow
-from subscriptions.hub import Changes, Following
+from subscriptions.following import Changes, Following
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from domain.refusals import not_found
 from resolvers.context import Context
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Snapshot, follow
-from subscriptions.hub import Following
+from subscriptions.following import Following
 
 LATEST = 50
 

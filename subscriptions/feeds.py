@@ -14,7 +14,7 @@ from domain.bus import RiderSeen
 from domain.events import Event, Stamped, Topic
 from domain.refusals import Kind, Refused
 from subscriptions.cursors import cursor, read_cursor, tag
-from subscriptions.hub import Batch, Changes, Following
+from subscriptions.following import Batch, Changes, Following
 from subscriptions.mailboxes import Events, Mailbox
 
 CHECKED_S = 2.0

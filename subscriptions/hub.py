@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -21,9 +21,8 @@ from db.reads import Reads
 from domain.bus import HEARTBEAT, POSITIONS, TOPICS, Bus, Entries, Entry, Heartbeat, Message, RiderSeen
 from domain.cancelling import heed_cancelling
 from domain.events import Event, Stamped, Topic
-from subscriptions.mailboxes import Events, Mailbox, Values
-
-__all__ = ["Batch", "Changes", "Events", "Figures", "Hub", "Mailbox", "Values"]
+from subscriptions.following import Changes
+from subscriptions.mailboxes import Mailbox
 
 log = logging.getLogger("haat.hub")
 HOLE_S = 0.1  # a missing pos may still be on its way for so long
@@ -34,23 +33,6 @@ AT_ONCE = 1_000
 BEHIND = 10_000  # further behind than this, everybody reads a snapshot instead
 HERD = 100  # more feeds than this do not all read their snapshots at the same moment
 SPREAD_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What has come since the last one. `events` are in order; `pos` is where the whole log is after them.
-
-    `reset`: something was left out. Read the snapshot again: the batches after this one follow it without a gap.
-    `last`: the server is about to go. Say where the client is, and end.
-    """
-
-    events: Sequence[Stamped]
-    riders: Sequence[RiderSeen]
-    epoch: str
-    pos: int
-    degraded: bool
-    reset: bool
-    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +89,7 @@ class Hub:
     @contextmanager
     def join(
         self, ids: Iterable[UUID | Topic], mailbox: Mailbox, kinds: Collection[type[Event] | type[RiderSeen]] | None = None
-    ) -> Iterator["Changes"]:
+    ) -> Iterator[Changes]:
         """From here on the mailbox gets what happens to any of these entities, or concerns any of these ids, once each.
 
         Only of these `kinds`, where they are given. Positions of riders only where RiderSeen is among them.
@@ -355,99 +337,3 @@ def _leave(joined: dict[Key, set[Mailbox]], key: Key, mailbox: Mailbox) -> None:
 def _chain(entry: Entry) -> dict[str, str]:
     """Of a log line about it: whence it comes, not who happens to read it."""
     return {"correlation_id": entry.correlation_id, "cause": entry.caused_by}
-
-
-class Finishing(Protocol):
-    def finish(self) -> None:
-        """Say where you are, and end."""
-
-
-class Following:
-    """One client's way to the hub. Its feeds end together: each says once more where it is, so that it can go on elsewhere."""
-
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        self._left = False
-        self._open: set[Finishing] = set()
-
-    @property
-    def degraded(self) -> bool:
-        return self.hub.degraded
-
-    @contextmanager
-    def join(
-        self, ids: Iterable[UUID | Topic], mailbox: Mailbox, kinds: Collection[type[Event] | type[RiderSeen]] | None = None
-    ) -> Iterator["Changes"]:
-        """As the hub's own, until this client leaves."""
-        with self.hub.join(ids, mailbox, kinds) as changes, self.told_the_end(mailbox):
-            yield changes
-
-    @contextmanager
-    def told_the_end(self, one: Finishing) -> Iterator[None]:
-        """Finished when this client leaves; at once where it has left."""
-        self.opened(one)
-        try:
-            yield
-        finally:
-            self.closed(one)
-
-    def opened(self, one: Finishing) -> None:
-        self._open.add(one)
-        if self._left:
-            one.finish()
-
-    def closed(self, one: Finishing) -> None:
-        self._open.discard(one)
-
-    def saw(self, seen: RiderSeen) -> None:
-        self.hub.saw(seen)
-
-    async def read(self, ids: Collection[UUID], kinds: Collection[type[Event]]) -> None:
-        await self.hub.read(ids, kinds)
-
-    def leave(self) -> None:
-        """A feed that begins after this has a first frame, and its last."""
-        self._left = True
-        for one in list(self._open):
-            one.finish()
-
-
-class Changes:
-    """What has come for one feed, batch by batch."""
-
-    def __init__(self, hub: Hub, mailbox: Mailbox) -> None:
-        self._hub = hub
-        self._mailbox = mailbox
-        self._besides: frozenset[UUID] = frozenset()
-
-    def follow(self, entities: Iterable[UUID]) -> None:
-        """From here on what happens to these as well, not what merely concerns them; and to no others that were named here before.
-
-        Whoever names them before reading them misses nothing. What waits already of those no longer named is not taken out.
-        """
-        besides = frozenset(entities)
-        self._hub.follow(self._mailbox, besides - self._besides, self._besides - besides)
-        self._besides = besides
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Batch:
-        while not self._mailbox.ready:
-            await self._mailbox.wait()
-        hub, mailbox = self._hub, self._mailbox
-        reset, mailbox.reset = mailbox.reset, False
-        hub.resets += reset
-        return Batch(mailbox.empty(), mailbox.empty_riders(), hub.epoch, hub.pos, hub.degraded, reset, mailbox.last)
-
-    def lose(self) -> None:
-        """The next batch is a reset: what was in the last one could not be told."""
-        self._mailbox.lose()
-
-    async def within(self, seconds: float) -> Batch | None:
-        """None when nothing has come."""
-        if not self._mailbox.ready:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._mailbox.wait()
-        return await anext(self) if self._mailbox.ready else None

@@ -10,7 +10,7 @@ from domain.events import Event
 from domain.merchants import StoreState, StoreStatusChanged
 from domain.refusals import invalid, not_found
 from resolvers.context import Context
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.sharing import SharedFeed, share
 
 MOST = 200

@@ -18,7 +18,7 @@ from resolvers.context import Context
 from resolvers.delivery import position_of
 from resolvers.grants import signed_in
 from subscriptions.feeds import Feed, Guard, Snapshot, away, follow
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.mailboxes import Values
 
 

@@ -17,7 +17,8 @@ from domain.events import Event, Topic
 from domain.refusals import Refused
 from subscriptions.cursors import cursor, read_cursor, tag
 from subscriptions.feeds import away, events_after
-from subscriptions.hub import Batch, Following, Hub
+from subscriptions.following import Batch, Following
+from subscriptions.hub import Hub
 from subscriptions.mailboxes import Values
 
 Item = TypeVar("Item")

@@ -11,7 +11,7 @@ from domain.events import Event
 from domain.refusals import invalid, not_found
 from domain.stock import StockChanged, StockLevel
 from resolvers.context import Context
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.sharing import SharedFeed, Watcher, share
 
 MOST = 200

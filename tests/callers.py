@@ -21,7 +21,7 @@ from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from resolvers.sessions import Sessions
 from schema.roots import Api
-from subscriptions.hub import Following
+from subscriptions.following import Following
 
 KEYS = [b"a" * 32]
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a hash in a millisecond

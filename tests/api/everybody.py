@@ -28,7 +28,8 @@ from resolvers import identity, orders
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from schema.roots import Api
-from subscriptions.hub import Following, Hub
+from subscriptions.following import Following
+from subscriptions.hub import Hub
 from tests.callers import PASSWORD, ports
 from tests.partners import INBOUNDS, event, partner
 from tests.trips import code_of, offered, on_duty, support

@@ -30,7 +30,7 @@ from schema.doors import Rules
 from schema.http import Door
 from schema.roots import ID, Allow, Api, Info
 from schema.scalars import Money, PointInput
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from tests.waiting import until
 
 SOON = timedelta(minutes=10)

@@ -43,7 +43,7 @@ from domain.unit_of_work import UnitOfWork
 from resolvers.loaders import Loaders
 from schema.roots import Api
 from settings import Settings
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.stock import stock as stock_feed
 from tests.conftest import LONG
 from tests.figures import show

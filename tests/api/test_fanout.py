@@ -30,7 +30,8 @@ from schema.http import Door
 from schema.roots import Api
 from schema.sharing import Encoded, text_frame
 from schema.sockets import Socket
-from subscriptions.hub import Following, Hub
+from subscriptions.following import Following
+from subscriptions.hub import Hub
 from tests.api.stall import Counted, Limited
 from tests.api.test_sockets import begin, closed, hear, masked, say
 from tests.subscriptions.conftest import HandRelay

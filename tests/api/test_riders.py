@@ -19,7 +19,8 @@ from resolvers.loaders import Loaders
 from schema import orders, riders
 from schema.build import build
 from schema.roots import Api
-from subscriptions.hub import Following, Hub
+from subscriptions.following import Following
+from subscriptions.hub import Hub
 from tests.callers import ports
 from tests.trips import another, assigned, code_of, offered, on_duty, picked_up, support, trip
 from tests.world import HOME, account, shop

@@ -23,7 +23,7 @@ from schema.build import Schema, build
 from schema.documents import Document
 from schema.roots import Allow, Api, Info, Shared
 from schema.sharing import NotBegun, Sharing, cursor_variable, shared_fields
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from tests.api.stall import Query as StallsQuery
 from tests.conftest import LONG
 from tests.figures import show

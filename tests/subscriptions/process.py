@@ -16,7 +16,7 @@ from domain.positions import Sighting
 from resolvers import riders as riding
 from resolvers.loaders import Loaders
 from schema.roots import Api
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from tests.callers import ports
 
 STREET = Point(12.9800, 77.6000)

@@ -13,7 +13,7 @@ from domain.refusals import NotFound, Refused
 from resolvers.loaders import Loaders
 from schema.roots import Api
 from subscriptions import failures as feeds
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from tests.callers import ports
 from tests.partners import partner, snapshot
 from tests.world import account, member, shop

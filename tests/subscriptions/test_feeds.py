@@ -15,7 +15,7 @@ from domain.refusals import InvalidInput, NotFound, Refused, Unavailable, not_fo
 from domain.stock import StockChanged
 from resolvers.context import Context
 from subscriptions.feeds import Feed, Snapshot, follow
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.stock import MOST
 from subscriptions.stock import stock as stock_of
 from tests.logs import ThingMoved, level

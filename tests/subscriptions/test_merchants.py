@@ -14,7 +14,7 @@ from domain.identity import ANYBODY, CLOCK
 from domain.merchants import Hours, SetStoreStatus, StoreStatus, set_store_status, tell_due
 from domain.refusals import InvalidInput, NotFound, Refused
 from resolvers.context import Context
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.merchants import MOST
 from subscriptions.merchants import store_status as status_of
 from tests.waiting import until

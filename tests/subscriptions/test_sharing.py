@@ -7,7 +7,7 @@ import pytest
 from db.reads import Reads
 from domain.identity import ANYBODY
 from resolvers.context import Context
-from subscriptions.hub import Following
+from subscriptions.following import Following
 from subscriptions.stock import stock
 from tests.subscriptions.test_feeds import frame, moved, stocked
 from tests.waiting import until
