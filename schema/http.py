@@ -33,7 +33,8 @@ from schema.events import EventStream, last_event_id, wants_events
 from schema.gate import Asking, Gate, Stopped, read_asking, undone
 from schema.listeners import Ending, Listeners
 from schema.roots import Api
-from schema.sockets import Socket, Wire
+from schema.sockets import Socket
+from schema.wire import Wire
 from subscriptions.cache import Answer, Cache
 
 JSON = "application/json"
