@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,13 @@ class Chaos:
             "redis killed": self.redis_killed,
             "redis flushed": self.redis_flushed,
             "redis cuts off its clients": self.redis_cuts_off,
-            "redis reset": self.redis_reset,
-            "redis refused": self.redis_refused,
-            "redis hangs": self.redis_hangs,
+            "redis reset": partial(self.reset, self.to_redis),
+            "redis refused": partial(self.refused, self.to_redis),
+            "redis hangs": partial(self.hangs, self.to_redis),
             "redis slow": self.redis_slow,
-            "database reset": self.database_reset,
-            "database refused": self.database_refused,
-            "database hangs": self.database_hangs,
+            "database reset": partial(self.reset, self.to_database),
+            "database refused": partial(self.refused, self.to_database),
+            "database hangs": partial(self.hangs, self.to_database),
             "a server killed": self.server_killed,
             "the workers killed": self.workers_killed,
         }
@@ -101,36 +102,23 @@ class Chaos:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
             client.client_kill_filter(_type="normal", skipme=True)
 
-    async def redis_reset(self) -> None:
-        self.to_redis.cut()
+    async def reset(self, proxy: Proxy) -> None:
+        proxy.cut()
 
-    async def redis_refused(self) -> None:
-        self.to_redis.refuse()
+    async def refused(self, proxy: Proxy) -> None:
+        proxy.refuse()
         await self.hole()
-        await self.to_redis.pass_on()
+        await proxy.pass_on()
 
-    async def redis_hangs(self) -> None:
-        self.to_redis.hang()
+    async def hangs(self, proxy: Proxy) -> None:
+        proxy.hang()
         await self.hole()
-        await self.to_redis.pass_on()
+        await proxy.pass_on()
 
     async def redis_slow(self) -> None:
         self.to_redis.delay_s = 0.4
         await self.hole()
         await self.to_redis.pass_on()
-
-    async def database_reset(self) -> None:
-        self.to_database.cut()
-
-    async def database_refused(self) -> None:
-        self.to_database.refuse()
-        await self.hole()
-        await self.to_database.pass_on()
-
-    async def database_hangs(self) -> None:
-        self.to_database.hang()
-        await self.hole()
-        await self.to_database.pass_on()
 
     async def server_killed(self) -> None:
         await self.killed_one(self.chance.choice(SERVERS))
