@@ -1,10 +1,12 @@
 """Servers that one module may kill, so that nobody else loses them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.migrate import upgrade
 from launch.postgres import Postgres
@@ -33,6 +35,14 @@ def own_postgres(server_directory: Path, request: pytest.FixtureRequest) -> Iter
         yield server
     finally:
         server.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_engine(own_postgres: Postgres) -> AsyncIterator[AsyncEngine]:
+    """The test's own way to `own_postgres`. A connection that a kill has ended is not used again."""
+    engine = create_async_engine(own_postgres.url(), pool_size=20, pool_pre_ping=True)
+    yield engine
+    await engine.dispose()
 
 
 def _name(request: pytest.FixtureRequest) -> str:

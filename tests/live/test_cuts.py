@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from websockets.exceptions import ConnectionClosed
 
 from adapters.seals import AesSeals
@@ -61,18 +61,11 @@ async def cut_town(own_postgres: Postgres, own_redis: Redis, engine: AsyncEngine
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def engine(own_postgres: Postgres) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(own_postgres.url(), pool_size=20, pool_pre_ping=True)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def cut(
-    own_postgres: Postgres, own_redis: Redis, engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory
+    own_postgres: Postgres, own_redis: Redis, own_engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cut]:
     log = Path(tmp_path_factory.mktemp("cuts")) / "log"
-    async with cut_town(own_postgres, own_redis, engine, log, HAAT_RATE_LIMITS="on") as cut:
+    async with cut_town(own_postgres, own_redis, own_engine, log, HAAT_RATE_LIMITS="on") as cut:
         yield cut
 
 
@@ -155,11 +148,11 @@ def every_frame_is(degraded: bool, watches: list[Watch]) -> Any:
     return lambda: is_true(all(count(watch) > before[watch] for watch in watches))
 
 
-async def test_a_redis_that_hangs_costs_a_second_once_and_feeds_go_on_behind(cut: Cut, engine: AsyncEngine):
-    going = await slow_trade(cut, engine)
+async def test_a_redis_that_hangs_costs_a_second_once_and_feeds_go_on_behind(cut: Cut, own_engine: AsyncEngine):
+    going = await slow_trade(cut, own_engine)
     watches, pids = await watches_of(cut.town, going), cut.pids()
-    async with following(watches), till_of(cut, engine) as till:
-        callers = await Callers.of(cut, engine, going, till)
+    async with following(watches), till_of(cut, own_engine) as till:
+        callers = await Callers.of(cut, own_engine, going, till)
         async with going.going_on():
             went = await callers.all_at_once()
             assert {name for name, (_, answer) in went.items() if not isinstance(answer, dict)} == set(), went
@@ -172,7 +165,7 @@ async def test_a_redis_that_hangs_costs_a_second_once_and_feeds_go_on_behind(cut
             await cut.redis.pass_on()
             back_s = await until(every_frame_is(False, watches), BACK_WITHIN_S)
             again = await callers.all_at_once()
-        behind_s = await caught_up(await are_at(engine, watches), CATCH_UP_S)
+        behind_s = await caught_up(await are_at(own_engine, watches), CATCH_UP_S)
     once_s = max(seconds for seconds, _ in first.values())
     afterwards_s = sorted(seconds for round in later for seconds, _ in round.values())
     show(
@@ -189,14 +182,14 @@ async def test_a_redis_that_hangs_costs_a_second_once_and_feeds_go_on_behind(cut
     assert cut.pids() == pids
 
 
-async def test_a_postgresql_that_hangs_is_said_in_time_and_all_is_whole_again_alone(cut: Cut, engine: AsyncEngine):
-    going = await slow_trade(cut, engine)
+async def test_a_postgresql_that_hangs_is_said_in_time_and_all_is_whole_again_alone(cut: Cut, own_engine: AsyncEngine):
+    going = await slow_trade(cut, own_engine)
     watches, pids = await watches_of(cut.town, going), cut.pids()
     for watch in watches:
         watch.returns = True  # private ones end after 10 s in which nobody could say whether they still may
-    buyer_token = await cut.town.token(await account(engine))
-    async with following(watches), till_of(cut, engine) as till, cut.town.client(None).socket() as open_socket:
-        callers = await Callers.of(cut, engine, going, till)
+    buyer_token = await cut.town.token(await account(own_engine))
+    async with following(watches), till_of(cut, own_engine) as till, cut.town.client(None).socket() as open_socket:
+        callers = await Callers.of(cut, own_engine, going, till)
         async with going.going_on():
             await asyncio.sleep(3)
             cut.database.hang()
@@ -223,7 +216,7 @@ async def test_a_postgresql_that_hangs_is_said_in_time_and_all_is_whole_again_al
             again = await callers.all_at_once()
         assert (await callers.webhook())[1].status_code == 200
         await applied(till)
-        behind_s = await caught_up(await are_at(engine, watches), CATCH_UP_S)
+        behind_s = await caught_up(await are_at(own_engine, watches), CATCH_UP_S)
     slowest = {name: round(max(round_[name][0] for round_ in rounds), 2) for name in rounds[0]}
     show(
         "a postgresql that hangs", answers=going.answers, slowest_no_s=slowest, slowest_answer_s=round(going.slowest_s, 2),
@@ -267,8 +260,8 @@ async def a_pong(connection: Any) -> Any:
         return json.loads(await connection.recv())
 
 
-async def test_connections_to_postgresql_that_are_reset_fail_what_was_in_them_and_nothing_else(cut: Cut, engine: AsyncEngine):
-    going = await slow_trade(cut, engine)
+async def test_connections_to_postgresql_that_are_reset_fail_what_was_in_them_and_nothing_else(cut: Cut, own_engine: AsyncEngine):
+    going = await slow_trade(cut, own_engine)
     going.pause_s = 1.0
     watches, resets = await watches_of(cut.town, going), 0
     async with following(watches):
@@ -278,7 +271,7 @@ async def test_connections_to_postgresql_that_are_reset_fail_what_was_in_them_an
                 resets += cut.database.cut()
             done = sum(said["ok"] for said in going.answers.values())
             await until(lambda: is_true(sum(said["ok"] for said in going.answers.values()) > done + 5), BACK_WITHIN_S)
-        behind_s = await caught_up(await are_at(engine, watches), CATCH_UP_S)
+        behind_s = await caught_up(await are_at(own_engine, watches), CATCH_UP_S)
     show("connections reset", of="postgresql", resets=resets, answers=going.answers, caught_up_after_s=round(behind_s, 2))
     assert resets > 10
     assert {what.split()[-1] for what in going.failed} <= {"UNAVAILABLE", "RATE_LIMITED"}
@@ -286,14 +279,14 @@ async def test_connections_to_postgresql_that_are_reset_fail_what_was_in_them_an
 
 
 @pytest.mark.parametrize("then", ["hangs", "is cut"])
-async def test_what_was_done_and_not_answered_is_done_once(cut: Cut, engine: AsyncEngine, then: str):
+async def test_what_was_done_and_not_answered_is_done_once(cut: Cut, own_engine: AsyncEngine, then: str):
     """Half open: the commit arrives, and the word of it does not. Whoever asked repeats it with the same key."""
-    going = await slow_trade(cut, engine)
+    going = await slow_trade(cut, own_engine)
     stall = going.stalls[0]
     tea = str(stall.listings[0])
     seller = await cut.town.api(stall.shop.owner)
     await seller.ask(SET, id=tea, units=500)
-    before = (await levels_of(engine, stall.shop.store_id))[tea]
+    before = (await levels_of(own_engine, stall.shop.store_id))[tea]
     answers: Counter[str] = Counter()
     for number in range(3):
         key = f"half-open-{then}-{number}"
@@ -304,11 +297,11 @@ async def test_what_was_done_and_not_answered_is_done_once(cut: Cut, engine: Asy
         await cut.database.pass_on()
         cut.database.cut()
         await cut.town.ready()
-        done = (await levels_of(engine, stall.shop.store_id))[tea]
+        done = (await levels_of(own_engine, stall.shop.store_id))[tea]
         assert done == before + number + 1
         for _ in range(3):
             await until(lambda key=key: answered(seller.ask(ADJUST, id=tea, units=-1, key=key)), BACK_WITHIN_S)
-    changes = (await levels_of(engine, stall.shop.store_id))[tea] - before
+    changes = (await levels_of(own_engine, stall.shop.store_id))[tea] - before
     show("done and not answered", connection=then, answers=answers, changes=changes)
     assert answers == {"['UNAVAILABLE']": 3}
     assert changes == 3
@@ -320,11 +313,11 @@ async def answered(asking: Awaitable[Any]) -> bool:
 
 @pytest.mark.parametrize("what", ["redis", "postgresql", "both"])
 async def test_who_is_told_to_go_goes_in_time_whatever_hangs(
-    own_postgres: Postgres, own_redis: Redis, engine: AsyncEngine, tmp_path: Path, what: str
+    own_postgres: Postgres, own_redis: Redis, own_engine: AsyncEngine, tmp_path: Path, what: str
 ):
     grace = {"HAAT_GRACEFUL_SHUTDOWN_S": str(GRACE_S)}
-    async with cut_town(own_postgres, own_redis, engine, tmp_path / "log", **grace) as cut:
-        going = await slow_trade(cut, engine)
+    async with cut_town(own_postgres, own_redis, own_engine, tmp_path / "log", **grace) as cut:
+        going = await slow_trade(cut, own_engine)
         watches = await watches_of(cut.town, going)
         async with following(watches):
             for proxy in (cut.redis, cut.database) if what == "both" else (cut.redis if what == "redis" else cut.database,):

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.seals import AesSeals
 from db import tables as t
@@ -34,19 +34,12 @@ DRAINED_WITHIN_S = 30  # what a server may take, and some more
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def engine(own_postgres: Postgres) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(own_postgres.url(), pool_size=20, pool_pre_ping=True)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def running(
-    own_postgres: Postgres, own_redis: Redis, engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory
+    own_postgres: Postgres, own_redis: Redis, own_engine: AsyncEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Town]:
     """Every role a process of its own."""
     log = Path(tmp_path_factory.mktemp("parts")) / "log"
-    running = Town(own_postgres.url(), own_redis.url, engine, log)
+    running = Town(own_postgres.url(), own_redis.url, own_engine, log)
     try:
         for name in SERVERS:
             running.add_server(name)
@@ -116,11 +109,11 @@ async def applied(till: Partner) -> float:
 OFF = {"restID": "OUT-1", "type": "item", "inStock": False, "itemID": ["1"]}
 
 
-async def test_without_those_who_carry_out_the_doors_take_everything_and_it_is_done_later(running: Town, engine: AsyncEngine):
-    going = await a_light_trade(running, engine)
-    warehouse = await shop(engine)
-    skus = [f"SKU-{id}" for id in await listings(engine, warehouse, [5] * 3)]
-    async with till_of(running, engine, "petpooja") as till, till_of(running, engine, "wms", warehouse) as wms:
+async def test_without_those_who_carry_out_the_doors_take_everything_and_it_is_done_later(running: Town, own_engine: AsyncEngine):
+    going = await a_light_trade(running, own_engine)
+    warehouse = await shop(own_engine)
+    skus = [f"SKU-{id}" for id in await listings(own_engine, warehouse, [5] * 3)]
+    async with till_of(running, own_engine, "petpooja") as till, till_of(running, own_engine, "wms", warehouse) as wms:
         await till.post("webhooks/menu", menu("OUT-1", dish("1"), dish("2")))
         await applied(till)
         async with going.going_on():
@@ -138,17 +131,17 @@ async def test_without_those_who_carry_out_the_doors_take_everything_and_it_is_d
     went_well(going)
 
 
-async def test_without_the_relay_changes_go_on_and_feeds_catch_up_when_it_is_back(running: Town, engine: AsyncEngine):
-    going = await a_light_trade(running, engine)
+async def test_without_the_relay_changes_go_on_and_feeds_catch_up_when_it_is_back(running: Town, own_engine: AsyncEngine):
+    going = await a_light_trade(running, own_engine)
     watches = await watches_of(running, going)
     async with following(watches):
         async with going.going_on(), without(running, "relay"):
             told = [dict(watch.versions) for watch in watches]
             ordered = going.answers.get("placeOrder", Counter())["ok"]
             await until(lambda: is_true(going.answers.get("placeOrder", Counter())["ok"] >= ordered + 5), BACK_WITHIN_S)
-            now = await are_at(engine, watches)
+            now = await are_at(own_engine, watches)
             assert any(watch.behind(now[watch]) for watch in watches), told
-        now = await are_at(engine, watches)
+        now = await are_at(own_engine, watches)
         behind_s = await caught_up(now, CATCH_UP_S)
     show("a part stopped", without="relay", answers=going.answers, caught_up_after_s=round(behind_s, 2))
     went_well(going, *watches)
@@ -158,20 +151,20 @@ async def is_true(value: object) -> bool:
     return bool(value)
 
 
-async def test_without_the_clock_quoting_goes_on_and_what_has_ended_is_given_back_later(running: Town, engine: AsyncEngine):
-    going = await a_light_trade(running, engine)
-    buyer = await running.api(await account(engine))
+async def test_without_the_clock_quoting_goes_on_and_what_has_ended_is_given_back_later(running: Town, own_engine: AsyncEngine):
+    going = await a_light_trade(running, own_engine)
+    buyer = await running.api(await account(own_engine))
     tea = going.stalls[0].listings[0]
     h, level = t.stock_hold.c, t.stock_level.c
 
     async def held() -> int:
-        async with engine.connect() as connection:
+        async with own_engine.connect() as connection:
             return (await connection.execute(select(level.held).where(level.listing_id == tea))).scalar_one()
 
     async with without(running, "clock"):
         await buyer.ask(FILL, l=[{"listingId": str(tea), "quantity": 7}])
         quote = (await buyer.ask(QUOTE))["quoteCart"]["id"]
-        async with engine.begin() as connection:
+        async with own_engine.begin() as connection:
             past = func.clock_timestamp() - timedelta(seconds=1)
             await connection.execute(update(t.stock_hold).where(h.quote_id == quote).values(expires_at=past))
             await connection.execute(update(t.quote).where(t.quote.c.id == quote).values(expires_at=past))
@@ -186,11 +179,11 @@ async def is_free(held) -> bool:
     return await held() == 0
 
 
-async def test_the_apps_and_the_intake_do_not_need_each_other(running: Town, engine: AsyncEngine):
-    going = await a_light_trade(running, engine)
+async def test_the_apps_and_the_intake_do_not_need_each_other(running: Town, own_engine: AsyncEngine):
+    going = await a_light_trade(running, own_engine)
     async with without(running, "intake"), going.going_on():
         await until(lambda: is_true(going.answers.get("placeOrder", Counter())["ok"] >= 3), BACK_WITHIN_S)
-    async with till_of(running, engine, "petpooja") as till:
+    async with till_of(running, own_engine, "petpooja") as till:
         async with without(running, "server"):
             assert (await till.post("webhooks/menu", menu("OUT-1", dish("1")))).status_code == 200
             await applied(till)
@@ -200,10 +193,12 @@ async def test_the_apps_and_the_intake_do_not_need_each_other(running: Town, eng
     went_well(going)
 
 
-async def test_without_redis_people_browse_and_order_and_feeds_go_on_behind(running: Town, engine: AsyncEngine, own_redis: Redis):
-    going = await a_light_trade(running, engine)
+async def test_without_redis_people_browse_and_order_and_feeds_go_on_behind(
+    running: Town, own_engine: AsyncEngine, own_redis: Redis
+):
+    going = await a_light_trade(running, own_engine)
     watches = await watches_of(running, going)
-    async with following(watches), till_of(running, engine, "petpooja") as till:
+    async with following(watches), till_of(running, own_engine, "petpooja") as till:
         async with going.going_on():
             own_redis.kill()
             before = {watch: watch.frames for watch in watches}
@@ -218,7 +213,7 @@ async def test_without_redis_people_browse_and_order_and_feeds_go_on_behind(runn
             # And as quick as ever: a frame that is not behind.
             prompt = {watch: watch.frames - watch.degraded for watch in watches}
             await until(lambda: is_true(all(w.frames - w.degraded > prompt[w] for w in watches)), BACK_WITHIN_S)
-        behind_s = await caught_up(await are_at(engine, watches), CATCH_UP_S)
+        behind_s = await caught_up(await are_at(own_engine, watches), CATCH_UP_S)
     counts = {"answers": going.answers, "slowest_answer_s": round(slowest_s, 2), "caught_up_after_s": round(behind_s, 2)}
     show("a part stopped", without="redis", **counts)
     went_well(going, *watches)
@@ -226,15 +221,15 @@ async def test_without_redis_people_browse_and_order_and_feeds_go_on_behind(runn
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 async def test_without_postgresql_everybody_says_so_at_once_and_all_comes_back_alone(
-    running: Town, engine: AsyncEngine, own_postgres: Postgres, how: str
+    running: Town, own_engine: AsyncEngine, own_postgres: Postgres, how: str
 ):
-    going = await a_light_trade(running, engine)
+    going = await a_light_trade(running, own_engine)
     watches = await watches_of(running, going)
     pids = {name: process.pid for name, process in running.processes.items()}
     stall = going.stalls[0]
-    buyer = await running.api(await account(engine))
+    buyer = await running.api(await account(own_engine))
     seller = await running.api(stall.shop.owner)
-    async with following(watches), till_of(running, engine, "petpooja") as till:
+    async with following(watches), till_of(running, own_engine, "petpooja") as till:
         assert (await till.post("webhooks/menu", menu("OUT-1", dish("1")))).status_code == 200
         await applied(till)
         async with going.going_on():
@@ -269,7 +264,7 @@ async def test_without_postgresql_everybody_says_so_at_once_and_all_comes_back_a
         assert (await till.post("webhooks/inventory", OFF)).status_code == 200
         back_s = await applied(till)
         assert (await till.level("1")).off
-        behind_s = await caught_up(await are_at(engine, watches), CATCH_UP_S)
+        behind_s = await caught_up(await are_at(own_engine, watches), CATCH_UP_S)
     counts = {
         "how": how,
         "answers": going.answers,
