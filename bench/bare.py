@@ -131,7 +131,7 @@ def main() -> None:
     assert settings.database_url is not None
     app = bare(settings.database_url.get_secret_value(), settings.pool_size + settings.pool_overflow)
     config = configure(app, settings)
-    config.ws = "websockets-sansio"  # uvicorn's own
+    config.http, config.ws = "httptools", "websockets-sansio"  # uvicorn's own
     uvicorn.Server(config).run(sockets=[listen(settings.host, settings.port, tries=1).socket])
 
 

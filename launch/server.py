@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp
 
 from launch.ending import where
 from launch.problem import Problem
+from launch.requests import Requests
 from launch.sockets import Sockets
 from settings import Settings
 
@@ -22,6 +24,10 @@ LINGERED_S = 2.0
 """For connections that are kept open between requests."""
 GIVEN_UP_S = 4.5
 """Beyond the grace. Whoever keeps us kills us half a second later, and then nobody says what did not end."""
+
+
+YOUNG = 10_000
+"""New objects before the next look for garbage. A request makes some hundred, nearly all of which go by themselves."""
 
 
 class Drained(Protocol):
@@ -68,6 +74,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        spare_the_lasting()
         log.info("serving")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -95,6 +102,13 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = max(1, int(over_at - clock()) - 1)  # what is left for requests in flight
 
 
+def spare_the_lasting() -> None:
+    """What was made to start with lives as long as we do: to look through it for garbage again and again stops everybody."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, 10, 10)
+
+
 def serve(app: ASGIApp, settings: Settings, listening: socket.socket, drained: Drained | None = None) -> None:
     """Until SIGTERM or SIGINT."""
     server = Server(configure(app, settings), drained)
@@ -108,7 +122,7 @@ def configure(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Requests,
         ws=Sockets,
         ws_max_size=settings.websocket_message_bytes,
         ws_per_message_deflate=False,  # half of what an idle subscription keeps, and frames that are the same for all

@@ -81,7 +81,7 @@ class Public:
     async def answer(self, context: Api, asking: Asking, asked: Asked) -> tuple[Answer, str]:
         """With HIT, MISS or BYPASS. Raises Erred."""
         started = time.perf_counter()
-        key = self._key(asking)
+        key = self._version + asking.digest
         found = self._cache.kept(key)
         if found is not None:
             self._gate.count(asked, None, started)
@@ -103,6 +103,3 @@ class Public:
         if outcome == HIT:  # made by another, who counted it as theirs
             self._gate.count(asked, None, started)
         return answer, outcome
-
-    def _key(self, asking: Asking) -> bytes:
-        return sha256(self._version + asking.question).digest()

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from time import perf_counter
 from typing import Any, Self
 
@@ -41,6 +42,10 @@ class Asking:
     @cached_property
     def question(self) -> bytes:
         return question(self.query, self.operation_name, self.variables or {})
+
+    @cached_property
+    def digest(self) -> bytes:
+        return sha256(self.question).digest()
 
 
 class Stopped(Exception):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -39,19 +39,35 @@ from subscriptions.cache import Answer, Cache
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
+TYPES = {name: f"{name}; charset=utf-8".encode() for name in (JSON, GRAPHQL)}
+CACHE_STATUS = {HIT: b"haat; hit", MISS: b"haat; fwd=miss", BYPASS: b"haat; fwd=bypass"}
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in small letters, as ASGI has them."""
+
+
+class Incoming(Request):
+    """A request as it came. Of a header that was sent twice, the first counts."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self.named: Mapping[bytes, bytes] = dict(reversed(scope["headers"]))
+
+    def header(self, name: bytes) -> str | None:
+        """Starlette's own look-up takes a good part of what a kept answer may cost."""
+        found = self.named.get(name)
+        return None if found is None else found.decode("latin-1")
 
 
 class Answered:
-    """A whole answer. Names of headers in small letters, as ASGI has them."""
+    """A whole answer."""
 
-    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, body: bytes, status: int, headers: Headers) -> None:
         self.body = body
         self.status = status
         self.headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = [(name.encode(), value.encode("latin-1")) for name, value in self.headers.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": raw})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
@@ -88,17 +104,18 @@ class Door(GraphQL[Api, None]):
         self.listeners = Listeners(rules, ended, figures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        trace.correlation_id.set(trace.correlation_id_of(dict(scope["headers"])))
         if scope["type"] == "websocket":
+            trace.correlation_id.set(trace.correlation_id_of(dict(scope["headers"])))
             socket = WebSocket(scope, receive=receive, send=send)
             if self.listeners.draining:
                 await socket.send_denial_response(PlainTextResponse("restarting", 503, {"Retry-After": "1"}))
             else:
                 await self.run(socket)
         else:
-            request = Request(scope, receive)
+            request = Incoming(scope, receive)
+            trace.correlation_id.set(trace.correlation_id_of(request.named))
             try:
-                streamed = wants_events(header(request, b"accept"))
+                streamed = wants_events(request.header(b"accept"))
                 response = await (self.stream(request) if streamed else self.answer(request))
                 await response(scope, receive, send)
             except ClientDisconnect:
@@ -120,8 +137,8 @@ class Door(GraphQL[Api, None]):
 
     # ---------------------------------------------------------------- HTTP
 
-    async def answer(self, request: Request) -> Answered:
-        accepted = best_type(header(request, b"accept"))
+    async def answer(self, request: Incoming) -> Answered:
+        accepted = best_type(request.header(b"accept"))
         try:
             asking, kinds = await self.read(request)
             actor = await self.actor(request)
@@ -135,11 +152,11 @@ class Door(GraphQL[Api, None]):
             return self.respond_undone(tell_all([GraphQLError(str(error), original_error=error)], None), accepted)
         return await self.run_once(self.make_context(actor, remote(request.scope)), asking, kinds, accepted)
 
-    async def stream(self, request: Request) -> Response | Answered | EventStream:
+    async def stream(self, request: Incoming) -> Response | Answered | EventStream:
         """As events. What is wrong with the request itself has its status; all else is told in the stream."""
         if self.listeners.draining:
             return PlainTextResponse("restarting", 503, {"Retry-After": "1"})
-        told = header(request, b"authorization")
+        told = request.header(b"authorization")
         try:
             asking, kinds = await self.read(request)
             claims = None if told is None else await self.authenticate(bearer(told))
@@ -166,14 +183,14 @@ class Door(GraphQL[Api, None]):
             return self.respond_undone(result.errors or [], accepted)
         return self.respond_body(_encode_result(result), accepted, 200)
 
-    async def read(self, request: Request) -> tuple[Asking, Sequence[OperationType]]:
+    async def read(self, request: Incoming) -> tuple[Asking, Sequence[OperationType]]:
         """Raises NotRead for what is no GraphQL request."""
         if request.method == "GET" and b"query=" in request.scope["query_string"]:
             return read_asking(self.read_address(request)), (OperationType.QUERY,)
         if request.method != "POST":
-            raise NotRead(405, "POST it", {"allow": "POST"})
-        if not is_json(header(request, b"content-type") or ""):
-            raise NotRead(415, f"the content type must be {JSON}", {"accept-post": JSON})
+            raise NotRead(405, "POST it", [(b"allow", b"POST")])
+        if not is_json(request.header(b"content-type") or ""):
+            raise NotRead(415, f"the content type must be {JSON}", [(b"accept-post", JSON.encode())])
         try:
             body = await self.body(request)
             asking = read_asking(read_object(body)) if self.public is None else self.public.read(body)
@@ -183,7 +200,7 @@ class Door(GraphQL[Api, None]):
         except Refused as no:
             raise NotRead(400, str(no)) from None
 
-    def read_address(self, request: Request) -> Mapping[str, Any]:
+    def read_address(self, request: Incoming) -> Mapping[str, Any]:
         """A query by GET: nobody's cookies ride along, since we take none."""
         raw = request.scope["query_string"]
         if len(raw) > self.rules.body_bytes:
@@ -203,10 +220,10 @@ class Door(GraphQL[Api, None]):
             raise NotRead(400, str(no)) from None
         return told
 
-    async def body(self, request: Request) -> bytes:
+    async def body(self, request: Incoming) -> bytes:
         most = self.rules.body_bytes
         too_long = NotRead(413, f"more than {most} bytes")
-        told = header(request, b"content-length") or "0"
+        told = request.header(b"content-length") or "0"
         if not told.isdecimal() or int(told[:20]) > most:
             raise too_long
         whole, more = b"", True
@@ -221,59 +238,58 @@ class Door(GraphQL[Api, None]):
                     if len(whole) > most:
                         raise too_long
         except TimeoutError:
-            raise NotRead(408, "the body did not arrive", {"connection": "close"}) from None
+            raise NotRead(408, "the body did not arrive", [(b"connection", b"close")]) from None
         return whole
 
-    async def actor(self, request: Request) -> Actor:
+    async def actor(self, request: Incoming) -> Actor:
         """Refuses Unauthenticated for a token that is not good; without one it is anybody."""
-        told = header(request, b"authorization")
+        told = request.header(b"authorization")
         return ANYBODY if told is None else (await self.authenticate(bearer(told))).actor
 
     def respond_undone(self, errors: Sequence[GraphQLError], accepted: str) -> Answered:
         """To a request that was well formed, and did not run: what a client of old takes for an answer is 200."""
         first = errors[0]
         code = str((first.extensions or {}).get("code", "INTERNAL"))
-        headers = {}
+        headers = []
         if code == "UNAUTHENTICATED":
-            headers["www-authenticate"] = "Bearer"
+            headers.append((b"www-authenticate", b"Bearer"))
         retry_at = (first.extensions or {}).get("retryAt")
         if isinstance(retry_at, str):
             wait = datetime.fromisoformat(retry_at) - datetime.now(UTC)
-            headers["retry-after"] = str(max(1, ceil(wait.total_seconds())))
+            headers.append((b"retry-after", b"%d" % max(1, ceil(wait.total_seconds()))))
         return self.respond({"errors": errors}, accepted, STATUS[code] if accepted == GRAPHQL else 200, headers)
 
     def respond_kept(self, answer: Answer, outcome: str, accepted: str) -> Answered:
         """What anybody may be told. How old it is, is said for people: no client is to keep it itself."""
         self.figures.cached(outcome)
-        said = {
-            HIT: {"cache-status": "haat; hit", "age": str(max(0, int(time.time() - answer.made_at)))},
-            MISS: {"cache-status": "haat; fwd=miss", "age": "0"},
-            BYPASS: {"cache-status": "haat; fwd=bypass", "age": "0"},
-        }[outcome]
-        return self.respond_body(answer.body, accepted, 200, {"cache-control": "no-cache", **said})
+        age = max(0, int(time.time() - answer.made_at)) if outcome == HIT else 0
+        said = [(b"cache-status", CACHE_STATUS[outcome]), (b"age", b"%d" % age)]
+        return self.respond_body(answer.body, accepted, 200, said, keep=b"no-cache")
 
-    def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Answered:
+    def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Headers = ()) -> Answered:
         return self.respond_body(encode(answer), accepted, status, headers)
 
-    def respond_body(self, body: bytes, accepted: str, status: int, headers: Mapping[str, str] | None = None) -> Answered:
+    def respond_body(
+        self, body: bytes, accepted: str, status: int, headers: Headers = (), *, keep: bytes = b"no-store"
+    ) -> Answered:
         return Answered(
             body,
             status,
-            {
-                "x-correlation-id": trace.correlation_id.get(),
-                "cache-control": "no-store",
-                "x-content-type-options": "nosniff",
-                "content-type": f"{accepted}; charset=utf-8",
-                "content-length": str(len(body)),
-                **(headers or {}),
-            },
+            [
+                (b"x-correlation-id", trace.correlation_id.get().encode()),
+                (b"cache-control", keep),
+                (b"x-content-type-options", b"nosniff"),
+                (b"content-type", TYPES[accepted]),
+                (b"content-length", b"%d" % len(body)),
+                *headers,
+            ],
         )
 
 
 class NotRead(Exception):
     """Not a GraphQL request at all: its status stands, whatever the client accepts."""
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, message: str, headers: Headers = ()) -> None:
         super().__init__(message)
         self.status = status
         self.refusal = InvalidInput(message)
@@ -292,14 +308,6 @@ def as_json(value: object) -> object:
     if isinstance(value, GraphQLError):
         return value.formatted
     return str(value)
-
-
-def header(request: Request, name: bytes) -> str | None:
-    """The first of that name. Starlette's own look-up takes a good part of what a kept answer may cost."""
-    for one, value in request.scope["headers"]:
-        if one == name:
-            return cast(bytes, value).decode("latin-1")
-    return None
 
 
 _TYPE = re.compile(rf"\s*{JSON}\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?", re.IGNORECASE)
