@@ -11,7 +11,7 @@ from bench.seed import LOCATION, PRODUCTS, Customer, add_customers, add_sources,
 from bench.stage import carry_out
 
 CONCURRENCY = 16
-ORDERS_PER_S = 400  # customers are made for so many: past that a round ends early, and its rate is right all the same
+ORDERS_PER_S = 100  # customers are made for so many: past that a round ends early, and its rate is right all the same
 ORDER_LINES = 2
 ORDERS_S = 2.0  # of a round at the least: with 16 who buy at once an order takes half a second, and more on a busy machine
 SOURCES = 8
@@ -112,7 +112,7 @@ async def orders(asked: Asked) -> Row:
         return await carry_out(
             job="sql",
             url=asked.stage.database_url,
-            seconds=seconds,
+            seconds=asked.seconds,
             concurrency=CONCURRENCY,
             merchant=str(shop.merchant_id),
             store=str(shop.store_id),
