@@ -192,7 +192,8 @@ class Cache:
         self._count += 1
         touched = Touched(self._count, pos)
         for name in names:
-            self._touched[name] = touched
+            before = self._touched.get(name)  # what was foretold is struck by its own place, which may be behind what was heard
+            self._touched[name] = touched if before is None or before.pos <= pos else Touched(self._count, before.pos)
             self._touched.move_to_end(name)
             for key in tuple(self._tagged.get(name, ())):
                 self._drop(key)

@@ -14,7 +14,7 @@ from domain.bus import RiderSeen
 from domain.events import Event, Stamped, Topic
 from domain.refusals import Kind, Refused
 from subscriptions.cursors import cursor, read_cursor, tag
-from subscriptions.following import Batch, Changes, Following
+from subscriptions.following import Changes, Following, News
 from subscriptions.mailboxes import Events, Mailbox
 
 CHECKED_S = 2.0
@@ -108,8 +108,8 @@ async def _follow(
             yield frame(head, True, snapshot.items)
         place = head
         while await guard.passes():
-            batch = await guard.waiting_for(joined)
-            if batch is None:
+            news = await guard.waiting_for(joined)
+            if news is None:
                 if riders is not None and hub.degraded:
                     try:
                         items = await riders.look()
@@ -121,32 +121,32 @@ async def _follow(
                 continue
             newer = [
                 one
-                for one in batch.events
+                for one in news.events
                 if one.pos > head.pos and one.event.seq > held.get((one.event.stream, one.event.entity), 0)
             ]
             try:
-                if batch.reset:
+                if news.reset:
                     head, snapshot = await _snapshot(feed, reads)
                 else:
                     items = await feed.changes(newer) if newer else ()
-                    if riders is not None and batch.riders:
-                        items = [*items, *riders.seen(batch.riders)]
+                    if riders is not None and news.riders:
+                        items = [*items, *riders.seen(news.riders)]
             except Refused as refused:
-                if batch.last:  # the client goes on elsewhere, from the cursor it has
+                if news.last:  # the client goes on elsewhere, from the cursor it has
                     return
                 joined.lose()  # what was taken out of the mailbox is in the snapshot that comes once there is one
                 await away(refused)
                 continue
-            if batch.reset:
+            if news.reset:
                 guard.passed()
                 held, place = snapshot.versions, head
                 yield frame(head, True, snapshot.items)
             else:
-                if batch.epoch != place.epoch or batch.pos > place.pos:  # the bus may be behind the snapshot
-                    place = Head(batch.epoch, batch.pos)
-                if items or batch.last:
+                if news.epoch != place.epoch or news.pos > place.pos:  # the bus may be behind the snapshot
+                    place = Head(news.epoch, news.pos)
+                if items or news.last:
                     yield frame(place, False, items)
-            if batch.last:
+            if news.last:
                 return
 
 
@@ -226,6 +226,6 @@ class Guard:
         self.passed()
         return True
 
-    async def waiting_for(self, joined: Changes) -> Batch | None:
+    async def waiting_for(self, joined: Changes) -> News | None:
         """None when it is time to ask again."""
         return await (anext(joined) if self._allowed is None else joined.within(max(0.0, self._next - self._clock())))

@@ -1,4 +1,4 @@
-"""How feeds follow the hub: each takes what has come for it, batch by batch, and those of one client end together."""
+"""How feeds follow the hub: each takes the news that has come for it, and those of one client end together."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class News:
     """What has come since the last one. `events` are in order; `pos` is where the whole log is after them.
 
-    `reset`: something was left out. Read the snapshot again: the batches after this one follow it without a gap.
+    `reset`: something was left out. Read the snapshot again: the news after this follows it without a gap.
     `last`: the server is about to go. Say where the client is, and end.
     """
 
@@ -33,7 +33,7 @@ class Batch:
 
 
 class Changes:
-    """What has come for one feed, batch by batch."""
+    """What has come for one feed, as it takes it."""
 
     def __init__(self, hub: "Hub", mailbox: Mailbox) -> None:
         self._hub = hub
@@ -52,19 +52,19 @@ class Changes:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Batch:
+    async def __anext__(self) -> News:
         while not self._mailbox.ready:
             await self._mailbox.wait()
         hub, mailbox = self._hub, self._mailbox
         reset, mailbox.reset = mailbox.reset, False
         hub.resets += reset
-        return Batch(mailbox.empty(), mailbox.empty_riders(), hub.epoch, hub.pos, hub.degraded, reset, mailbox.last)
+        return News(mailbox.empty(), mailbox.empty_riders(), hub.epoch, hub.pos, hub.degraded, reset, mailbox.last)
 
     def lose(self) -> None:
-        """The next batch is a reset: what was in the last one could not be told."""
+        """The next news is a reset: what was in the last could not be told."""
         self._mailbox.lose()
 
-    async def within(self, seconds: float) -> Batch | None:
+    async def within(self, seconds: float) -> News | None:
         """None when nothing has come."""
         if not self._mailbox.ready:
             with suppress(TimeoutError):
@@ -119,6 +119,7 @@ class Following:
         self.hub.saw(seen)
 
     async def read(self, ids: Collection[UUID], kinds: Collection[type[Event]]) -> None:
+        """As the hub's own."""
         await self.hub.read(ids, kinds)
 
     def leave(self) -> None:

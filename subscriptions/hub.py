@@ -132,14 +132,18 @@ class Hub:
 
     async def read(self, ids: Collection[UUID], kinds: Collection[type[Event]]) -> None:
         """For feeds: these were read, and are told next. What they may know beyond us is known to observers first."""
-        if not self.observers:
-            return
-        events = await rows.beyond(self._reads, self.pos, ids, kinds, AT_ONCE)
+        if self.observers:
+            await self.beyond(self.pos, ids, kinds)
+
+    async def beyond(self, pos: int, ids: Collection[UUID], kinds: Collection[type[Event]]) -> Sequence[Beyond] | None:
+        """As `read`; and what may be in them already though it comes after `pos` in the log. None: more than can be told."""
+        events = await rows.beyond(self._reads, min(pos, self.pos), ids, kinds, AT_ONCE)
         for one in self.observers:
             if len(events) < AT_ONCE:
-                one.foretold(events)
+                one.foretold([event for event in events if event.pos is None or event.pos > self.pos])
             else:
                 one.lost()
+        return events if len(events) < AT_ONCE else None
 
     @property
     def figures(self) -> Figures:

@@ -106,23 +106,23 @@ async def rider_position(context: Context, hub: Following, order_id: UUID) -> As
             yield PositionFrame(reset, hub.degraded, last, eta(now.trip, last) if now else None)
             reset = False
             while await guard.passes():
-                batch = await guard.waiting_for(joined)
-                if batch is None:
+                news = await guard.waiting_for(joined)
+                if news is None:
                     if hub.degraded:  # nobody tells us: look
                         break
                     continue
-                if batch.last:
+                if news.last:
                     return
-                reset = batch.reset
+                reset = news.reset
                 if reset or any(
-                    isinstance(one.event, DeliveryMoved) and one.event.order.order_id == order_id for one in batch.events
+                    isinstance(one.event, DeliveryMoved) and one.event.order.order_id == order_id for one in news.events
                 ):
                     break
-                for seen in batch.riders:
+                for seen in news.riders:
                     moved = _later(last, _position(seen))
                     if now is not None and moved is not last:
                         last = moved
-                        yield PositionFrame(False, batch.degraded, last, eta(now.trip, last))
+                        yield PositionFrame(False, news.degraded, last, eta(now.trip, last))
 
 
 def _later(one: Position | None, other: Position | None) -> Position | None:

@@ -17,7 +17,7 @@ from domain.events import Event, Topic
 from domain.refusals import Refused
 from subscriptions.cursors import cursor, read_cursor, tag
 from subscriptions.feeds import away, events_after
-from subscriptions.following import Batch, Following
+from subscriptions.following import Following, News
 from subscriptions.hub import Hub
 from subscriptions.mailboxes import Values
 
@@ -30,7 +30,8 @@ class SharedFeed(Generic[Item]):
     """What anybody may follow.
 
     `name`, `arguments`, `ids` and `kinds` are as a Feed's. `item` is what an event says, or None; `key` and `version` are
-    an item's. `whole`: the snapshot has an item of every key there can be, so what is so now can be kept.
+    an item's: the event's entity and seq. `whole`: the snapshot has an item of every key there can be, so what is so now can
+    be kept.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Shared(Generic[Item, Frame]):
         self._hub = hub
         self._reads = reads
         self._ahead: dict[Hashable, int] = {}  # versions the snapshot has: events up to them are news to who resumed alone
+        self._unlogged: dict[Hashable, int] = {}  # of these, what the log has not told us yet
         self._first: Frame | None = None
         self._first_made = (False, 0)
         self._followed = False  # the log, from the snapshot on
@@ -115,7 +117,11 @@ class Shared(Generic[Item, Frame]):
 
     async def tell_as_read(self) -> None:
         """What is told next was read, not heard."""
-        await self._hub.read([id for id in self.feed.ids if isinstance(id, UUID)], self.feed.kinds)
+        await self._hub.read(self._entities, self.feed.kinds)
+
+    @property
+    def _entities(self) -> Sequence[UUID]:
+        return [id for id in self.feed.ids if isinstance(id, UUID)]
 
     async def begun(self) -> None:
         await self._begun.wait()
@@ -133,7 +139,12 @@ class Shared(Generic[Item, Frame]):
             raise RuntimeError(f"{self.feed.name} cannot be followed") from self._failed
 
     def frame(self, items: Sequence[Item], reset: bool = False, at: Head | None = None) -> Frame:
-        return self._frame(cursor(at or self.head, self.of), reset, self._hub.degraded, items)
+        return self._frame(cursor(at or self._place(self.head), self.of), reset, self._hub.degraded, items)
+
+    def _place(self, head: Head) -> Head:
+        """As a cursor names it. While the log has still to tell what the snapshot knows, no place in it stands for what a
+        client has seen: it would be told older values when it came back. Of no history, and so it begins anew."""
+        return Head("", head.pos) if self._unlogged else head
 
     @property
     def now(self) -> Head:
@@ -141,7 +152,7 @@ class Shared(Generic[Item, Frame]):
         hub = self._hub
         quiet = self._followed and not self._mailbox.ready
         gone_on = quiet and hub.epoch == self.head.epoch and hub.pos > self.head.pos
-        return Head(hub.epoch, hub.pos) if gone_on else self.head
+        return self._place(Head(hub.epoch, hub.pos) if gone_on else self.head)
 
     def first(self) -> Frame:
         """What is so now; for who comes within a second the same object, while nothing changes."""
@@ -164,10 +175,10 @@ class Shared(Generic[Item, Frame]):
                         await away(refused)
                         continue
                     self._followed = True
-                    async for batch in joined:
-                        if batch.reset:
+                    async for news in joined:
+                        if news.reset:
                             break
-                        self._go_on(batch)
+                        self._go_on(news)
         except Exception as error:
             self._failed = error
             self._forget()
@@ -178,9 +189,11 @@ class Shared(Generic[Item, Frame]):
     async def _begin(self) -> None:
         head = await rows.head(self._reads)  # before the items: they hold all that is up to here, and perhaps more
         items = await self.feed.snapshot()
-        await self.tell_as_read()
+        beyond = await self._hub.beyond(head.pos, self._entities, self.feed.kinds)
         self.head = self.since = head
         self._ahead = {self.feed.key(item): self.feed.version(item) for item in items}
+        held = {one.entity for one in beyond if one.seq <= self._ahead.get(one.entity, 0)} if beyond is not None else self._ahead
+        self._unlogged = {key: version for key, version in self._ahead.items() if key in held}
         self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
         self._first = None
         if self._begun.is_set():
@@ -188,22 +201,24 @@ class Shared(Generic[Item, Frame]):
                 watcher.start_over()
         self._begun.set()
 
-    def _go_on(self, batch: Batch) -> None:
+    def _go_on(self, news: News) -> None:
         feed, before = self.feed, self.head.pos
         fresh: list[Change] = []
         late: list[Change] = []
-        for one in batch.events:
+        for one in news.events:
             item = feed.item(one.event) if one.pos > before else None
             if item is None:
                 continue
             change = Change(one.pos, feed.key(item), item)
             held = feed.version(item) <= self._ahead.get(change.key, 0)
+            if feed.version(item) >= self._unlogged.get(change.key, 0):
+                self._unlogged.pop(change.key, None)
             (late if held else fresh).append(change)
             if feed.whole:
                 shown = self.known[change.key].shown if held and change.key in self.known else item
                 self.known[change.key] = Known(shown, item, one.pos)
-        if batch.epoch != self.head.epoch or batch.pos > before:  # the bus may be behind the snapshot
-            self.head = Head(batch.epoch, batch.pos)
+        if news.epoch != self.head.epoch or news.pos > before:  # the bus may be behind the snapshot
+            self.head = Head(news.epoch, news.pos)
         self._first = None
         if fresh or late:
             everybodys = self.frame([change.item for change in fresh]) if fresh else None

@@ -107,6 +107,35 @@ async def test_a_client_that_resumed_alone_is_offered_nothing_it_has_been_told(c
         await feed.aclose()
 
 
+async def test_a_cursor_of_what_the_log_has_yet_to_tell_begins_anew(context, hub, relay, shelf):
+    """Else who comes back would be told again, or older, what the snapshot knew."""
+    await shelf.change(shelf.ids[0])
+    await shelf.change(shelf.ids[0])
+    first = stock(context, Following(hub), shelf.store_id, shelf.ids)
+    snapshot = await frame(first)
+    assert {one.version for one in snapshot.levels} == {1, 3}
+    back = Client(stock(context, Following(hub), shelf.store_id, shelf.ids, snapshot.cursor))
+    again = await frame(back.feed)
+    assert again.reset
+    assert {one.version for one in again.levels} == {1, 3}
+    assert back.rest()
+    await moved(relay)  # the log tells of both
+    await shelf.change(shelf.ids[0])
+    await moved(relay)
+    news = await frame(first)
+    assert [one.version for one in news.levels] == [4]
+    await until(lambda: back.told)
+    assert [[one.version for one in one.levels] for one in back.told] == [[4]]
+    await shelf.change(shelf.ids[1])
+    await moved(relay)
+    await frame(first)
+    third = stock(context, Following(hub), shelf.store_id, shelf.ids, news.cursor)
+    missed = await frame(third)
+    assert (missed.reset, [one.version for one in missed.levels]) == (False, [2])  # the log has told: a place in it is enough
+    for feed in (first, back.feed, third):
+        await feed.aclose()
+
+
 async def test_who_rests_is_woken_for_what_is_its_own(context, hub, relay, shelf):
     """A server that goes, and a log that cannot be continued."""
     following = Following(hub)
