@@ -4,6 +4,7 @@ A command names entities and stores as its source does; `domain/work.py` finds o
 unit, quantities integers of the variant's unit, times aware.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntEnum
@@ -12,12 +13,14 @@ from typing import ClassVar
 from domain.catalog import Diet, ProductKind, Unit
 from domain.intake import EntityKind
 from domain.merchants import StoreStatus
+from domain.orders import ReasonCode
 from domain.stock import StockMovementKind
 
 
 class Stage(IntEnum):
     """The order in which one batch is carried out, whatever the order in which it was said: each leans on those before."""
 
+    ORDERS = 0  # lean on nothing: no menu keeps a kitchen's word waiting
     STORE = 1
     PRODUCTS = 2
     VARIANTS = 3
@@ -216,6 +219,76 @@ class UpdateStoreStatus(Command):
         return EntityKind.STORE.value
 
 
+class OrderWord(Enum):
+    """What a till or a warehouse says has become of an order, in the industry's words."""
+
+    READY = "READY"
+    DISPATCHED = "DISPATCHED"
+    DELIVERED = "DELIVERED"
+    CANCELLED = "CANCELLED"
+    ITEM_SHORT = "ITEM_SHORT"  # fewer were found than ordered
+    ITEM_CANCELLED = "ITEM_CANCELLED"  # will not come at all
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfOrder(Command):
+    """`order` is our own number of it, as the provider repeats it. Without a store it is looked for in all of the source's."""
+
+    order: str
+
+    stage = Stage.ORDERS
+
+    @property
+    def number(self) -> str:
+        return self.order.strip().upper()
+
+    @property
+    def subject(self) -> str:
+        return f"ORDER:{self.number}"
+
+    @property
+    def entity(self) -> str:
+        return self.subject  # numbers are ours, and one each: whichever store it is said of
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptOrder(OfOrder):
+    """`reference` is what the source calls the order."""
+
+    prep_minutes: int | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectOrder(OfOrder):
+    """`items` are out of stock, in the source's ids. Whoever translates it says besides that they are: see `sold_out`."""
+
+    reason: ReasonCode = ReasonCode.OTHER
+    message: str | None = None
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderItem:
+    """A line of the order, by the source's id of what was ordered. None where it does not say how many."""
+
+    id: str
+    ordered: int | None = None
+    found: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderStatus(OfOrder):
+    """`items` go with ITEM_SHORT and ITEM_CANCELLED, `reason` with CANCELLED, the rider (the store's own) with DISPATCHED."""
+
+    status: OrderWord
+    message: str | None = None
+    reason: ReasonCode = ReasonCode.OTHER
+    rider_name: str | None = None
+    rider_phone: str | None = None
+    items: tuple[OrderItem, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeactivateMissing(Command):
     """The batch was whole: what this source told of this store before, and is not `present`, is sold no more."""
@@ -227,3 +300,10 @@ class DeactivateMissing(Command):
     @property
     def subject(self) -> str:
         return "MISSING"
+
+
+def sold_out(store: str | None, ids: Iterable[str], kind: EntityKind = EntityKind.PRODUCT) -> list[UpdateStockLevel]:
+    """What a store turned an order down for is off in it, until it is told otherwise."""
+    return [
+        UpdateStockLevel(store=store, id=id, kind=kind, mode=StockMode.AVAILABILITY, available=False) for id in dict.fromkeys(ids)
+    ]
