@@ -26,6 +26,7 @@ GIVEN_UP_S = 4.5
 """Beyond the grace. Whoever keeps us kills us half a second later, and then nobody says what did not end."""
 
 
+PARTING = (b"connection", b"close")
 YOUNG = 10_000
 """New objects before the next look for garbage. A request makes some hundred, nearly all of which go by themselves."""
 
@@ -51,6 +52,10 @@ class Server(uvicorn.Server):
         """As uvicorn's, but the signal is not raised again afterwards: to have drained is to have ended well."""
         if self.drained is not None:
             self.drained.going()
+        # From here on every answer asks its client to connect anew: to another process, before this one closes.
+        # Those that are being made hold this very list; uvicorn makes the next ones from its configuration.
+        self.server_state.default_headers.append(PARTING)
+        self.config.encoded_headers.append(PARTING)
         if self.last is None:
             self.last = Timer((self.config.timeout_graceful_shutdown or 0) + GIVEN_UP_S, self._give_up)
             self.last.daemon = True
