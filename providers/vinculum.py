@@ -1,0 +1,218 @@
+"""Vinculum's Vin eRetail. It has no webhooks: what its pull API answers is read alike, whether a relay pushes it or we fetch it.
+
+A push is signed by Standard Webhooks. Errors come with HTTP 200 and a `responseCode`; quantities and amounts are text of up to
+three decimals; times are `dd/MM/yyyy HH:mm:ss` of the organisation's clock.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from domain import signatures
+from domain.documents import Document, parse
+from domain.instructions import Command, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
+from domain.intake import Answer, Batch, Call, Family, Proof, Question, Source
+from domain.merchants import SELLING, StoreStatus
+from domain.money import LIMIT_MINOR, rounded
+from domain.refusals import Problem
+
+STOCK, ITEMS = "stock", "items"
+NOTHING_FOUND = 911
+CODES: Mapping[int, str] = {
+    11: "the credentials are wrong",
+    702: "neither SKUs nor a window were asked for",
+    812: "there is no such location",
+    913: "the window is longer than seven days",
+    917: "neither SKUs nor a window were asked for",
+    918: "there is no such SKU",
+    2022: "there is no such SKU",
+    2023: "the window has no beginning",
+    **dict.fromkeys(range(3050, 3080), "the stock cannot be told"),
+}
+SELLABLE = "good"  # of the buckets Good, Bad, Hold and In process
+STYLE, VARIANT = "style", "variant"
+DECIMALS = 3
+DEEPEST = 4
+MOST_UNITS, MOST_RUPEES = 10**9, LIMIT_MINOR // 100
+TIME = re.compile(r"(\d{2})/(\d{2})/(\d{4}) (\d{2}:\d{2}:\d{2})")
+
+
+class Vinculum:
+    provider, family, proof = "vinculum", Family.ERP, Proof.SIGNATURE
+    endpoints: Mapping[str, str] = {name: f"webhooks/{name}" for name in (STOCK, ITEMS)}
+    doors: Mapping[str, str] = {path: door for door, path in endpoints.items()}
+    questions: Collection[str] = frozenset()
+
+    def verify(self, call: Call, source: Source) -> None:
+        signatures.verify(source.secrets, call.headers, call.body, call.received_at)
+
+    def event_id(self, call: Call) -> str | None:
+        return f"webhook-id:{call.headers.get('webhook-id', '')}"
+
+    def translate(self, call: Call, source: Source) -> Batch | Question:
+        told = parse(call.body)
+        if code_of(told) == NOTHING_FOUND:
+            return Batch(())
+        told.check()
+        if call.door == ITEMS:
+            return _items(told, source)
+        return levels(told, moment(told["toDate"], call.received_at, source.time_zone))
+
+    def acknowledge(self, call: Call, payload_id: UUID) -> Answer:
+        return Answer(200, {"responseCode": 0, "responseMessage": "Success"})
+
+    def refuse(self, call: Call, status: int, message: str) -> Answer:
+        return Answer(status, {"responseCode": status, "responseMessage": message})
+
+    def answer(self, call: Call, status: StoreStatus) -> Answer:
+        return Answer(200, {"responseCode": 0, "responseMessage": "Open" if status in SELLING else "Closed"})
+
+
+def code_of(told: Document) -> int:
+    """0: it went well. Any other is a problem, with its meaning, but for the one that says there is nothing to tell."""
+    code = told["responseCode"].whole(most=10**6) or 0
+    if code not in (0, NOTHING_FOUND):
+        said = told["responseMessage"].apart().text(most=300)
+        told["responseCode"].wrong(f"{code}: {CODES.get(code, 'an error of theirs')}" + (f" ({said})" if said else ""))
+    return code
+
+
+def moment(place: Document, received_at: datetime, zone: str) -> datetime | None:
+    """As Vinculum writes it, else as anybody does."""
+    theirs = TIME.fullmatch(place.told.strip()) if isinstance(place.told, str) else None
+    if theirs is None:
+        return place.time(received_at, zone)
+    day, month, year, clock = theirs.groups()
+    return Document(f"{year}-{month}-{day} {clock}", place.path, place.problems).time(received_at, zone)
+
+
+def _rows(told: Document, *names: str) -> Iterator[Document]:
+    """Each with problems of its own. Where they stand differs from one operation, and one version of it, to the next."""
+    places = [place[name] for place in (told["response"], told) for name in names if name in place]
+    place = places[0] if places else told["response"] if isinstance(told.told, dict) else told
+    if place.missing:
+        place.wrong("is missing")
+        return
+    yield from _spread(place)
+
+
+def _spread(place: Document, depth: int = 0) -> Iterator[Document]:
+    """Lists, and objects that name each row by its SKU, are what they hold."""
+    if isinstance(place.told, list):
+        inner = [Document(one, f"{place.path}[{index}]", place.problems) for index, one in enumerate(place.told)]
+    elif isinstance(place.told, dict) and all(isinstance(one, dict | list) for one in place.told.values()):
+        inner = [Document(one, f"{place.path}.{name}", place.problems) for name, one in place.told.items()]
+    else:
+        yield place.apart().object()
+        return
+    if depth == DEEPEST:
+        place.wrong("is no row")
+        return
+    for one in inner:
+        yield from _spread(one, depth + 1)
+
+
+# ---------------------------------------------------------------- stock
+
+
+def levels(told: Document, at: datetime | None) -> Batch:
+    """Of getWhInventory and inventoryStatus. Sellable is what is good and promised to nobody's order.
+
+    Rows of one SKU at one location are one level. Where one of them cannot be read, that level stays untold.
+    """
+    levels: dict[tuple[str | None, str], list[tuple[Document, Decimal | None]]] = {}
+    for row in _rows(told, "inventoryMap"):
+        if (row["bucket"].text() or SELLABLE).lower() != SELLABLE:
+            continue
+        quantity, committed = row["qty"].number(needed=True), row["committedQty"].number()
+        units = None if quantity is None else quantity - (committed or 0)
+        place = row["location"].text(most=200) or None
+        levels.setdefault((place, row.first("skuCode", "skucode").id()), []).append((row, units))
+    told.check()
+    commands: list[Command] = []
+    problems: list[Problem] = []
+    for (store, sku), rows in levels.items():
+        units = sum((units for _, units in rows if units is not None), Decimal(0))
+        first = rows[0][0]
+        whole = Document(max(units, Decimal(0)), first["qty"].path, first.problems).whole(least=0, most=MOST_UNITS)
+        wrong = [problem for row, _ in rows for problem in row.problems]
+        problems += wrong
+        if whole is not None and not wrong:
+            commands.append(UpdateStockLevel(store=store, id=sku, mode=StockMode.ABSOLUTE, quantity=whole, at=at))
+    return Batch(commands, problems)
+
+
+# ---------------------------------------------------------------- SKUs
+
+
+def _items(told: Document, source: Source) -> Batch:
+    """Of skuDetail. Products come before their variants, whatever the order of the rows."""
+    kinds: tuple[list[Command], ...] = ([], [], [])
+    problems: list[Problem] = []
+    for row in _rows(told, "skuList"):
+        said = _item(row, source)
+        if row.problems:
+            problems += row.problems
+            continue
+        for kind, more in zip(kinds, said, strict=True):
+            kind += more
+    told.check()
+    return Batch([command for kind in kinds for command in kind], problems)
+
+
+def _item(row: Document, source: Source) -> tuple[list[Command], ...]:
+    """A Style is a product; a Variant a form of its parent; what is neither a product and its only form.
+
+    It names no location: what it says holds in every store of the source.
+    """
+    sku = row.first("skuCode", "skucode").id()
+    title = row["skuName"].text(needed=True, most=300) or ""
+    kind = (row["classification"].text() or "").lower()
+    parent = row["parentSKU"].text(most=200) or None if kind == VARIANT else None
+    look = {name: text for name in ("size", "color", "material", "taxCategory") if (text := row[name].text(most=200))}
+    sold = [row[name].flag(default=True) for name in ("isActive", "isSaleable")]
+    products: list[Command] = []
+    if parent is None:
+        products = [
+            UpsertCatalogItem(
+                item=sku,
+                title=title,
+                description=row.first("detailDESC", "desc").text() or None,
+                brand=row["brand"].text(most=200) or None,
+                images=tuple(filter(None, [row["imageURL"].text(most=2000)])),
+                attributes=tuple(look.items()),
+            )
+        ]
+    if kind == STYLE:
+        return products, [], []
+    form = ", ".join(look[name] for name in ("size", "color") if name in look) or title
+    variants: list[Command] = [
+        UpsertVariant(store=store, variant=sku, item=parent or sku, title=form if parent else "", active=all(sold))
+        for store in source.stores or (None,)
+    ]
+    price, mrp = _paise(row["salePrice"]), _paise(row["mrp"])
+    price = price or mrp
+    if price is None:
+        return products, variants, []
+    if mrp is not None and price > mrp:
+        row["salePrice"].wrong(f"{price / 100:.2f} is above the MRP, {mrp / 100:.2f}")
+    prices: list[Command] = [
+        UpdatePrice(store=store, variant=sku, price_minor=price, mrp_minor=mrp) for store in source.stores or (None,)
+    ]
+    return products, variants, prices
+
+
+def _paise(place: Document) -> int | None:
+    """Half a paisa is one: Vinculum keeps three decimals. None for what is left empty, or zero."""
+    rupees = place.number()
+    if not rupees:
+        return None
+    if not 0 < rupees <= MOST_RUPEES:  # before it is rounded: short texts have many digits
+        place.wrong(f"{rupees} is out of range")
+        return None
+    if rupees != round(rupees, DECIMALS):
+        place.wrong(f"{rupees} is finer than the thousandth of a rupee")
+        return None
+    return rounded(rupees.scaleb(2))
