@@ -277,11 +277,14 @@ def doctor(settings: Annotated[bool, typer.Option("--settings", help="Show every
 
 
 @app.command()
-def schema() -> None:
-    """Print the GraphQL schema."""
-    from terminal.schema import print_schema
+def schema(events: Annotated[bool, typer.Option("--events", help="Of the events, by topic, instead.")] = False) -> None:
+    """Print the GraphQL schema, or the JSON schemas of the events."""
+    from terminal.schema import print_event_schemas, print_schema
 
-    print_schema()
+    if events:
+        print_event_schemas()
+    else:
+        print_schema()
 
 
 def main() -> None:
