@@ -268,9 +268,18 @@ def bench(
 
 
 @app.command()
-def doctor(settings: Annotated[bool, typer.Option("--settings", help="Show every setting, secrets masked.")] = False) -> None:
+def doctor(
+    settings: Annotated[bool, typer.Option("--settings", help="Show every setting, secrets masked.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Whether every chain of the audit is whole, instead.")] = False,
+) -> None:
     """Look at what the town stands on, and say what to do."""
-    from terminal.doctor import doctor as examine
+    if audit:
+        from terminal.audit import check_audit
+        from terminal.desk import at_desk
+
+        fine = at_desk(check_audit)
+    else:
+        from terminal.doctor import doctor as examine
 
     if not examine(settings):
         raise typer.Exit(1)

@@ -29,6 +29,7 @@ from db.columns import (
     word,
 )
 from db.words import vector, weighted
+from domain.audit import NOBODYS
 from domain.catalog import Diet, ProductKind, Unit
 from domain.delivery import DeliveryStatus, OfferStatus
 from domain.events import Topic
@@ -413,5 +414,12 @@ audit = _table(
     "audit",
     key(primary=True), Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), text("actor"),
     text("action"), key("subject"), key("merchant_id", null=True), text("detail"),
-    Index(None, "subject", "id"), Index(None, "merchant_id", "id"),
+    Column("chain", KEY, sa.Computed(f"coalesce(merchant_id, '{NOBODYS}'::uuid)", persisted=True), nullable=False),
+    Column("seq", sa.BigInteger, nullable=False), Column("hash", sa.LargeBinary, nullable=False),
+    UniqueConstraint("chain", "seq"), Index(None, "subject", "id"),
+)
+# Where each chain of the audit has come to. Locked last of all; goes forward alone.
+audit_head = _table(
+    "audit_head",
+    key("chain", primary=True), Column("seq", sa.BigInteger, nullable=False), Column("hash", sa.LargeBinary, nullable=False),
 )

@@ -126,7 +126,7 @@ async def unit_of_work(
     `turns` lets so many of a process in at once, in order: the others wait here, and not on each other's locks.
     """
     async with turns or nullcontext(), _answering(), engine.begin() as connection:
-        events = SqlEventLog(connection)
+        events, audit = SqlEventLog(connection), SqlAudit(connection)
         yield SqlUnitOfWork(
             connection,
             gateway,
@@ -149,7 +149,7 @@ async def unit_of_work(
             identity=SqlIdentity(connection),
             sessions=SqlSessions(connection),
             addresses=SqlAddresses(connection),
-            audit=SqlAudit(connection),
+            audit=audit,
             sources=SqlSources(connection),
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),
@@ -157,3 +157,4 @@ async def unit_of_work(
         )
     if events.added:
         committed()
+        await audit.append()

@@ -251,7 +251,10 @@ class AddMerchant:
 
 async def add_merchant(command: AddMerchant, actor: Actor, uow: "UnitOfWork") -> UUID:
     """The merchant of that slug, made now or before: safe to repeat. Refuses InvalidInput."""
-    merchant_id = await uow.identity.add_merchant(uow.new_id(), line("name", command.name, 100), line("slug", command.slug, 100))
+    new = uow.new_id()
+    merchant_id = await uow.identity.add_merchant(new, line("name", command.name, 100), line("slug", command.slug, 100))
+    if merchant_id == new:
+        await uow.audit.write(actor, "add merchant", merchant_id, merchant_id, command.slug)
     if command.owner_id is not None:
         await set_member(SetMember(merchant_id, command.owner_id, MerchantRole.OWNER), actor, uow)
     return merchant_id

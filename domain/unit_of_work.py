@@ -36,7 +36,7 @@ class UnitOfWork(Protocol):
     """One transaction, and the stores that write in it.
 
     Locks are taken in one order, whoever needs several: idempotency, cart, quote, purchase, orders by id, delivery,
-    rider, offers, payment, stock by id, holds.
+    rider, offers, payment, stock by id, holds; last of all, as it commits, the heads of the audit's chains.
     """
 
     idempotency: "IdempotencyStore"

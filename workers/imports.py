@@ -16,6 +16,7 @@ from db import sources
 from db.reads import Reads
 from domain import trace
 from domain.identity import CLOCK
+from domain.instructions import named
 from domain.intake import Call, EntityKind, Inbound, PayloadState, Reading, Source, translated
 from domain.payloads import Kept, Received, keep
 from domain.refusals import not_found
@@ -106,7 +107,10 @@ async def _source(store_slug: str, inbound: Inbound, unit_of_work: Begin, reads:
             await uow.sources.add(NewSource(source_id, merchant_id, inbound.provider, inbound.family))
             await uow.audit.write(CLOCK, "connectSource", source_id, merchant_id, inbound.provider)
         mine = LockedSource(source_id, merchant_id, inbound.provider, inbound.family)
-        await uow.sources.map(mine, EntityKind.STORE, [(store_slug, store_id)])
+        if store_slug not in await uow.sources.mapped(source_id, EntityKind.STORE, [store_slug]):
+            await uow.sources.map(mine, EntityKind.STORE, [(store_slug, store_id)])
+            detail = f"{named(EntityKind.STORE, store_slug)} is {store_id}"
+            await uow.audit.write(CLOCK, "mapExternalId", source_id, merchant_id, detail)
     return await sources.any_by_id(reads, source_id)
 
 

@@ -149,8 +149,8 @@ INSERT INTO failure (id, kind, state, message, payload_id, instruction_id, merch
   SELECT pg_temp.key({FAILURE}, 0, n), 'MAPPING', CASE WHEN n % 50 = 0 THEN 'OPEN' ELSE 'RESOLVED' END, 'm', pg_temp.key({PAYLOAD}, 0, n),
     pg_temp.key(100, 0, n), pg_temp.key({MERCHANT}, 0, 1 + n % :chains), pg_temp.key({SOURCE}, 0, 1 + n % :chains), 'wms'
   FROM generate_series(1, :orders) n;
-INSERT INTO audit (id, actor, action, subject, merchant_id, detail)
-  SELECT pg_temp.key({AUDIT}, 0, n), 'clock', 'a', pg_temp.key({STORE}, 0, 1 + n % :stores), pg_temp.key({MERCHANT}, 0, 1 + n % :chains), ''
+INSERT INTO audit (id, actor, action, subject, merchant_id, detail, seq, hash)
+  SELECT pg_temp.key({AUDIT}, 0, n), 'clock', 'a', pg_temp.key({STORE}, 0, 1 + n % :stores), pg_temp.key({MERCHANT}, 0, 1 + n % :chains), '', n, ''
   FROM generate_series(1, :orders) n;
 """
 
