@@ -6,14 +6,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     ColumnElement,
     Executable,
     Integer,
     Row,
+    Text,
     Uuid,
     and_,
+    cast,
     false,
     func,
     insert,
@@ -22,6 +25,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import among, each, rows, values_of
@@ -126,12 +130,13 @@ class SqlListings:
             active=(Boolean(), [one.active for one in listings]),
             max_per_order=(Integer(), [one.max_per_order for one in listings]),
             version=(Integer(), [one.version for one in listings]),
+            taxes=(Text(), [None if one.taxes is None else msgspec.json.encode(one.taxes).decode() for one in listings]),
         )
         told = {name: by.c[name] for name in ("price_minor", "mrp_minor", "packaging_minor", "active", "max_per_order", "version")}
         await self._connection.execute(
             update(listing)
             .where(li.id == by.c.id, p.id == by.c.product_id)
-            .values(**told, product_id=p.id, name=p.name, updated_at=NOW)
+            .values(**told, taxes=cast(by.c.taxes, JSONB), product_id=p.id, name=p.name, updated_at=NOW)
         )
 
     async def touch(self, listing_ids: Collection[UUID]) -> None:

@@ -1,6 +1,6 @@
 """Orders: who may know of one, how one is locked and moved, how it reads."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from db.reads import Reads
 from db.tables import delivery, event, order_line, order_note, orders, payment, purchase
 from domain.identity import Actor, ActorKind
 from domain.money import Money
-from domain.orders import Fulfilment, LockedOrder, OrderMoved, OrderStatus, ReasonCode, Sibling, Times
+from domain.orders import Fulfilment, LockedOrder, OrderedLine, OrderMoved, OrderStatus, ReasonCode, Sibling, Times
 from domain.places import PostalAddress
 from domain.pricing import Charge
 
@@ -55,6 +55,7 @@ LOCKED = (
     order.handover_code,
     order.code_tries_left,
     order.at_risk,
+    order.short,
 )
 
 
@@ -75,6 +76,7 @@ def _locked(row: Row[*tuple[Any, ...]]) -> LockedOrder:
         row.handover_code,
         row.code_tries_left,
         row.at_risk,
+        row.short,
     )
 
 
@@ -112,6 +114,26 @@ class SqlOrders:
 
     async def noted(self, now: LockedOrder, *, at_risk: bool) -> LockedOrder:
         return await self._next(now, at_risk=at_risk)
+
+    async def fell_short(self, now: LockedOrder) -> LockedOrder:
+        return await self._next(now, at_risk=True, short=True)
+
+    async def lock_numbered(self, numbers: Collection[str], actor: Actor) -> dict[str, LockedOrder]:
+        found = await self._connection.execute(
+            select(*LOCKED).where(order.number.in_(numbers)).where(visible_to(actor)).order_by(order.id).with_for_update(of=orders)
+        )
+        return {row.number: _locked(row) for row in found}
+
+    async def lines(self, order_ids: Collection[UUID]) -> list[OrderedLine]:
+        line = order_line.c
+        found = await self._connection.execute(
+            select(line.order_id, line.listing_id, line.variant_id, line.sku, line.name).where(line.order_id.in_(order_ids))
+        )
+        return [OrderedLine(*row) for row in found]
+
+    async def said(self, order_id: UUID, note: str) -> bool:
+        found = select(order_note.c.seq).where(order_note.c.order_id == order_id, order_note.c.note == note).limit(1)
+        return (await self._connection.execute(found)).one_or_none() is not None
 
     async def explain(self, now: LockedOrder, note: str) -> None:
         await self._connection.execute(insert(order_note).values(order_id=now.id, seq=now.version, note=note))

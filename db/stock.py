@@ -406,8 +406,8 @@ async def in_doubt(reads: Reads, limit: int) -> list[UUID]:
     found = await reads.rows(
         select(pairs.order_id)
         .join(orders, orders.c.id == pairs.order_id)
-        .group_by(pairs.order_id, orders.c.at_risk)
-        .having(func.bool_or(pairs.risk) != orders.c.at_risk)
+        .group_by(pairs.order_id, orders.c.at_risk, orders.c.short)
+        .having(or_(func.bool_or(pairs.risk), orders.c.short) != orders.c.at_risk)
         .limit(limit)
     )
     return [row.order_id for row in found]

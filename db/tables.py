@@ -39,7 +39,7 @@ from domain.merchants import StoreState, StoreStatus
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentMethod, PaymentStatus
 from domain.places import PostalAddress
-from domain.pricing import Charge
+from domain.pricing import Charge, Tax
 from domain.quotes import QuotePart
 from domain.stock import CountDrops, StockMovementKind
 
@@ -154,6 +154,7 @@ listing = _table(
     key(primary=True), key("merchant_id", of="merchant"), key("store_id", of="store"), key("product_id", of="product"),
     key("variant_id", of="variant"), text("name"), minor("price_minor"), minor("mrp_minor", null=True), minor("packaging_minor", 0),
     currency(), flag("active", True), count("max_per_order", None, null=True), version(), created(), time("updated_at", null=False),
+    document("taxes", tuple[Tax, ...], null=True),
     UniqueConstraint("store_id", "variant_id"), Index(None, "merchant_id", "id"), Index(None, "variant_id"),
     Index(None, "store_id", "product_id"), Index(None, "product_id"),
     Index("ix_listing_page", "store_id", "id", postgresql_where=sa.text("active")),
@@ -269,7 +270,7 @@ orders = _table(
     key(primary=True), text("number", unique=True), key("purchase_id", of="purchase"), key("merchant_id", of="merchant"),
     key("store_id", of="store"), key("customer_id", of="user_account"), word("status", OrderStatus), version(),
     word("fulfilment", Fulfilment), minor("total_minor"), minor("refunded_minor", 0), currency(), document("charges", tuple[Charge, ...]),
-    text("customer_name"), document("address", PostalAddress, null=True), text("handover_code"), count("code_tries_left", 5), count("prep_minutes", 0), flag("at_risk"),
+    text("customer_name"), document("address", PostalAddress, null=True), text("handover_code"), count("code_tries_left", 5), count("prep_minutes", 0), flag("at_risk"), flag("short"),
     created(), time("placed_at"), time("accept_by"), time("accepted_at"), time("promised_at"), time("picked_up_at"), time("ended_at"),
     Index(None, "store_id", "status", "id"), Index(None, "store_id", "id"), Index(None, "merchant_id", "id"), Index(None, "customer_id", "id"),
     Index(None, "purchase_id"),

@@ -17,8 +17,11 @@ from domain.catalog_instructions import (
 )
 from domain.identity import Actor, ActorKind
 from domain.instructions import (
+    AcceptOrder,
     Command,
     DeactivateMissing,
+    OrderStatus,
+    RejectOrder,
     UpdatePrice,
     UpdateStockLevel,
     UpdateStoreStatus,
@@ -27,6 +30,7 @@ from domain.instructions import (
     UpsertVariant,
 )
 from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
+from domain.order_instructions import carry_out_orders
 from domain.queue import Group, Outcome
 from domain.stock_instructions import carry_out_stock
 from domain.work import Placed, Work, apart, store_of
@@ -78,5 +82,8 @@ _APPLY: Mapping[type[Command], Callable[[Work, list[Placed]], Awaitable[None]]] 
     UpsertMenuItem: carry_out_choices,
     UpdateStockLevel: carry_out_stock,
     UpdateStoreStatus: _status,
+    AcceptOrder: carry_out_orders,
+    RejectOrder: carry_out_orders,
+    OrderStatus: carry_out_orders,
     DeactivateMissing: carry_out_missing,
 }

@@ -119,7 +119,14 @@ async def carry_out_prices(work: Work, some: list[Placed]) -> None:
 def _priced(one: Placed, store_id: UUID, variant_id: UUID) -> UpsertedListing:
     told: UpdatePrice = one.command
     return UpsertedListing(
-        store_id, variant_id, told.price_minor, told.mrp_minor, told.packaging_minor, told.currency, cause=one.cause
+        store_id,
+        variant_id,
+        told.price_minor,
+        told.mrp_minor,
+        told.packaging_minor,
+        told.currency,
+        cause=one.cause,
+        taxes=told.taxes,
     )
 
 

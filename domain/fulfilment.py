@@ -23,6 +23,7 @@ RIDE = timedelta(minutes=20)
 class AcceptOrder:
     order_id: UUID
     prep_minutes: int | None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ async def accept_order(command: AcceptOrder, actor: Actor, uow: "UnitOfWork") ->
     prep = order.prep_minutes if command.prep_minutes is None else command.prep_minutes
     promised = now + timedelta(minutes=prep) + (timedelta() if order.fulfilment is Fulfilment.PICKUP else RIDE)
     accepted = await orders.move(
-        order, OrderStatus.ACCEPTED, actor, uow, times=Times(accepted_at=now, promised_at=promised, prep_minutes=prep)
-    )
+        order, OrderStatus.ACCEPTED, actor, uow,
+        times=Times(accepted_at=now, promised_at=promised, prep_minutes=prep), note=command.note,
+    )  # fmt: skip
     cash = await _cash_due(accepted, uow)
     await delivery.begin(accepted, cash, actor, uow)
     if actor.kind is ActorKind.SOURCE:  # the till has it in its books now: so have we
@@ -106,19 +108,32 @@ async def mark_order_ready(command: MarkOrderReady, actor: Actor, uow: "UnitOfWo
     await orders.move(order, OrderStatus.READY, actor, uow)
 
 
-async def pick_up(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> LockedOrder:
+async def pick_up(order: LockedOrder, actor: Actor, uow: "UnitOfWork", note: str | None = None) -> LockedOrder:
     """The goods leave the store: READY first where nobody has said so. Refuses WrongState.
 
     Their stock is sold by `leave`, after the delivery has moved: locks have one order.
     """
     if order.status is OrderStatus.ACCEPTED:
         order = await orders.move(order, OrderStatus.READY, actor, uow)
-    return await orders.move(order, OrderStatus.PICKED_UP, actor, uow, times=Times(picked_up_at=await uow.now()))
+    return await orders.move(order, OrderStatus.PICKED_UP, actor, uow, times=Times(picked_up_at=await uow.now()), note=note)
 
 
 async def leave(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:
     """The last step of a transaction in which goods left: they are sold. What was sold already is not sold again."""
     await _sell(order, actor, uow)
+
+
+async def bring(order: LockedOrder, actor: Actor, uow: "UnitOfWork", note: str | None = None) -> LockedOrder:
+    """The store's own people have brought it, and its source says so: cash is collected. Picked up first where nobody has said
+    so. Refuses WrongState.
+
+    The last step but `leave`, as for `pick_up`.
+    """
+    if order.status is not OrderStatus.PICKED_UP:
+        order = await pick_up(order, actor, uow)
+    done = await orders.move(order, OrderStatus.DELIVERED, actor, uow, times=Times(ended_at=await uow.now()), note=note)
+    await purchases.collect_cash(done, uow)
+    return done
 
 
 async def hand_over_order(command: HandOverOrder, actor: Actor, uow: "UnitOfWork") -> WrongCode | None:
@@ -141,13 +156,15 @@ async def hand_over_order(command: HandOverOrder, actor: Actor, uow: "UnitOfWork
 
 
 async def _sell(order: LockedOrder, actor: Actor, uow: "UnitOfWork") -> None:
-    """A sale of more than was counted is an event on the order, never an error. What is sold is at risk no more."""
+    """A sale of more than was counted is an event on the order, never an error. What is sold is at risk no more, unless its
+    store has said that some of it is missing."""
+    still = order.short and order.status in orders.IN_STORE
     short = await stock.sell(order.id, uow)
     if short:
         names = await uow.orders.names(order.id)  # the customer reads this: no ids of ours
         missing = ", ".join(f"{sale.missing} of {names[sale.listing_id]}" for sale in short)
-        noted = await uow.orders.noted(order, at_risk=False)
+        noted = await uow.orders.noted(order, at_risk=still)
         await uow.events.add(await orders.step(noted, actor, uow, note=f"sold more than was counted: {missing}"))
-    elif order.at_risk:
+    elif order.at_risk and not still:
         noted = await uow.orders.noted(order, at_risk=False)
         await uow.events.add(await orders.step(noted, actor, uow, note=at_risk.OVER))

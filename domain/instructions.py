@@ -14,6 +14,7 @@ from domain.catalog import Diet, ProductKind, Unit
 from domain.intake import EntityKind
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode
+from domain.pricing import Tax
 from domain.stock import StockMovementKind
 
 
@@ -152,7 +153,8 @@ class UpsertVariant(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class UpdatePrice(Command):
-    """Of a variant in a store. Where the store does not list it yet, it does from now on."""
+    """Of a variant in a store. Where the store does not list it yet, it does from now on. `taxes` are all of its taxes; None
+    leaves what is there."""
 
     variant: str
     price_minor: int
@@ -160,6 +162,7 @@ class UpdatePrice(Command):
     packaging_minor: int | None = None
     currency: str = "INR"
     effective_from: datetime | None = None
+    taxes: tuple[Tax, ...] | None = None
 
     stage = Stage.PRICES
 

@@ -13,6 +13,7 @@ from domain.catalog import Place, Variant
 from domain.events import Event, Topic
 from domain.identity import Actor, MerchantRole, check_merchant_role
 from domain.money import LIMIT_MINOR, Money
+from domain.pricing import Tax
 from domain.refusals import InvalidInput, Problem, Refused, not_found, refuse
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Listing:
     active: bool
     max_per_order: int | None
     version: int
+    taxes: tuple[Tax, ...] | None = None  # as its source tells them, None: it has never
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class UpsertedListing:
     active: bool | None = None
     max_per_order: int | None = None
     cause: str = ""
+    taxes: tuple[Tax, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _listing(item: UpsertedListing, before: Listing | None, store: Place, varian
             return None
         return Listing(
             uow.new_id(), store.merchant_id, store.id, variant.product_id, variant.id, item.price_minor, item.mrp_minor,
-            item.packaging_minor or 0, store.currency, item.active is not False, item.max_per_order, 1,
+            item.packaging_minor or 0, store.currency, item.active is not False, item.max_per_order, 1, item.taxes,
         )  # fmt: skip
     return replace(
         before,
@@ -193,6 +196,7 @@ def _listing(item: UpsertedListing, before: Listing | None, store: Place, varian
         packaging_minor=before.packaging_minor if item.packaging_minor is None else item.packaging_minor,
         active=before.active if item.active is None else item.active,
         max_per_order=before.max_per_order if item.max_per_order is None else item.max_per_order,
+        taxes=before.taxes if item.taxes is None else item.taxes,
     )
 
 

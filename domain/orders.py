@@ -1,6 +1,6 @@
 """An order's life, from placed to delivered: who may move it where."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -159,6 +159,7 @@ class LockedOrder:
     handover_code: str
     code_tries_left: int
     at_risk: bool
+    short: bool = False  # its store has said that some of it is not there: at risk whatever is counted
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,17 @@ class Sibling:
     def fell_through(self) -> bool:
         """It has ended, and nothing is due for it."""
         return self.ended and self.status is not OrderStatus.DELIVERED
+
+
+@dataclass(frozen=True)
+class OrderedLine:
+    """What was ordered, as the customer's bill calls it."""
+
+    order_id: UUID
+    listing_id: UUID
+    variant_id: UUID
+    sku: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -204,6 +216,18 @@ class OrderStore(Protocol):
 
     async def noted(self, order: LockedOrder, *, at_risk: bool) -> LockedOrder:
         """The next version in the same state."""
+
+    async def fell_short(self, order: LockedOrder) -> LockedOrder:
+        """The next version in the same state, at risk until it leaves the store."""
+
+    async def lock_numbered(self, numbers: Collection[str], actor: Actor) -> Mapping[str, LockedOrder]:
+        """Those of them that are the actor's, locked by id."""
+
+    async def lines(self, order_ids: Collection[UUID]) -> Sequence["OrderedLine"]:
+        """All of theirs, in no order."""
+
+    async def said(self, order_id: UUID, note: str) -> bool:
+        """Whether its parties have been told just that at one of its steps."""
 
     async def explain(self, order: LockedOrder, note: str) -> None:
         """Once for each version: what its parties read beside the step."""

@@ -30,6 +30,19 @@ class Charge:
     rule_version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tax:
+    """One component of what a thing is taxed, as its source names it. Kept with the listing: no rule charges it yet.
+
+    A rate in basis points (250 are 2.5 %), or so much a unit. `inclusive`: the price has it in it.
+    """
+
+    code: str
+    rate_bp: int = 0
+    inclusive: bool = False
+    amount_minor: int = 0
+
+
 class PricedLine(Protocol):
     """What a rule may know of a line."""
 

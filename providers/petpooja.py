@@ -1,4 +1,4 @@
-"""PetPooja, Online Ordering API v2.1.0: a whole menu pushed, items switched on and off, the outlet's status.
+"""PetPooja, Online Ordering API v2.1.0: a whole menu pushed, items switched on and off, the outlet's status, what became of orders.
 
 It signs nothing: the URL's token says whose call it is, and the restID must be one of that source's. It sends no ids, no
 versions and no times of its news; rupees and flags come as text.
@@ -12,10 +12,14 @@ from zoneinfo import ZoneInfo
 from domain.catalog import Diet, ProductKind
 from domain.documents import Document, parse
 from domain.instructions import (
+    AcceptOrder,
     Choice,
     ChoiceGroup,
     Command,
     DeactivateMissing,
+    OrderStatus,
+    OrderWord,
+    RejectOrder,
     StockMode,
     UpdatePrice,
     UpdateStockLevel,
@@ -26,11 +30,25 @@ from domain.instructions import (
 )
 from domain.intake import Answer, Batch, Call, EntityKind, Family, Proof, Question, Source
 from domain.merchants import SELLING, StoreStatus
+from domain.orders import ReasonCode
+from domain.pricing import Tax
 from domain.refusals import Problem, Refused, Unauthenticated
 
 DIETS = {"1": Diet.VEG, "2": Diet.NON_VEG, "24": Diet.EGG}
 ORDER_TYPES = {"1": "delivery", "2": "pickup", "3": "dine-in"}
-MENU, INVENTORY, STATUS, ASKED = "menu", "inventory", "store-status", "get-store-status"
+MENU, INVENTORY, STATUS, ASKED, ORDER = "menu", "inventory", "store-status", "get-store-status", "order-status"
+DONE = {MENU: "Menu accepted", INVENTORY: "Stock updated", ORDER: "Order status updated"}
+CANCELLED, ACCEPTED = "-1", frozenset({"1", "2", "3"})
+BECAME = {"4": OrderWord.DISPATCHED, "5": OrderWord.READY, "10": OrderWord.DELIVERED}
+# A reason is a sentence somebody at the till has written: what it says first of these counts.
+REASONS = (
+    (("out of stock", "not available", "unavailable", "finished", "sold out"), ReasonCode.OUT_OF_STOCK),
+    (("closing", "closed", "closes"), ReasonCode.CLOSING),
+    (("busy", "rush", "kitchen is full"), ReasonCode.TOO_BUSY),
+    (("customer",), ReasonCode.CUSTOMER_ASKED),
+    (("rider", "delivery boy", "vehicle"), ReasonCode.VEHICLE),
+    (("far", "distance", "out of range"), ReasonCode.TOO_FAR),
+)
 
 
 class Petpooja:
@@ -40,12 +58,14 @@ class Petpooja:
         INVENTORY: "webhooks/inventory",
         STATUS: "webhooks/store-status",
         ASKED: "get_store_status",
+        ORDER: "webhooks/order-status",
     }
     doors: Mapping[str, str] = {
         **{path: door for door, path in endpoints.items()},
         **dict.fromkeys(("push_menu", "pushmenu", "push-menu"), MENU),
         **dict.fromkeys(("item_stock", "item_stock_off"), INVENTORY),
         "update_store_status": STATUS,
+        **dict.fromkeys(("order_callback", "callback"), ORDER),
         "webhooks/get-store-status": ASKED,
     }
     questions: Collection[str] = frozenset({ASKED})
@@ -67,14 +87,17 @@ class Petpooja:
             return Menu(told, source).batch()
         if call.door == INVENTORY:
             return Batch(_switches(told, call, source))
+        if call.door == ORDER:
+            return _order(told)
         return Batch([_status(told, call, source)])
 
     def acknowledge(self, call: Call, payload_id: UUID) -> Answer:
-        return _answer(
-            call, 200, "1", "success", {MENU: "Menu accepted", INVENTORY: "Stock updated"}.get(call.door, "Status updated")
-        )
+        return _answer(call, 200, "1", "success", DONE.get(call.door, "Status updated"))
 
     def refuse(self, call: Call, status: int, message: str) -> Answer:
+        if call.door == ORDER and status in (400, 409, 422):
+            # It is kept, and sent again it would be no better: whoever gets no 200 for an order tries for ever, or gives up on us.
+            return _answer(call, 200, "0", "failed", message)
         # It knows of 400 alone where we would say more: whose restID this is, what is wrong with the body.
         return _answer(call, 400 if status in (401, 403, 409, 422) else status, "0", "failed", message)
 
@@ -166,6 +189,32 @@ def _status(told: Document, call: Call, source: Source) -> UpdateStoreStatus:
     return UpdateStoreStatus(store=rest_id, status=StoreStatus.CLOSED, reason=reason, reopen_at=reopen_at)
 
 
+# ---------------------------------------------------------------- what became of an order
+
+
+def _order(told: Document) -> Batch:
+    """`orderID` is our own number of it. A preparation time that cannot be read is left out: the order is accepted all the same."""
+    rest_id, order = told["restID"].id(), told["orderID"].id()
+    status = told["status"].text(needed=True, most=20) or ""
+    message = told["cancel_reason"].text()
+    rider_name, rider_phone = told["rider_name"].text(), told["rider_phone_number"].text()
+    if status and status not in BECAME and status not in ACCEPTED and status != CANCELLED:
+        told["status"].wrong(f"{status!r} is none of -1, 1, 2, 3, 4, 5, 10")
+    told.check()
+    if status == CANCELLED:
+        return Batch([RejectOrder(store=rest_id, order=order, reason=_reason(message), message=message)])
+    if status in ACCEPTED:
+        prep = told["minimum_prep_time"].apart()
+        minutes = prep.whole(least=0)
+        return Batch([AcceptOrder(store=rest_id, order=order, prep_minutes=minutes)], prep.problems)
+    return Batch([OrderStatus(store=rest_id, order=order, status=BECAME[status], rider_name=rider_name, rider_phone=rider_phone)])
+
+
+def _reason(message: str | None) -> ReasonCode:
+    said = (message or "").lower()
+    return next((reason for words, reason in REASONS if any(word in said for word in words)), ReasonCode.OTHER)
+
+
 # ---------------------------------------------------------------- the menu
 
 
@@ -189,6 +238,7 @@ class Menu:
         self.categories = {one["categoryid"].id(): self._category(one) for one in told["categories"].items()}
         self.attributes = {one["attributeid"].id(): one["attribute"].text() or "" for one in told["attributes"].items()}
         self.groups = {one["addongroupid"].id(): one for one in told["addongroups"].items()}
+        self.taxes = {one["taxid"].id(): one for one in told["taxes"].items()}
         told.check()
 
     def _category(self, one: Document) -> tuple[str, ...]:
@@ -260,12 +310,14 @@ class Menu:
             UpsertVariant(store=self.rest_id, variant=size.id, item=id, title=size.title, rank=size.rank, active=size in shown)
             for size in sizes
         ]
+        taxes = self._taxes(item)
         prices = [
             UpdatePrice(
                 store=self.rest_id,
                 variant=size.id,
                 price_minor=size.price_minor,
                 packaging_minor=packaging if size.packaging is None else size.packaging,
+                taxes=taxes,
             )
             for size in shown
             if size.price_minor is not None
@@ -274,6 +326,25 @@ class Menu:
             store=self.rest_id, id=id, kind=EntityKind.PRODUCT, mode=StockMode.AVAILABILITY, available=active and in_stock
         )
         return [product], [menu], [*upserts], [*prices], [stock]
+
+    def _taxes(self, item: Document) -> tuple[Tax, ...] | None:
+        """What is wrong in them is said and keeps no item from the shelf: it is taxed as it was before."""
+        told = item["item_tax"].apart()
+        ids = [id.strip() for id in (told.text() or "").split(",") if id.strip()]
+        if item["ignore_taxes"].apart().flag():
+            return ()
+        inclusive = bool(item["tax_inclusive"].apart().flag())
+        taxes = []
+        for id in ids:
+            tax = self.taxes.get(id)
+            if tax is None:
+                told.wrong(f"{id} is no tax of this menu")
+                continue
+            one = Document(tax.told, tax.path, told.problems)
+            if one["active"].flag(default=True):
+                taxes.append(_tax(one, inclusive))
+        self.problems += [problem for problem in told.problems if problem not in self.problems]  # one tax is many items'
+        return None if told.problems or item["item_tax"].missing else tuple(taxes)
 
     def _diet(self, item: Document) -> Diet | None:
         id = item["item_attributeid"].text() or ""
@@ -324,6 +395,17 @@ class Menu:
             link["addon_item_selection_min"].wrong(f"{least} is more than the most, {most}")
         title = apart["addongroup_name"].text(most=200) or id
         return ChoiceGroup(id=id, title=title, least=least, most=most, choices=choices, variants=variants, rank=rank)
+
+
+def _tax(told: Document, inclusive: bool) -> Tax:
+    code = told["taxname"].text(needed=True, most=100) or ""
+    inclusive = inclusive or told["tax_taxtype"].text() == "2"  # backward: in the price
+    if told["taxtype"].text() == "2":
+        return Tax(code, inclusive=inclusive, amount_minor=told["tax"].minor(needed=True) or 0)
+    points = told["tax"].minor(needed=True)  # a hundredth of a per cent is a basis point, as a hundredth of a rupee is a paisa
+    if points is not None and points > 10_000:
+        told["tax"].wrong(f"{told['tax'].text()} is more than all of it")
+    return Tax(code, rate_bp=points or 0, inclusive=inclusive)
 
 
 def _order_types(item: Document) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ from domain import signatures
 from domain.documents import Document, parse
 from domain.instructions import (
     Command,
+    OrderItem,
+    OrderStatus,
+    OrderWord,
     StockMode,
     UpdatePrice,
     UpdateStockLevel,
@@ -148,11 +151,19 @@ def _transferred(place: str, sign: int) -> Callable[[_Line], list[Command]]:
 
 
 def _short(line: _Line) -> list[Command]:
-    """The picker found fewer than ordered. An empty place is a count."""
+    """The picker found fewer than ordered: the order hears of it. An empty place is a count."""
     empty = line["location_empty"].flag(default=False)
-    line["ordered_qty"].whole(least=0)
-    line["picked_qty"].whole(least=0)
-    return line.level(StockMode.ABSOLUTE, 0, StockMovementKind.COUNTED, reason="pick short") if empty else []
+    ordered, picked = line["ordered_qty"].whole(least=0), line["picked_qty"].whole(least=0)
+    commands: list[Command] = []
+    order = line["order_id"].text(most=200)
+    if order is not None and (ordered is None or picked is None or picked < ordered):
+        item = OrderItem(id=line["sku"].id(), ordered=ordered, found=picked)
+        status = OrderWord.ITEM_SHORT
+        store = line["location"].text(most=200)
+        commands.append(OrderStatus(store=store, order=order, status=status, items=(item,), at=line.at))
+    if empty:
+        commands += line.level(StockMode.ABSOLUTE, 0, StockMovementKind.COUNTED, reason="pick short")
+    return commands
 
 
 def _status(line: _Line) -> list[Command]:

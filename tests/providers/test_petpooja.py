@@ -1,14 +1,19 @@
 """Golden payloads, composed from the published field tables."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from domain.catalog import Diet, ProductKind
 from domain.instructions import (
+    AcceptOrder,
     Choice,
     ChoiceGroup,
     DeactivateMissing,
+    OrderStatus,
+    OrderWord,
+    RejectOrder,
     StockMode,
     UpdatePrice,
     UpdateStockLevel,
@@ -17,12 +22,15 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
-from domain.intake import EntityKind, FailureKind, Question, read
+from domain.intake import EntityKind, FailureKind, Question, read, translated
 from domain.merchants import StoreStatus
+from domain.orders import ReasonCode
+from domain.pricing import Tax
 from domain.refusals import InvalidInput, Refused, Unauthenticated
 from providers.petpooja import Petpooja
 from tests.providers.calls import RECEIVED, call, said, source
 
+GST = (Tax("CGST", 250), Tax("SGST", 250))
 TILL, STORE = Petpooja(), "k7x2m9qa"
 AVAILABILITY = StockMode.AVAILABILITY
 MENU = {
@@ -40,6 +48,8 @@ MENU = {
     "items": [
         {
             "itemid": "81001",
+            "item_tax": "501,502",
+            "tax_inclusive": False,
             "itemname": "Garden Pizza",
             "itemdescription": "Capsicum, corn",
             "item_categoryid": "700",
@@ -101,7 +111,10 @@ MENU = {
         }
     ],
     "attributes": [{"attributeid": "1", "attribute": "veg", "active": "1"}],
-    "taxes": [],
+    "taxes": [
+        {"taxid": "501", "taxname": "CGST", "tax": "2.5", "taxtype": "1", "active": "1", "tax_taxtype": "1"},
+        {"taxid": "502", "taxname": "SGST", "tax": "2.5", "taxtype": "1", "active": "1", "tax_taxtype": "1"},
+    ],
     "discounts": [],
     "variations": [{"variationid": "11", "name": "deprecated"}],
     "serverdatetime": "2026-01-0511:33:13",
@@ -137,8 +150,8 @@ def test_a_menu_is_said_in_the_order_of_the_industrys_table():
         ),
         UpsertVariant(store=STORE, variant="81091", item="81001", title="Regular", rank=1),
         UpsertVariant(store=STORE, variant="81092", item="81001", title="Large", rank=2),
-        UpdatePrice(store=STORE, variant="81091", price_minor=19900, packaging_minor=1000),
-        UpdatePrice(store=STORE, variant="81092", price_minor=34900, packaging_minor=1500),
+        UpdatePrice(store=STORE, variant="81091", price_minor=19900, packaging_minor=1000, taxes=GST),
+        UpdatePrice(store=STORE, variant="81092", price_minor=34900, packaging_minor=1500, taxes=GST),
         UpdateStockLevel(store=STORE, id="81001", kind=EntityKind.PRODUCT, mode=AVAILABILITY, available=True),
         DeactivateMissing(store=STORE, present=("81091", "81092")),
     ]
@@ -158,6 +171,41 @@ def test_what_is_inactive_is_not_shown_and_not_priced():
     commands = said(TILL, "menu", {**MENU, "items": [{**MENU["items"][0], "variation": sizes}]}, STORE).commands
     assert [(one.variant, one.active) for one in commands if isinstance(one, UpsertVariant)] == [("81091", False), ("81092", True)]
     assert [one.variant for one in commands if isinstance(one, UpdatePrice)] == ["81092"]
+
+
+@pytest.mark.parametrize(
+    ("item", "tax", "taxes"),
+    [
+        ({}, {}, GST),
+        ({"item_tax": 501}, {}, GST[:1]),
+        ({"tax_inclusive": True}, {}, tuple(replace(one, inclusive=True) for one in GST)),
+        ({"item_tax": "501"}, {"tax_taxtype": 2}, (Tax("CGST", 250, inclusive=True),)),
+        ({"item_tax": "501"}, {"taxtype": "2", "tax": "7.50"}, (Tax("CGST", amount_minor=750),)),
+        ({}, {"active": "0"}, GST[1:]),
+        ({"ignore_taxes": "1"}, {}, ()),
+        ({"item_tax": ""}, {}, None),  # says nothing: what is there stays
+    ],
+)
+def test_what_an_item_is_taxed_is_kept_with_its_price(item, tax, taxes):
+    menu = {**MENU, "items": [{**MENU["items"][0], **item}], "taxes": [{**MENU["taxes"][0], **tax}, MENU["taxes"][1]]}
+    batch = said(TILL, "menu", menu, STORE)
+    assert {one.taxes for one in batch.commands if isinstance(one, UpdatePrice)} == {taxes}
+    assert not batch.problems
+
+
+def test_a_tax_that_cannot_be_right_is_said_once_and_keeps_no_item_from_the_shelf():
+    taxes = [{**MENU["taxes"][0], "tax": "250"}, {**MENU["taxes"][1], "tax": "2.125"}]
+    item = {**MENU["items"][0], "item_tax": "501,502,503"}
+    batch = said(
+        TILL, "menu", {**MENU, "items": [item, {**item, "itemid": "81002", "variation": [], "price": "1"}], "taxes": taxes}, STORE
+    )
+    assert [f"{one.path}: {one.message}" for one in batch.problems] == [
+        "$.taxes[0].tax: 250 is more than all of it",
+        "$.taxes[1].tax: 2.125 is finer than the minor unit",
+        "$.items[0].item_tax: 503 is no tax of this menu",
+        "$.items[1].item_tax: 503 is no tax of this menu",
+    ]
+    assert [one.taxes for one in batch.commands if isinstance(one, UpdatePrice)] == [None] * 3
 
 
 def test_bad_items_are_left_out_each_with_all_its_problems_and_are_present_still():
@@ -233,6 +281,83 @@ def test_the_outlets_status():
         assert TILL.translate(call(door, {"restID": STORE}), source(TILL, STORE)) == Question(STORE)
 
 
+CALLBACK = {
+    "restID": STORE,
+    "orderID": "MK-100045",
+    "status": "1",
+    "cancel_reason": "",
+    "minimum_prep_time": 20,
+    "minimum_delivery_time": "",
+    "rider_name": "",
+    "rider_phone_number": "",
+    "is_modified": "No",
+}
+MINE = {"store": STORE, "order": "MK-100045"}
+IMRAN = {"rider_name": "Imran", "rider_phone": "9800000077"}
+RIDER = {"rider_name": "Imran", "rider_phone_number": 9800000077}
+
+
+@pytest.mark.parametrize(
+    ("more", "command"),
+    [
+        ({}, AcceptOrder(**MINE, prep_minutes=20)),
+        ({"status": 2, "minimum_prep_time": "15"}, AcceptOrder(**MINE, prep_minutes=15)),
+        ({"status": "3", "minimum_prep_time": ""}, AcceptOrder(**MINE)),
+        ({"orderID": 100045}, AcceptOrder(store=STORE, order="100045", prep_minutes=20)),
+        ({"status": "5", **RIDER}, OrderStatus(**MINE, status=OrderWord.READY, **IMRAN)),
+        ({"status": 4, **RIDER}, OrderStatus(**MINE, status=OrderWord.DISPATCHED, **IMRAN)),
+        ({"status": "10"}, OrderStatus(**MINE, status=OrderWord.DELIVERED)),
+        (
+            {"status": -1, "cancel_reason": "Paneer finished"},
+            RejectOrder(**MINE, reason=ReasonCode.OUT_OF_STOCK, message="Paneer finished"),
+        ),
+        ({"status": "-1"}, RejectOrder(**MINE)),
+    ],
+)
+def test_what_became_of_an_order(more, command):
+    batch = said(TILL, "order-status", {**CALLBACK, **more}, STORE)
+    assert list(batch.commands) == [command]
+    assert not batch.problems
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("Item OUT OF STOCK", ReasonCode.OUT_OF_STOCK),
+        ("We are closing early", ReasonCode.CLOSING),
+        ("Too busy right now", ReasonCode.TOO_BUSY),
+        ("Customer asked for it", ReasonCode.CUSTOMER_ASKED),
+        ("No rider", ReasonCode.VEHICLE),
+        ("Address is too far", ReasonCode.TOO_FAR),
+        ("Because", ReasonCode.OTHER),
+    ],
+)
+def test_why_it_was_turned_down_is_read_from_a_sentence(reason, code):
+    (one,) = said(TILL, "order-status", {**CALLBACK, "status": "-1", "cancel_reason": reason}, STORE).commands
+    assert (one.reason, one.message) == (code, reason)
+
+
+def test_an_order_is_accepted_whatever_stands_for_its_preparation_time():
+    batch = said(TILL, "order-status", {**CALLBACK, "minimum_prep_time": "20 Minutes"}, STORE)
+    assert list(batch.commands) == [AcceptOrder(**MINE)]
+    assert [problem.path for problem in batch.problems] == ["$.minimum_prep_time"]
+
+
+def test_a_callback_that_says_nothing_we_know_is_kept_and_answered_200():
+    for told, paths in (
+        ({**CALLBACK, "status": "7"}, ["$.status"]),
+        ({**CALLBACK, "status": None, "orderID": ""}, ["$.orderID", "$.status"]),
+        ({**CALLBACK, "status": {"1": 1}, "cancel_reason": []}, ["$.status", "$.cancel_reason"]),
+    ):
+        reading = translated(TILL, call("order-status", told), source(TILL, STORE))
+        assert reading.refused
+        assert [problem.path for problem in reading.problems] == paths
+    no = TILL.refuse(call("order-status", CALLBACK), 400, "$.status: is missing")
+    assert (no.status, no.body["status"]) == (200, "failed")
+    assert TILL.refuse(call("order-status", CALLBACK), 503, "later").status == 503  # not kept
+    assert TILL.refuse(call("order-status", CALLBACK), 401, "Unknown restID").status == 400
+
+
 def test_only_its_own_outlets_are_the_sources():
     TILL.verify(call("inventory", STOCK), source(TILL, STORE))
     TILL.verify(call("inventory", STOCK), source(TILL))  # mapped to none yet: what it says waits
@@ -252,6 +377,8 @@ def test_the_shapes_of_its_answers():
     assert TILL.acknowledge(call("menu", MENU), id).body == {"success": "1", "message": "Menu accepted"}
     assert TILL.acknowledge(call("inventory", STOCK), id).body == {"code": "200", "status": "success", "message": "Stock updated"}
     assert TILL.acknowledge(call("store-status", {}), id).body["http_code"] == "200"
+    kept = {"http_code": "200", "status": "success", "message": "Order status updated"}
+    assert TILL.acknowledge(call("order-status", {}), id).body == kept
     no = TILL.refuse(call("inventory", STOCK), 401, "Unknown restID")
     assert (no.status, no.body) == (400, {"code": "400", "status": "failed", "message": "Unknown restID"})
     assert TILL.refuse(call("menu", MENU), 400, "no").body == {"success": "0", "message": "no"}

@@ -4,7 +4,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpdateStoreStatus, UpsertCatalogItem, UpsertVariant
+from domain.instructions import (
+    OrderItem,
+    OrderStatus,
+    OrderWord,
+    StockMode,
+    UpdatePrice,
+    UpdateStockLevel,
+    UpdateStoreStatus,
+    UpsertCatalogItem,
+    UpsertVariant,
+)
 from domain.intake import read
 from domain.merchants import StoreStatus
 from domain.refusals import InvalidInput, Refused
@@ -23,6 +33,11 @@ def told(kind: str, **data):
 
 def level(mode: StockMode, quantity: int, movement: KIND, **more) -> UpdateStockLevel:
     return UpdateStockLevel(**{"store": STORE, "id": "TEA-250", "at": AT} | more, mode=mode, quantity=quantity, movement=movement)
+
+
+def short(order: str = "MK-1", **counted) -> OrderStatus:
+    item = OrderItem(id="TEA-250", **counted)
+    return OrderStatus(store=STORE, order=order, status=OrderWord.ITEM_SHORT, items=(item,), at=AT)
 
 
 LINE = {"location": STORE, "sku": "TEA-250"}
@@ -76,9 +91,18 @@ GOLDEN = [
     ),
     (
         told("pick.short", **LINE, order_id="MK-1", ordered_qty="2", picked_qty="1", location_empty=True, version=8813),
-        [level(StockMode.ABSOLUTE, 0, KIND.COUNTED, version=8813, reason="pick short")],
+        [
+            short(ordered=2, found=1),
+            level(StockMode.ABSOLUTE, 0, KIND.COUNTED, version=8813, reason="pick short"),
+        ],
     ),
-    (told("pick.short", **LINE, order_id="MK-1", ordered_qty="2", picked_qty="1", version=8813), []),
+    (told("pick.short", **LINE, order_id=77, ordered_qty=2), [short(ordered=2, order="77")]),
+    (told("pick.short", **LINE, order_id="MK-1", ordered_qty="2", picked_qty="2"), []),
+    (
+        told("pick.short", **LINE, location_empty="1"),  # of no order: the shelf alone
+        [level(StockMode.ABSOLUTE, 0, KIND.COUNTED, reason="pick short")],
+    ),
+    (told("pick.short", **LINE, order_id="MK-1", ordered_qty="2", picked_qty="1", version=8813), [short(ordered=2, found=1)]),
     (
         told("store.status", location=STORE, open=False, reason="flood", until="2026-01-06T04:30:00Z"),
         [
