@@ -116,6 +116,7 @@ class SqlStock:
                     "source_id": one.source_id,
                     "source_at": one.source_at,
                     "told": one.told,
+                    "once": one.once,
                 }
                 for one in moves
             ],
@@ -330,6 +331,13 @@ class SqlStock:
         pairs = _does_not_fit(mine).c
         found = await self._connection.execute(select(func.bool_or(pairs.risk)).where(pairs.order_id == order_id))
         return bool(found.scalar_one())
+
+    async def told_once(self, source_id: UUID, ids: Collection[str]) -> set[tuple[UUID, str]]:
+        of = (movement.source_id == source_id, movement.once.in_(ids))
+        return {
+            (row.listing_id, row.once)
+            for row in await self._connection.execute(select(movement.listing_id, movement.once).where(*of))
+        }
 
     async def may_change(self, listing_id: UUID, actor: Actor) -> bool:
         found = await self._connection.execute(

@@ -214,6 +214,8 @@ stock_movement = _table(
     *(count(name) for name in ("on_hand_delta", "held_delta", "allocated_delta")), text("cause"),
     Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     key("order_id", null=True), key("source_id", null=True), time("source_at"), count("told", None, null=True),
+    text("once", null=True),  # a source's own id of a change, which is made once
+    Index("uq_stock_movement_once", "source_id", "once", "listing_id", unique=True, postgresql_where=sa.text("once IS NOT NULL")),
     Index(None, "listing_id", "id"),
     Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),
     Index("ix_stock_movement_order", "order_id", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),

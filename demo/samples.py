@@ -132,6 +132,15 @@ def petpooja_status(store: str, at: datetime) -> Body:
     return {"restID": store, "store_status": "1", "turn_on_time": "", "reason": ""}
 
 
+# ---------------------------------------------------------------- a till of the shop's own
+
+
+def till_sales(store: str, at: datetime) -> Body:
+    """One sale; milliseconds rise faster than anybody sells."""
+    sale = {"seq": int(at.timestamp() * 1000), "at": at.isoformat(), "lines": [{"sku": "TEA-250", "quantity": 1}]}
+    return {"device": "till-1", "store": store, "sales": [sale]}
+
+
 # ---------------------------------------------------------------- the in-house WMS
 
 
@@ -158,6 +167,7 @@ SAMPLES: Mapping[str, Mapping[str, Sample]] = {
         "stock": Sample("inventory", petpooja_stock),
         "store-status": Sample("store-status", petpooja_status),
     },
+    "till": {"sales": Sample("sales", till_sales)},
     "wms": {
         "stock.snapshot": Sample("stock", wms("stock.snapshot", lines=WMS_LINES)),
         "stock.adjusted": Sample("stock", wms("stock.adjusted", sku="TEA-250", delta="-2", reason="damage")),

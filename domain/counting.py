@@ -30,7 +30,8 @@ class Count:
 
 @dataclass(frozen=True)
 class Delta:
-    """So many units more (or fewer) of a listing, as of `at`. Whoever calls sees to it that it comes once."""
+    """So many units more (or fewer) of a listing, as of `at`. Whoever calls sees to it that it comes once; the ledger takes
+    no second one of the same source, listing and `once`."""
 
     listing_id: UUID
     units: int
@@ -38,6 +39,7 @@ class Delta:
     kind: StockMovementKind
     cause: str
     source_id: UUID | None = None
+    once: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
         cause = f"{delta.cause} (counted already)" if counted else delta.cause
         moves.append(
             Move(
-                delta.listing_id, delta.kind, cause, on_hand=units, source_id=delta.source_id, source_at=delta.at, told=delta.units
+                delta.listing_id, delta.kind, cause, on_hand=units,
+                source_id=delta.source_id, source_at=delta.at, told=delta.units, once=delta.once,
             )
         )  # fmt: skip
     await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(deltas))

@@ -191,6 +191,7 @@ class UpdateStockLevel(Command):
     """`quantity` goes with ABSOLUTE and DELTA, `available` and `restore_at` with AVAILABILITY.
 
     `kind` PRODUCT is a till's item: the variant of that id, else all variants of the product of that id.
+    `once` goes with DELTA: the source's own id of the change, which is made once, whatever payloads tell of it.
     """
 
     id: str
@@ -201,6 +202,7 @@ class UpdateStockLevel(Command):
     restore_at: datetime | None = None
     movement: StockMovementKind = StockMovementKind.COUNTED
     reason: str = ""
+    once: str | None = None
 
     stage = Stage.STOCK
 

@@ -1,6 +1,6 @@
 """What a listing can still promise, and who holds it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -165,6 +165,7 @@ class Move:
     source_id: UUID | None = None
     source_at: datetime | None = None
     told: int | None = None  # of a delta: as it was said, where the shelf had not as many
+    once: str | None = None  # of a delta: the source's own id of it
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,9 @@ class StockStore(Protocol):
 
     async def at_risk(self, order_id: UUID) -> bool:
         """Whether units of this order are not there: counted are fewer than were promised to it and to older orders."""
+
+    async def told_once(self, source_id: UUID, ids: Collection[str]) -> set[tuple[UUID, str]]:
+        """(listing id, the source's own id) of those of its deltas that the ledger has. Of levels already locked."""
 
     async def may_change(self, listing_id: UUID, actor: Actor) -> bool: ...
 

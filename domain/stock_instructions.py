@@ -99,16 +99,21 @@ async def _counts(work: Work, some: list[Listed]) -> None:
 async def _deltas(work: Work, some: list[Listed]) -> None:
     """Applied once each, in whatever order, but for those that the source's last count has in it already."""
     newest = await work.uow.instructions.newest(work.origin.source_id, ["STOCK"], [id for one in some for id in one.listing_ids])
+    ids = {one.placed.command.once for one in some if one.placed.command.once is not None}
+    known = await work.uow.stock.told_once(work.origin.source_id, ids) if ids else set()
     deltas, done = [], []
     for one in some:
         told, (listing_id,), at = one.placed.command, one.listing_ids, one.placed.instruction.at
+        if (listing_id, told.once) in known:
+            done.append(one.placed)
+            continue
         count = newest.get(("STOCK", listing_id))
         if count is not None and count.version is not None and told.version is not None:
             if told.version <= count.version:
                 work.outcomes[one.placed.id] = STALE
                 continue
             at = max(at, count.at + timedelta(microseconds=1))  # the versions say that it came after, whatever the clocks say
-        deltas.append(Delta(listing_id, told.quantity, at, told.movement, one.placed.cause, work.origin.source_id))
+        deltas.append(Delta(listing_id, told.quantity, at, told.movement, one.placed.cause, work.origin.source_id, told.once))
         done.append(one.placed)
     if deltas:
         await apply_deltas(deltas, work.uow)

@@ -22,17 +22,13 @@ from domain.identity import Seals
 from domain.intake import EntityKind, Inbound, Proof
 from domain.signatures import sign
 from domain.sources import MapExternalId, NewSecret, connect_source, map_external_id
-from providers.catalogue_file import CatalogueFile
-from providers.petpooja import Petpooja
-from providers.vinculum import Vinculum
-from providers.wms import Wms
 from tests.world import Shop, shop
 from webhooks.intake import Door
 from webhooks.limits import Known
+from wiring import INBOUNDS
 from workers.instructions import Instructions
 
 SEALS = AesSeals([b"s" * 32])
-INBOUNDS: dict[str, Inbound] = {one.provider: one for one in (Petpooja(), Wms(), Vinculum(), CatalogueFile())}
 
 
 @dataclass

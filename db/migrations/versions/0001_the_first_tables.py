@@ -907,6 +907,7 @@ def upgrade() -> None:
         sa.Column("source_id", sa.Uuid(), nullable=True),
         sa.Column("source_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("told", sa.Integer(), nullable=True),
+        sa.Column("once", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["listing_id"], ["listing.id"], name=op.f("fk_stock_movement_listing_id")),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_stock_movement_merchant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stock_movement")),
@@ -933,6 +934,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("source_id IS NOT NULL"),
     )
+    op.create_index(
+        "uq_stock_movement_once",
+        "stock_movement",
+        ["source_id", "once", "listing_id"],
+        unique=True,
+        postgresql_where=sa.text("once IS NOT NULL"),
+    )
     op.create_table(
         "offer_delivery",
         sa.Column("offer_id", sa.Uuid(), nullable=False),
@@ -953,6 +961,7 @@ def downgrade() -> None:
     op.drop_index("uq_offer_delivery_open", table_name="offer_delivery", postgresql_where=sa.text("open"))
     op.drop_index(op.f("ix_offer_delivery_delivery_id"), table_name="offer_delivery")
     op.drop_table("offer_delivery")
+    op.drop_index("uq_stock_movement_once", table_name="stock_movement", postgresql_where=sa.text("once IS NOT NULL"))
     op.drop_index("ix_stock_movement_source", table_name="stock_movement", postgresql_where=sa.text("source_id IS NOT NULL"))
     op.drop_index("ix_stock_movement_sold", table_name="stock_movement", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')"))
     op.drop_index("ix_stock_movement_order", table_name="stock_movement", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')"))
