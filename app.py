@@ -125,6 +125,7 @@ def partners(wiring: Wiring) -> Sequence[BaseRoute]:
         wiring.ports.seals,
         wiring.arrivals.committed,
         figures=wiring.figures,
+        url=wiring.ports.url,
     )
     gateways = {wiring.sandbox.name: wiring.sandbox} if wiring.sandbox else {}
     routes = [*intake.routes(), *PaymentDoor(gateways, wiring.intake_unit_of_work).routes()]

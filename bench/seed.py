@@ -1,7 +1,6 @@
 """Who and what the load is about: one store of 2,000 products in two sizes, its sources, and customers with full carts."""
 
 import base64
-import hashlib
 import random
 import secrets
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from db.unit_of_work import unit_of_work
 from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
 from domain.counting import Count, apply_counts
 from domain.identity import Actor, ActorKind, App, MerchantRole
-from domain.intake import EntityKind, Family, Proof
+from domain.intake import EntityKind, Family
 from domain.listings import UpsertedListing, apply_listings
 from domain.sources import MapExternalId, NewSecret, connect_source, map_external_id
 from settings import Settings
@@ -100,7 +99,7 @@ async def add_sources(engine: AsyncEngine, settings: Settings, shop: Shop, count
     seals, made = trust(settings).seals, []
     for _ in range(count):
         secret = secrets.token_bytes(32)
-        new = NewSecret(Proof.SIGNATURE, hashlib.sha256(secret).digest(), seals.seal(secret))
+        new = NewSecret(sealed=seals.seal(secret))
         async with unit_of_work(engine) as uow:
             id = await connect_source(shop.merchant_id, "wms", Family.ERP, new, shop.owner, uow)
         async with unit_of_work(engine) as uow:

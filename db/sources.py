@@ -14,6 +14,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    case,
     exists,
     false,
     func,
@@ -44,10 +45,11 @@ from db.tables import (
     variant,
 )
 from domain.identity import Actor, ActorKind, MerchantRole, Seals
-from domain.intake import EntityKind, Family, PayloadState, Proof
+from domain.intake import EntityKind, Family, PayloadState
 from domain.intake import Source as Known
 from domain.judgement import Standing
 from domain.payloads import SEEN_EVERY_S
+from domain.proofs import Proof, Strategy
 from domain.sources import LockedSource, NewSecret, NewSource
 
 s, secret, m = source.c, source_secret.c, mapping.c
@@ -80,24 +82,25 @@ class SqlSources:
         self._connection = connection
 
     async def add(self, new: NewSource) -> None:
-        await self._connection.execute(
-            insert(source).values(id=new.id, merchant_id=new.merchant_id, provider=new.provider, family=new.family)
-        )
+        row = {"id": new.id, "merchant_id": new.merchant_id, "provider": new.provider, "family": new.family}
+        await self._connection.execute(insert(source).values(row if new.proof is None else {**row, "proof": new.proof}))
 
     async def add_secret(self, id: UUID, source_id: UUID, new: NewSecret) -> None:
         await self._connection.execute(
-            insert(source_secret).values(id=id, source_id=source_id, kind=new.kind.value, hash=new.hash, sealed=new.sealed)
+            insert(source_secret).values(id=id, source_id=source_id, hash=new.hash, sealed=new.sealed, not_before=new.not_before)
         )
 
-    async def retire_secrets(self, source_id: UUID, not_after: datetime, keep: int) -> None:
-        mine = secret.source_id == source_id
-        await self._connection.execute(update(source_secret).where(mine, secret.not_after.is_(None)).values(not_after=not_after))
-        newest = select(secret.id).where(mine).order_by(secret.id.desc()).limit(keep)
-        await self._connection.execute(
-            update(source_secret)
-            .where(mine, secret.id.not_in(newest), secret.not_after > func.clock_timestamp())
-            .values(not_after=func.clock_timestamp())
+    async def retire_secrets(self, source_id: UUID, from_: datetime, not_after: datetime, keep: int) -> None:
+        mine, now = secret.source_id == source_id, func.clock_timestamp()
+        newest = select(secret.id).where(mine, LIVE_SECRET).order_by(secret.id.desc())
+        ends = case(
+            (secret.not_before > now, now),
+            (secret.id == newest.limit(1).scalar_subquery(), not_after),
+            (secret.id.in_(newest.limit(keep)), func.least(secret.not_after, not_after)),
+            else_=func.least(secret.not_after, from_),
         )
+        ended = func.coalesce(secret.not_after <= now, False)
+        await self._connection.execute(update(source_secret).where(mine, ~ended).values(not_after=ends))
 
     async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
         found = await self._connection.execute(
@@ -209,17 +212,23 @@ def _places(places: Collection[tuple[UUID, UUID]]) -> Any:
 
 @dataclass(frozen=True)
 class Registered:
-    """A source as a door finds it. What signs is sealed still."""
+    """A source as a door finds it, with its live secrets, the newest first. What must be read again is sealed still."""
 
     source: Known
     sealed: Sequence[bytes] = field(repr=False)
+    hashes: Sequence[bytes] = field(repr=False)
 
-    def opened(self, seals: Seals) -> Known:
-        """Refuses Unavailable where none of our keys opens a secret."""
-        return replace(self.source, secrets=tuple(map(seals.open, self.sealed)))
+    def opened(self, seals: Seals, default: Proof) -> Known:
+        """`default` is its provider's proof. Refuses Unavailable where none of our keys opens a secret."""
+        proof = self.source.proof or default
+        of_url = proof.strategy is Strategy.URL_TOKEN
+        return replace(self.source, proof=proof, secrets=tuple(self.hashes if of_url else map(seals.open, self.sealed)))
 
 
-LIVE_SECRET = or_(secret.not_after.is_(None), secret.not_after > func.clock_timestamp())
+LIVE_SECRET = and_(
+    or_(secret.not_before.is_(None), secret.not_before <= func.clock_timestamp()),
+    or_(secret.not_after.is_(None), secret.not_after > func.clock_timestamp()),
+)
 
 
 def _registered(*, enabled: bool = True) -> Select[Any]:
@@ -229,10 +238,11 @@ def _registered(*, enabled: bool = True) -> Select[Any]:
         .where(m.source_id == s.id, m.kind == EntityKind.STORE)
         .scalar_subquery()
     )
-    sealed = (
-        select(func.array_agg(aggregate_order_by(secret.sealed, secret.id.desc())))
-        .where(secret.source_id == s.id, secret.kind == Proof.SIGNATURE.value, LIVE_SECRET)
+    sealed, hashes = (
+        select(func.array_agg(aggregate_order_by(kept, secret.id.desc())))
+        .where(secret.source_id == s.id, kept.is_not(None), LIVE_SECRET)
         .scalar_subquery()
+        for kept in (secret.sealed, secret.hash)
     )
     return select(
         s.id,
@@ -243,6 +253,8 @@ def _registered(*, enabled: bool = True) -> Select[Any]:
         s.last_seen_at,
         stores.label("stores"),
         sealed.label("sealed"),
+        hashes.label("hashes"),
+        s.proof,
     ).where(s.enabled if enabled else true())
 
 
@@ -257,13 +269,12 @@ def _known(row: Row[Any] | None) -> Registered | None:
         row.stores or {},
         ip_allow=tuple(row.ip_allow),
         last_seen_at=row.last_seen_at,
+        proof=row.proof,
     )
-    return Registered(known, tuple(row.sealed or ()))
+    return Registered(known, tuple(row.sealed or ()), tuple(row.hashes or ()))
 
 
-HAS_TOKEN = exists().where(
-    secret.source_id == s.id, secret.hash == bindparam("token_hash"), secret.kind == Proof.TOKEN.value, LIVE_SECRET
-)
+HAS_TOKEN = exists().where(secret.source_id == s.id, secret.hash == bindparam("token_hash"), LIVE_SECRET)
 BY_TOKEN = _registered().where(s.provider == bindparam("provider"), HAS_TOKEN)
 BY_ID = _registered().where(s.provider == bindparam("provider"), s.id == bindparam("source_id"))
 
@@ -303,9 +314,11 @@ class Source:
     family: Family
     enabled: bool
     last_seen_at: datetime | None
+    own_proof: Proof | None = None
+    ip_allow: Sequence[str] = ()
 
 
-SOURCE = select(s.id, s.provider, s.merchant_id, s.family, s.enabled, s.last_seen_at)
+SOURCE = select(s.id, s.provider, s.merchant_id, s.family, s.enabled, s.last_seen_at, s.proof.label("own_proof"), s.ip_allow)
 
 
 async def sources(reads: Reads, actor: Actor, merchant_id: UUID | None = None, provider: str | None = None) -> Sequence[Source]:

@@ -41,6 +41,7 @@ from domain.payments import PaymentMethod, PaymentStatus
 from domain.places import PostalAddress
 from domain.pricing import Charge, Tax
 from domain.quotes import QuotePart
+from domain.proofs import Proof
 from domain.stock import CountDrops, StockMovementKind
 
 metadata = MetaData(naming_convention={
@@ -346,11 +347,14 @@ source = _table(
     time("last_seen_at"), count("received"), count("failed"), created(),
     Index(None, "merchant_id"), Index(None, "provider"),
 )
-# Several live at once. `kind` token: the URL's segment, by its hash. `kind` signing: sealed, since verifying needs it.
+    # How often it should speak (null: when it likes), since when it has not; up to where the levels of a silent one are marked.
+    count("expected_every_s", None, null=True), time("silent_since"), key("marked_to", null=True), version(0),
+    document("proof", Proof, null=True),  # null: its provider's
+# Several live at once. A URL's token by its hash alone; any other is sealed, since verifying needs it.
 source_secret = _table(
     "source_secret",
-    key(primary=True), key("source_id", of="source"), text("kind"), Column("hash", sa.LargeBinary, nullable=False, unique=True),
-    Column("sealed", sa.LargeBinary, nullable=True), created(), time("not_after"),
+    key(primary=True), key("source_id", of="source"), Column("hash", sa.LargeBinary, nullable=True, unique=True),
+    Column("sealed", sa.LargeBinary, nullable=True), created(), time("not_before"), time("not_after"),
     Index(None, "source_id"),
 )
 mapping = _table(

@@ -1,12 +1,14 @@
 """What providers tell us: a call as it came, and what it is found to say."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from uuid import UUID
 
+from domain import proofs
+from domain.proofs import Proof as Proof
 from domain.refusals import InvalidInput, Problem, Refused, Unauthenticated
 
 if TYPE_CHECKING:
@@ -77,6 +79,11 @@ class Call:
     headers: Mapping[str, str]
     received_at: datetime
     query: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str] = field(default_factory=dict)  # what the door's `{names}` were
+    method: str = "POST"
+    url: str = ""  # in full, as it was called
+    token: str | None = field(default=None, repr=False)  # the segment of the URL that shows whose call it is
+    profile: str | None = None  # its source's, once that is known
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,11 @@ class Source:
     provider: str
     family: Family
     stores: Mapping[str, str]  # the source's id of each store it is mapped to -> that store's time zone
-    secrets: Sequence[bytes] = field(default=(), repr=False)  # the live ones that sign
+    secrets: Sequence[bytes] = field(default=(), repr=False)  # the live ones; of URL_TOKEN their hashes
     ip_allow: Sequence[str] = ()
     last_seen_at: datetime | None = None
+    proof: Proof | None = None  # what holds: its own, else its provider's. None proves nothing
+    profile: str | None = None  # the active one, as it was said: domain/profiles.py
 
     @property
     def time_zone(self) -> str:
@@ -98,17 +107,10 @@ class Source:
         return next(iter(self.stores.values()), "Asia/Kolkata")
 
 
-class Proof(Enum):
-    """How a call shows whose it is."""
-
-    TOKEN = "token"  # an unguessable segment of the URL
-    SIGNATURE = "signing"  # over the raw bytes, of a source named by ?source=
-
-
 @dataclass(frozen=True)
 class Answer:
     status: int
-    body: Mapping[str, object]
+    body: object  # any JSON value
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,14 @@ class Question:
 
 
 @dataclass(frozen=True)
+class TokenAsked:
+    """A caller shows the secret once, to be given a token for a while: the user is the source's id."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one payload says, in the order it was said. `problems` name what was left out of it, each by its path."""
 
@@ -126,18 +136,26 @@ class Batch:
     problems: Sequence[Problem] = ()
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """A long payload's batch, some of it at a time, in whatever order of kinds. `whole`: it says what is there no more, too."""
+
+    whole: bool
+    batches: Iterator[Batch]
+
+
 class Inbound(Protocol):
     """One provider's words, both ways. Pure: no I/O, and no clock but the call's `received_at`."""
 
     provider: str
     family: Family
-    proof: Proof
-    doors: Mapping[str, str]  # what follows the source in the path -> the door's name
+    proof: Proof  # of a source that has none of its own
+    doors: Mapping[str, str]  # what follows the source in the path, `{names}` for what differs -> the door's name
     endpoints: Mapping[str, str]  # the door's name as people are told it -> what follows the source in the path
     questions: Collection[str]  # doors that may be asked with GET
 
     def verify(self, call: Call, source: Source) -> None:
-        """Over the raw bytes. Refuses Unauthenticated."""
+        """What is its own beyond the proof, which holds already. Refuses Unauthenticated."""
 
     def event_id(self, call: Call) -> str | None:
         """The provider's own id of what it tells: the same one is the same news, for ever. None where it has none."""
@@ -152,6 +170,18 @@ class Inbound(Protocol):
 
     def answer(self, call: Call, status: "StoreStatus") -> Answer:
         """To a Question."""
+
+
+@runtime_checkable
+class Issuer(Protocol):
+    """An Inbound whose callers first ask for a token (BEARER_ISSUED): once for many calls, and nothing of it is kept."""
+
+    tokens: Collection[str]  # the doors where one is asked for
+
+    def asked(self, call: Call) -> TokenAsked:
+        """Refuses InvalidInput. A name that is no source's is nobody."""
+
+    def issued(self, call: Call, token: str, expires_in_s: int) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -181,17 +211,23 @@ LATER_BYTES = 256 * 1024  # what is larger is kept at once and translated by the
 
 
 def read(inbound: Inbound, call: Call, source: Source) -> Reading:
-    """Whatever a provider's file raises becomes something Wrong: AUTH while it verifies, else VALIDATION."""
+    """Whatever a provider's file raises becomes something Wrong: AUTH while it verifies, else VALIDATION.
+
+    What is good for minutes alone is remembered for days by its own id, where its provider gives it none.
+    """
     try:
+        proofs.verify(source.proof, call, source.id, source.secrets)
         inbound.verify(call, source)
     except Refused as refused:
         kind = FailureKind.AUTH if isinstance(refused.refusal, Unauthenticated) else FailureKind.VALIDATION
         return Reading(wrong=Wrong(kind, described(refused)))
     except Exception as error:  # a bug of ours, or bytes nobody thought of: kept either way
         return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)))
+    known_by = proofs.replay_key(source.proof, call)
     if len(call.body) > LATER_BYTES:
-        return Reading(event_id=inbound.event_id(call), translated=False)
-    return translated(inbound, call, source)
+        return Reading(event_id=inbound.event_id(call) or known_by, translated=False)
+    reading = translated(inbound, call, source)
+    return reading if reading.event_id or known_by is None else replace(reading, event_id=known_by)
 
 
 def translated(inbound: Inbound, call: Call, source: Source) -> Reading:

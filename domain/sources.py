@@ -1,18 +1,17 @@
 """A provider's connection to a merchant: its secrets, and which of its ids are which of ours."""
 
-import base64
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from domain import proofs
 from domain.identity import Actor, MerchantRole, Seals, check_merchant_role
 from domain.instructions import named
-from domain.intake import EntityKind, Family, Inbound, Proof
-from domain.refusals import not_found
-from domain.signatures import PREFIX
+from domain.intake import EntityKind, Family, Inbound
+from domain.proofs import Proof, Strategy
+from domain.refusals import InvalidInput, Refused, invalid, not_found
 from domain.texts import line
 
 if TYPE_CHECKING:
@@ -22,15 +21,16 @@ if TYPE_CHECKING:
 Place = tuple[UUID, UUID]  # a store, and what it may sell
 GRACE = timedelta(hours=24)  # so long an older secret is good beside a new one
 LIVE_SECRETS = 5
+MOST_GRACE, MOST_AHEAD = timedelta(days=30), timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class NewSecret:
-    """A token is found by its hash; what signs must be read again, and is sealed."""
+    """A URL's token is found by its hash; any other secret must be read again, and is sealed."""
 
-    kind: Proof
-    hash: bytes
+    hash: bytes | None = field(default=None, repr=False)
     sealed: bytes | None = field(default=None, repr=False)
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class NewSource:
     merchant_id: UUID
     provider: str
     family: Family
+    proof: Proof | None = None  # None: its provider's
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class SourceStore(Protocol):
 
     async def add_secret(self, id: UUID, source_id: UUID, secret: NewSecret) -> None: ...
 
-    async def retire_secrets(self, source_id: UUID, not_after: datetime, keep: int) -> None:
-        """Those without an end get this one; of all live ones only the `keep` newest live on."""
+    async def retire_secrets(self, source_id: UUID, from_: datetime, not_after: datetime, keep: int) -> None:
+        """Before one that is good from `from_`: those that are live end by `not_after`, the newest of them just then, and all but
+        the `keep` newest at `from_`. Those that were still to come never do."""
 
     async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
         """If the actor may see it."""
@@ -94,14 +96,21 @@ class SourceStore(Protocol):
 
 
 async def connect_source(
-    merchant_id: UUID, provider: str, family: Family, secret: NewSecret, actor: Actor, uow: "UnitOfWork"
+    merchant_id: UUID,
+    provider: str,
+    family: Family,
+    secret: NewSecret,
+    actor: Actor,
+    uow: "UnitOfWork",
+    proof: Proof | None = None,
 ) -> UUID:
-    """For owners, managers and support. Every call connects one more. Refuses NotFound, Forbidden."""
+    """For owners, managers and support. Every call connects one more. Refuses NotFound, Forbidden, InvalidInput."""
+    check_proof(proof)
     await check_merchant_role(merchant_id, actor, uow, MerchantRole.OWNER, MerchantRole.MANAGER)
     if not await uow.sources.owned(merchant_id, EntityKind.MERCHANT, merchant_id):
         raise not_found("merchant")
     source_id = uow.new_id()
-    await uow.sources.add(NewSource(source_id, merchant_id, provider, family))
+    await uow.sources.add(NewSource(source_id, merchant_id, provider, family, proof))
     await uow.sources.add_secret(uow.new_id(), source_id, secret)
     await uow.audit.write(actor, "connectSource", source_id, merchant_id, provider)
     return source_id
@@ -110,14 +119,27 @@ async def connect_source(
 async def rotate_secret(
     source_id: UUID, secret: NewSecret, actor: Actor, uow: "UnitOfWork", grace: timedelta = GRACE
 ) -> LockedSource:
-    """One secret more; those before it are good for `grace` yet. Refuses NotFound."""
+    """One secret more; those before it are good for `grace` after it is. Refuses NotFound, InvalidInput."""
     source = await uow.sources.lock(source_id, actor)
     if source is None:
         raise not_found("source")
-    await uow.sources.retire_secrets(source_id, await uow.now() + grace, LIVE_SECRETS - 1)
+    now = await uow.now()
+    if not timedelta() <= grace <= MOST_GRACE:
+        raise invalid("graceMinutes", f"is between 0 and {MOST_GRACE // timedelta(minutes=1)}")
+    if secret.not_before is not None and secret.not_before > now + MOST_AHEAD:
+        raise invalid("notBefore", f"is at most {MOST_AHEAD.days} days ahead")
+    begins = max(now, secret.not_before or now)
+    await uow.sources.retire_secrets(source_id, begins, begins + grace, LIVE_SECRETS - 1)
     await uow.sources.add_secret(uow.new_id(), source_id, secret)
     await uow.audit.write(actor, "rotateSourceSecret", source_id, source.merchant_id, source.provider)
     return source
+
+
+def check_proof(proof: Proof | None) -> None:
+    """Refuses InvalidInput, for all that is wrong with it."""
+    wrong = proofs.problems(proof) if proof is not None else ()
+    if wrong:
+        raise Refused(InvalidInput("; ".join(f"{one.path} {one.message}" for one in wrong), tuple(wrong)))
 
 
 @dataclass(frozen=True)
@@ -158,24 +180,19 @@ async def map_external_id(command: MapExternalId, actor: Actor, uow: "UnitOfWork
 # ---------------------------------------------------------------- what a provider is told, once
 
 
-def shown_secret(proof: Proof, raw: bytes) -> str:
-    """As people copy it: a segment of a URL, or `whsec_…` of Standard Webhooks."""
-    if proof is Proof.TOKEN:
-        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-    return PREFIX + base64.b64encode(raw).decode()
-
-
-def kept_secret(proof: Proof, raw: bytes, seals: Seals) -> NewSecret:
-    hashed = hashlib.sha256(shown_secret(proof, raw).encode()).digest()
-    return NewSecret(proof, hashed, seals.seal(raw) if proof is Proof.SIGNATURE else None)
+def kept_secret(proof: Proof, shown: str, seals: Seals) -> NewSecret:
+    """`shown` as people copy it. ValueError for what is no secret of this proof."""
+    if proof.strategy is Strategy.URL_TOKEN:
+        return NewSecret(hash=proofs.token_hash(shown))
+    return NewSecret(sealed=seals.seal(proofs.key_of(proof, shown)))
 
 
 MASKED = "***"
 
 
-def endpoints(inbound: Inbound, url: str, source_id: UUID, secret: str = MASKED) -> Mapping[str, str]:
-    """Full URLs by the provider's names of the doors. Where nothing is signed the secret is a part of them."""
+def endpoints(inbound: Inbound, proof: Proof, url: str, source_id: UUID, secret: str = MASKED) -> Mapping[str, str]:
+    """Full URLs by the provider's names of the doors. Of URL_TOKEN the secret is a part of them."""
     before = f"{url}/v1/integrations/{inbound.family.value}/{inbound.provider}"
-    if inbound.proof is Proof.TOKEN:
+    if proof.strategy is Strategy.URL_TOKEN:
         return {name: f"{before}/{secret}/{path}" for name, path in inbound.endpoints.items()}
     return {name: f"{before}/{path}?source={source_id}" for name, path in inbound.endpoints.items()}

@@ -14,7 +14,8 @@ from domain import failures
 from domain.failures import Failure, ResolveFailure
 from domain.intake import Inbound
 from domain.refusals import invalid, not_found
-from domain.sources import MapExternalId, connect_source, endpoints, kept_secret, map_external_id, rotate_secret, shown_secret
+from domain.proofs import shown
+from domain.sources import MapExternalId, connect_source, endpoints, kept_secret, map_external_id, rotate_secret
 from resolvers.context import Context
 
 SECRET_BYTES = 32
@@ -41,7 +42,9 @@ async def sources_of(context: Context, merchant_id: UUID | None, provider: str |
 
 def masked_endpoints(context: Context, source: Source) -> Sequence[Endpoint]:
     inbound = context.ports.inbounds.get(source.provider)
-    return _endpoints(endpoints(inbound, context.ports.url, source.id)) if inbound else ()
+    if inbound is None:
+        return ()
+    return _endpoints(endpoints(inbound, source.own_proof or inbound.proof, context.ports.url, source.id))
 
 
 def _endpoints(urls: Mapping[str, str]) -> Sequence[Endpoint]:
@@ -66,10 +69,11 @@ async def connect(context: Context, merchant_id: UUID, provider: str) -> NewSour
     if inbound is None:
         raise invalid("provider", f"is none of {', '.join(sorted(context.ports.inbounds))}")
     raw = secrets.token_bytes(SECRET_BYTES)
-    new = kept_secret(inbound.proof, raw, context.ports.seals)
+    secret = shown(inbound.proof, raw)
+    new = kept_secret(inbound.proof, secret, context.ports.seals)
     async with context.unit_of_work() as uow:
         source_id = await connect_source(merchant_id, provider, inbound.family, new, context.actor, uow)
-    return await _shown(context, source_id, inbound, raw)
+    return await _shown(context, source_id, inbound, secret)
 
 
 async def rotate(context: Context, source_id: UUID) -> NewSource:
@@ -78,16 +82,17 @@ async def rotate(context: Context, source_id: UUID) -> NewSource:
     inbound = context.ports.inbounds.get(found[0].provider) if found else None
     if inbound is None:
         raise not_found("source")
-    raw = secrets.token_bytes(SECRET_BYTES)
+    proof = found[0].own_proof or inbound.proof
+    secret = shown(proof, secrets.token_bytes(SECRET_BYTES))
     async with context.unit_of_work() as uow:
-        await rotate_secret(source_id, kept_secret(inbound.proof, raw, context.ports.seals), context.actor, uow)
-    return await _shown(context, source_id, inbound, raw)
+        await rotate_secret(source_id, kept_secret(proof, secret, context.ports.seals), context.actor, uow)
+    return await _shown(context, source_id, inbound, secret)
 
 
-async def _shown(context: Context, source_id: UUID, inbound: Inbound, raw: bytes) -> NewSource:
+async def _shown(context: Context, source_id: UUID, inbound: Inbound, secret: str) -> NewSource:
     [source] = await sources.sources_by_id(context.reads, context.actor, [source_id])
-    secret = shown_secret(inbound.proof, raw)
-    return NewSource(source, secret, _endpoints(endpoints(inbound, context.ports.url, source_id, secret)))
+    proof = source.own_proof or inbound.proof
+    return NewSource(source, secret, _endpoints(endpoints(inbound, proof, context.ports.url, source_id, secret)))
 
 
 async def map_id(context: Context, command: MapExternalId) -> bool:

@@ -1,6 +1,5 @@
 """What a town that is up says of itself: to programs in one line of JSON, to people in tables."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -10,9 +9,9 @@ from rich.text import Text
 from db import sources
 from demo.town import BUSINESSES, CONNECTIONS, PASSWORD, PEOPLE, Connection, Person
 from domain.identity import App
-from domain.intake import Inbound, Proof
+from domain.intake import Inbound
+from domain.proofs import Strategy, key_of, token_hash
 from domain.refusals import Refused
-from domain.signatures import secret_bytes
 from domain.sources import endpoints
 from launch.problem import Problem
 from terminal.accounts import access_token
@@ -57,19 +56,20 @@ async def _source(connection: Connection, desk: Desk) -> Told | None:
     if not await _is_live(inbound, source_id, secret, desk):
         say(f"the secret of {connection.provider} was changed since: rotate it in the merchant app to see a new one")
         return {"id": str(source_id), "secret": None, "store": connection.external_id, "endpoints": {}}
-    urls = endpoints(inbound, desk.settings.public_url or "", source_id, secret)
+    urls = endpoints(inbound, inbound.proof, desk.settings.public_url or "", source_id, secret)
     return {"id": str(source_id), "secret": secret, "store": connection.external_id, "endpoints": dict(urls)}
 
 
 async def _is_live(inbound: Inbound, source_id: UUID, secret: str, desk: Desk) -> bool:
-    if inbound.proof is Proof.TOKEN:
-        by_token = await sources.by_token(desk.reads, inbound.provider, hashlib.sha256(secret.encode()).digest())
-        return by_token is not None and by_token.source.id == source_id
+    """Whether it is shown by its provider's own proof still, and with this secret."""
     known = await sources.by_id(desk.reads, inbound.provider, source_id)
     try:
-        return known is not None and secret_bytes(secret) in known.opened(desk.trust.seals).secrets
+        source = known.opened(desk.trust.seals, inbound.proof) if known else None
     except Refused:  # sealed by a key we do not have
         return False
+    of_url = inbound.proof.strategy is Strategy.URL_TOKEN
+    mine = token_hash(secret) if of_url else key_of(inbound.proof, secret)
+    return source is not None and source.proof == inbound.proof and mine in source.secrets
 
 
 # ---------------------------------------------------------------- for people

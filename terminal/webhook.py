@@ -1,7 +1,5 @@
 """A provider's call, made by hand: the sample of an event, signed and sent through the same door as the real ones."""
 
-import base64
-import hashlib
 import http.client
 import json
 import secrets
@@ -17,8 +15,7 @@ from db import sources
 from db.sources import Source
 from demo.samples import SAMPLES, Sample
 from demo.town import CONNECTIONS
-from domain.intake import Proof
-from domain.signatures import PREFIX, sign
+from domain.proofs import Proof, Strategy, prove, shown, token_hash
 from domain.sources import endpoints
 from launch.problem import Problem
 from terminal.desk import OPERATOR, Desk
@@ -57,19 +54,16 @@ async def prepare(asked: Asked, desk: Desk) -> Prepared:
         _change(told, change)
     body = json.dumps(told, ensure_ascii=False).encode()
     secret = await _secret(asked, source, desk)
-    if asked.bad_signature:
-        secret = _another(secret)
     inbound = INBOUNDS[source.provider]
-    url = endpoints(inbound, _running(desk), source.id, secret)[sample.endpoint]
+    proof = source.own_proof or inbound.proof
+    if asked.bad_signature:
+        secret = shown(proof, secrets.token_bytes(32))
+    url = endpoints(inbound, proof, _running(desk), source.id, secret)[sample.endpoint]
     headers = {"content-type": "application/json", "user-agent": "haat-webhook"}
-    if inbound.proof is Proof.SIGNATURE:
-        message_id, timestamp_s = f"msg_{secrets.token_hex(12)}", int(now.timestamp())
-        key = base64.b64decode(secret.removeprefix(PREFIX))
-        headers |= {
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp_s),
-            "webhook-signature": sign(key, message_id, timestamp_s, body),
-        }
+    try:
+        headers |= prove(proof, secret, source.id, url, body, now, f"msg_{secrets.token_hex(12)}")
+    except ValueError as error:
+        raise Problem(f"this cannot be signed: {error}", "give the field with --set") from error
     return Prepared(url, headers, body)
 
 
@@ -164,25 +158,23 @@ async def _secret(asked: Asked, source: Source, desk: Desk) -> str:
     """The newest that is live: opened where it is sealed, of a demo source made again."""
     if asked.secret is not None:
         return asked.secret
-    if INBOUNDS[source.provider].proof is Proof.SIGNATURE:
+    proof = source.own_proof or INBOUNDS[source.provider].proof
+    if proof.strategy is not Strategy.URL_TOKEN:
         known = await sources.by_id(desk.reads, source.provider, source.id)
         if known is None or not known.sealed:
             raise Problem("the source is disabled, or has no secret that is live", "rotate its secret first")
-        return PREFIX + base64.b64encode(known.opened(desk.trust.seals).secrets[0]).decode()
+        return _as_shown(proof, known.opened(desk.trust.seals, proof).secrets[0])
     for connection in CONNECTIONS:
         if connection.provider == source.provider:
             secret = demo_secret(connection, desk.trust)
-            known = await sources.by_token(desk.reads, source.provider, hashlib.sha256(secret.encode()).digest())
+            known = await sources.by_token(desk.reads, source.provider, token_hash(secret))
             if known is not None and known.source.id == source.id:
                 return secret
     raise Problem("of this source's token we keep the hash alone", "give it with --secret, as it was shown when it was made")
 
 
-def _another(secret: str) -> str:
-    made = secrets.token_bytes(32)
-    if secret.startswith(PREFIX):
-        return PREFIX + base64.b64encode(made).decode()
-    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+def _as_shown(proof: Proof, key: bytes) -> str:
+    return shown(proof, key) if proof.strategy is Strategy.STANDARD_WEBHOOKS else key.decode()
 
 
 # ---------------------------------------------------------------- --set

@@ -1,6 +1,5 @@
 """Partners that call our doors, in tests: a shop, a provider's connection to it, and the worker that carries out what it says."""
 
-import hashlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -19,9 +18,10 @@ from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.identity import Seals
-from domain.intake import EntityKind, Inbound, Proof
+from domain.intake import EntityKind, Inbound
+from domain.proofs import Proof, Strategy, key_of, prove, shown
 from domain.signatures import sign
-from domain.sources import MapExternalId, NewSecret, connect_source, map_external_id
+from domain.sources import MapExternalId, connect_source, kept_secret, map_external_id
 from tests.world import Shop, shop
 from webhooks.intake import Door
 from webhooks.limits import Known
@@ -33,7 +33,7 @@ SEALS = AesSeals([b"s" * 32])
 
 @dataclass
 class Partner:
-    """One source of one shop, `store` being its own id of it."""
+    """One source of one shop, `store` being its own id of it, `text` its secret as people copy it."""
 
     engine: AsyncEngine
     shop: Shop
@@ -44,12 +44,18 @@ class Partner:
     door: Door
     client: httpx2.AsyncClient
     worker: Instructions
+    text: str = field(default="", repr=False)
+    own_proof: Proof | None = None
     sent: int = field(default=0)
+
+    @property
+    def proof(self) -> Proof:
+        return self.own_proof or self.inbound.proof
 
     def path(self, rest: str) -> str:
         start = f"/v1/integrations/{self.inbound.family.value}/{self.inbound.provider}"
-        if self.inbound.proof is Proof.TOKEN:
-            return f"{start}/{self.secret.decode()}/{rest}"
+        if self.proof.strategy is Strategy.URL_TOKEN:
+            return f"{start}/{self.text}/{rest}"
         return f"{start}/{rest}?source={self.source_id}"
 
     def signed(self, body: bytes, message_id: str | None = None, secret: bytes | None = None) -> dict[str, str]:
@@ -60,9 +66,15 @@ class Partner:
 
     async def post(self, rest: str, body: Any, **headers: str) -> httpx2.Response:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        if self.inbound.proof is Proof.SIGNATURE and "webhook-signature" not in headers:
-            headers = {**self.signed(raw), **headers}
+        if "webhook-signature" not in headers:
+            headers = {**self.proven(rest, raw), **headers}
         return await self.client.post(self.path(rest), content=raw, headers=headers)
+
+    def proven(self, rest: str, raw: bytes, secret: str | None = None) -> dict[str, str]:
+        """Whatever its proof is."""
+        self.sent += 1
+        id, url = f"msg-{self.source_id.hex[-6:]}-{self.sent}", self.door.url + self.path(rest)
+        return prove(self.proof, secret or self.text, self.source_id, url, raw, datetime.now(UTC), id)
 
     async def tell(self, rest: str, body: Any, **headers: str) -> httpx2.Response:
         """Posted, and carried out."""
@@ -139,18 +151,21 @@ async def partner(
     of: Shop | None = None,
     seals: Seals = SEALS,
     client: httpx2.AsyncClient | None = None,
+    proof: Proof | None = None,
     **shop_columns: Any,
 ) -> Partner:
     """Mapped to the shop's store by the id `store`, or to none. It calls a door of its own, or by `client` one with these seals."""
     inbound, mine = INBOUNDS[provider], of or await shop(engine, **shop_columns)
-    secret = secrets.token_urlsafe(24).encode() if inbound.proof is Proof.TOKEN else secrets.token_bytes(32)
-    sealed = seals.seal(secret) if inbound.proof is Proof.SIGNATURE else None
-    new = NewSecret(inbound.proof, hashlib.sha256(secret).digest(), sealed)
+    holds = proof or inbound.proof
+    text = shown(holds, secrets.token_bytes(32))
     async with unit_of_work(engine) as uow:
-        source_id = await connect_source(mine.merchant_id, provider, inbound.family, new, mine.owner, uow)
-    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), seals, known=Known(keep_s=0))
-    calling = client or client_of(door)
-    made = Partner(engine, mine, source_id, inbound, secret, store or "", door, calling, worker_of(engine))
+        new = kept_secret(holds, text, seals)
+        source_id = await connect_source(mine.merchant_id, provider, inbound.family, new, mine.owner, uow, proof)
+    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), seals, known=Known(keep_s=0), url="http://haat.test")
+    calling, secret = client or client_of(door), key_of(holds, text)
+    made = Partner(
+        engine, mine, source_id, inbound, secret, store or "", door, calling, worker_of(engine), text=text, own_proof=proof
+    )
     if store is not None:
         await made.map(EntityKind.STORE, store, mine.store_id)
     return made

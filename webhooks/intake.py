@@ -1,13 +1,13 @@
-"""The doors of providers: `/v1/integrations/{family}/{provider}[/{token}]/{rest}`."""
+"""The doors of providers: `/v1/integrations/{family}/{provider}[/{token or source id}]/{rest}`."""
 
 import asyncio
 import hashlib
 import ipaddress
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
@@ -18,17 +18,33 @@ from db import merchants, sources
 from db.arrivals import AT_ONCE, keep_at_once
 from db.ids import new_id
 from db.reads import Reads
-from domain import trace
+from domain import doors, proofs, trace
 from domain.figures import Figures, Uncounted
 from domain.identity import Seals
-from domain.intake import Answer, Call, FailureKind, Inbound, PayloadState, Proof, Reading, Source, Wrong, printable, read
+from domain.intake import (
+    Answer,
+    Call,
+    FailureKind,
+    Inbound,
+    Issuer,
+    PayloadState,
+    Reading,
+    Source,
+    TokenAsked,
+    Wrong,
+    described,
+    printable,
+    read,
+)
 from domain.limits import network_of
 from domain.merchants import StoreStatus
 from domain.payloads import Kept, Received, keep, kept_at_once
+from domain.proofs import TOKEN_S, Strategy
 from domain.refusals import Refused
+from domain.signatures import unproven
 from domain.unit_of_work import Begin
 from webhooks.bodies import body_of
-from webhooks.limits import Budget, InFlight, Known
+from webhooks.limits import MINUTE_S, Budget, InFlight, Known
 from webhooks.problems import STATUS, status_of
 from webhooks.traces import traced
 
@@ -42,6 +58,31 @@ RETRY_AFTER_S = 5
 HEADERS_KEPT, HEADER_CHARACTERS = 64, 1000
 SECRET_WORDS = ("auth", "cookie", "token", "secret", "signature", "password", "apikey", "api-key", "api_key")
 SECRET_QUERY = frozenset({"t", "key"})
+METHODS = ("POST", "PUT")
+BEFORE = "/v1/integrations/{family}/{provider}/".count("/")  # so many slashes
+UUID_CHARACTERS = 36
+
+
+@dataclass(frozen=True)
+class Named:
+    """Whose call it says it is: by the token in its URL, or by the source's id, which proves nothing yet."""
+
+    id: UUID | None = None
+    token: str | None = field(default=None, repr=False)
+
+    def hidden(self, inbound: Inbound) -> bool:
+        """Whether who is not proven hears that nothing is there: a URL that is a secret has no doors to knock at."""
+        return self.token is not None or (self.id is None and inbound.proof.strategy is Strategy.URL_TOKEN)
+
+
+@dataclass(frozen=True)
+class Path:
+    """What was called, behind the provider's name."""
+
+    before: str  # the URL up to the provider's name
+    segment: str | None  # a token or a source's id
+    rest: str
+    door: doors.Found
 
 
 @dataclass(frozen=True)
@@ -58,9 +99,10 @@ class Door:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     figures: Figures = field(default_factory=Uncounted)
     known: Known = field(default_factory=Known)
+    url: str = ""  # what the world calls us by
 
     def routes(self) -> list[Route]:
-        return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=["POST", "GET"])]
+        return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=[*METHODS, "GET"])]
 
     async def receive(self, request: Request) -> Response:
         """2xx means: these bytes are on disk. The same bytes again: one effect, the same answer."""
@@ -70,26 +112,37 @@ class Door:
         inbound = self.inbounds.get(request.path_params["provider"])
         if inbound is None or inbound.family.value != request.path_params["family"]:
             return _plain(404, "not found")
-        token, path = _split(inbound, request.path_params["rest"])
-        door = inbound.doors.get(path)
-        if door is None or (token is not None and inbound.proof is not Proof.TOKEN):
+        path = _path(inbound, request, self.url)
+        if path is None:
             return _plain(404, "not found")
-        query = dict(request.query_params)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        call = Call(door, b"", headers, self.clock(), query)
-        if request.method != "POST" and door not in inbound.questions:
-            return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": "POST"})
+        door, values = path.door.door, path.door.values
+        call = Call(
+            door,
+            b"",
+            _headers(request),
+            self.clock(),
+            dict(request.query_params),
+            values,
+            request.method,
+            self.url + _as_called(request),
+        )
+        named = _named(inbound, path, call)
+        call = replace(call, token=named.token)
+        if request.method not in METHODS and door not in inbound.questions:
+            return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": ", ".join(METHODS)})
         try:
             body = await body_of(request, LARGE_BODY_BYTES if door in LARGE_DOORS else BODY_BYTES)
         except ClientDisconnect:
             return _respond(inbound.refuse(call, 400, "the body did not arrive"))
         if body is None:
             return _respond(inbound.refuse(call, 413, "too large"))
-        call = Call(door, body, headers, call.received_at, query)
+        call = replace(call, body=body)
         remote = request.client.host if request.client else ""
         try:
             async with asyncio.timeout(DEADLINE_S):
-                return await self._receive(inbound, call, token, path, remote)
+                if isinstance(inbound, Issuer) and door in inbound.tokens:
+                    return await self._issue(inbound, inbound, call, named, path, remote)
+                return await self._receive(inbound, call, named, path, remote)
         except Refused as refused:
             return self._unavailable(inbound, call, STATUS[refused.refusal.kind], refused)
         except Exception as error:  # not kept, whatever the reason: it has to be sent again
@@ -100,29 +153,31 @@ class Door:
         self.figures.webhook(inbound.provider, "NOT_KEPT")
         return _respond(inbound.refuse(call, status, "try again later"), {"Retry-After": str(RETRY_AFTER_S)})
 
-    async def _receive(self, inbound: Inbound, call: Call, token: str | None, path: str, remote: str) -> Response:
-        source = await self._source(inbound, call, token)
+    async def _receive(self, inbound: Inbound, call: Call, named: Named, path: Path, remote: str) -> Response:
+        source = await self._source(inbound, named)
         async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
             if not mine:
                 self.figures.webhook(inbound.provider, "TOO_MANY")
                 return _respond(inbound.refuse(call, 429, "too many at once"), {"Retry-After": "1"})
             stranger = source is None or not _allowed(source, remote)
-            reading = await self._read(inbound, call, None if stranger else source)
+            reading = await self._read(inbound, call, named, None if stranger else source)
             if _unproven(reading) and source is not None and not stranger:
                 # It may have a new secret, or a new outlet, since we looked.
-                source = await self._source(inbound, call, token, afresh=True) or source
-                reading = await self._read(inbound, call, source)
+                source = await self._source(inbound, named, afresh=True) or source
+                reading = await self._read(inbound, call, named, source)
             if reading.question is not None:
                 assert source is not None
                 return await self._answer(inbound, call, source, reading)
+            self._unknown(inbound, source)
             received = _received(inbound, call, source, path, remote)
-            status = 404 if stranger and inbound.proof is Proof.TOKEN else _status(reading)
+            status = 404 if stranger and named.hidden(inbound) else _status(reading)
             if _unproven(reading) and not self._within_budget(source, remote, call):
                 assert reading.wrong is not None
+                self.figures.webhook(inbound.provider, "BEYOND_BUDGET")
                 return _respond(inbound.refuse(call, status, reading.wrong.message))
             kept = await self._keep(received, reading)
             if source is not None and not stranger:
-                self.known.seen(self._key(inbound, call, token), received.at)
+                self.known.seen((inbound.provider, named), received.at)
         self.figures.webhook(inbound.provider, kept.state.value)
         if kept.state is PayloadState.REJECTED:
             return _respond(inbound.refuse(call, status if reading.refused else 409, kept.message))
@@ -130,34 +185,53 @@ class Door:
             self.kept()
         return _respond(inbound.acknowledge(call, kept.payload_id))
 
-    def _key(self, inbound: Inbound, call: Call, token: str | None) -> tuple[str, str]:
-        return inbound.provider, (token if inbound.proof is Proof.TOKEN else call.query.get("source")) or ""
+    async def _issue(self, inbound: Inbound, issuer: Issuer, call: Call, named: Named, path: Path, remote: str) -> Response:
+        """A token for who shows the secret. Nothing of it is kept; of who shows a wrong one, all but what was shown."""
+        asked, wrong = _asked(issuer, call)
+        source = await self._source(inbound, Named(_uuid(asked.username)), afresh=True) if asked else None
+        now_s, mine = call.received_at.timestamp(), (source.id if source else None, network_of(remote))
+        if self.rejected.spent(mine, now_s):  # or a password could be guessed at leisure
+            self.figures.webhook(inbound.provider, "TOO_MANY")
+            return _respond(inbound.refuse(call, 429, "too many wrong ones"), {"Retry-After": str(MINUTE_S)})
+        if asked is not None and source is not None:
+            token = _token(source, asked.password, named, remote, call.received_at)
+            if token is not None:
+                self.figures.webhook(inbound.provider, "TOKEN_ISSUED")
+                return _respond(issuer.issued(call, token, TOKEN_S), {"Cache-Control": "no-store"})
+        self._unknown(inbound, source)
+        self.rejected.take(mine, now_s)
+        await self._keep(_received(inbound, replace(call, body=b""), source, path, remote), Reading(wrong=wrong))
+        self.figures.webhook(inbound.provider, PayloadState.REJECTED.value)
+        return _respond(inbound.refuse(call, status_of(wrong.kind), wrong.message))
 
-    async def _source(self, inbound: Inbound, call: Call, token: str | None, *, afresh: bool = False) -> Source | None:
-        """By its token, or by its id where the signature proves the rest. As it was within the last second, or afresh."""
-        key = _, named = self._key(inbound, call, token)
-        if not named:
+    def _unknown(self, inbound: Inbound, source: Source | None) -> None:
+        """What names no source is counted, all of it, and kept as far as the budget goes."""
+        if source is None:
+            self.figures.webhook(inbound.provider, "UNKNOWN_SENDER")
+
+    async def _source(self, inbound: Inbound, named: Named, *, afresh: bool = False) -> Source | None:
+        """As it was within the last second, or afresh."""
+        if named.token is None and named.id is None:
             return None
+        key = inbound.provider, named
         held = None if afresh else self.known.get(key)
         if held is not None:
             return held
-        if inbound.proof is Proof.TOKEN:
-            found = await sources.by_token(self.reads, inbound.provider, hashlib.sha256(named.encode()).digest())
+        if named.token is not None:
+            found = await sources.by_token(self.reads, inbound.provider, proofs.token_hash(named.token))
         else:
-            try:
-                found = await sources.by_id(self.reads, inbound.provider, UUID(named))
-            except ValueError:
-                return None
+            assert named.id is not None
+            found = await sources.by_id(self.reads, inbound.provider, named.id)
         if found is None:
             return None
-        source = found.opened(self.seals)
+        source = found.opened(self.seals, inbound.proof)
         self.known.put(key, source)
         return source
 
-    async def _read(self, inbound: Inbound, call: Call, source: Source | None) -> Reading:
+    async def _read(self, inbound: Inbound, call: Call, named: Named, source: Source | None) -> Reading:
         """Who is unknown, and who calls from elsewhere, hears what a wrong token or signature hears."""
         if source is None:
-            message = "not found" if inbound.proof is Proof.TOKEN else "the signature does not match"
+            message = "not found" if named.hidden(inbound) else unproven().refusal.message
             return Reading(wrong=Wrong(FailureKind.AUTH, message))
         if len(call.body) <= INLINE_BYTES:
             return read(inbound, call, source)
@@ -181,12 +255,75 @@ class Door:
         return _respond(inbound.answer(call, status))
 
 
-def _split(inbound: Inbound, rest: str) -> tuple[str | None, str]:
-    """(token, what follows it). A door's own name is no token."""
-    if rest in inbound.doors:
-        return None, rest
-    token, _, path = rest.partition("/")
-    return token, path
+def _path(inbound: Inbound, request: Request, url: str) -> Path | None:
+    """A door's own name is no token."""
+    parts = _as_called(request).partition("?")[0].split("/", BEFORE)
+    if len(parts) <= BEFORE:  # a slash that was encoded is none
+        return None
+    before, rest, known = url + "/".join([*parts[:BEFORE], ""]), parts[BEFORE], doors.doors_of(inbound.doors)
+    found = known.find(rest)
+    if found is not None:
+        return Path(before, None, rest, found)
+    segment, _, rest = rest.partition("/")
+    found = known.find(rest)
+    return None if found is None else Path(before, unquote(segment), rest, found)
+
+
+def _as_called(request: Request) -> str:
+    """Path and query, percent-encoded as they came."""
+    raw = request.scope.get("raw_path")
+    path = raw.decode("latin-1").partition("?")[0] if raw else quote(request.scope["path"])
+    query = request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """Names in lower case. What comes twice is joined, so that nobody takes the one for the other."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _named(inbound: Inbound, path: Path, call: Call) -> Named:
+    """By what follows the provider in the path, else by ?source=, else by the token we gave it."""
+    if path.segment is not None:
+        id = _uuid(path.segment)
+        return Named(token=path.segment) if id is None else Named(id)
+    if "source" in call.query:
+        return Named(_uuid(call.query["source"]))
+    if inbound.proof.strategy is Strategy.BEARER_ISSUED:
+        return Named(proofs.named_by(proofs.bearer(inbound.proof, call.headers)))
+    return Named()
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text) if len(text) == UUID_CHARACTERS else None
+    except ValueError:
+        return None
+
+
+def _asked(issuer: Issuer, call: Call) -> tuple[TokenAsked | None, Wrong]:
+    """What is wrong where it is None, or the secret is; it never says what was shown."""
+    try:
+        return issuer.asked(call), Wrong(FailureKind.AUTH, unproven().refusal.message)
+    except Refused as refused:
+        return None, Wrong(FailureKind.VALIDATION, described(refused))
+    except Exception as error:  # a bug of ours, or bytes nobody thought of
+        return None, Wrong(FailureKind.VALIDATION, type(error).__name__)
+
+
+def _token(source: Source, password: str, named: Named, remote: str, now: datetime) -> str | None:
+    """None for who has not shown the secret, or calls from elsewhere, or at another source's door."""
+    mine = named == Named() or named.id == source.id
+    if not mine or source.proof is None or source.proof.strategy is not Strategy.BEARER_ISSUED or not _allowed(source, remote):
+        return None
+    try:
+        return proofs.issued_for(source.id, password, source.secrets, now)
+    except Refused:
+        return None
 
 
 def _allowed(source: Source, remote: str) -> bool:
@@ -197,6 +334,7 @@ def _allowed(source: Source, remote: str) -> bool:
         address = ipaddress.ip_address(remote)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address
     return any(address in ipaddress.ip_network(network, strict=False) for network in source.ip_allow)
 
 
@@ -208,7 +346,8 @@ def _unproven(reading: Reading) -> bool:
     return reading.wrong is not None and reading.wrong.kind is FailureKind.AUTH
 
 
-def _received(inbound: Inbound, call: Call, source: Source | None, path: str, remote: str) -> Received:
+def _received(inbound: Inbound, call: Call, source: Source | None, path: Path, remote: str) -> Received:
+    told_in = {name for proof in (inbound.proof, source.proof if source else None) if proof for name in proof.told_in}
     return Received(
         source,
         inbound.provider,
@@ -216,25 +355,28 @@ def _received(inbound: Inbound, call: Call, source: Source | None, path: str, re
         call.door,
         call.body,
         hashlib.sha256(call.body).digest(),
-        masked(call.headers, path, call.query),
+        masked(call, path, told_in),
         remote,
         trace.correlation_id.get(),
         call.received_at,
     )
 
 
-def masked(headers: Mapping[str, str], path: str, query: Mapping[str, str]) -> dict[str, str]:
-    """As they are kept: without what proves anything. `:path` is what was called, without the token."""
+def masked(call: Call, path: Path, told_in: Collection[str]) -> dict[str, str]:
+    """As they are kept: without what proves anything, `told_in` being the headers of the proof itself."""
     kept = {
-        printable(name): "***" if any(word in name for word in SECRET_WORDS) else printable(value[:HEADER_CHARACTERS])
-        for name, value in list(headers.items())[:HEADERS_KEPT]
+        printable(name): "***"
+        if name in told_in or any(word in name for word in SECRET_WORDS)
+        else printable(value[:HEADER_CHARACTERS])
+        for name, value in list(call.headers.items())[:HEADERS_KEPT]
     }
     shown = {
         name: "***" if name in SECRET_QUERY or any(word in name.lower() for word in SECRET_WORDS) else value
-        for name, value in query.items()
+        for name, value in call.query.items()
     }
-    kept[":path"] = printable(f"{path}?{urlencode(shown)}" if shown else path)[:HEADER_CHARACTERS]
-    return kept
+    named = "" if path.segment is None else "***/" if call.token is not None else f"{path.segment}/"
+    url = f"{path.before}{named}{path.rest}{f'?{urlencode(shown)}' if shown else ''}"
+    return kept | {name: printable(value) for name, value in doors.kept(path.rest, shown, call.method, url).items()}
 
 
 def _plain(status: int, message: str) -> Response:
@@ -242,4 +384,5 @@ def _plain(status: int, message: str) -> Response:
 
 
 def _respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse(dict(answer.body), answer.status, headers=dict(headers or {}))
+    body = dict(answer.body) if isinstance(answer.body, Mapping) else answer.body
+    return JSONResponse(body, answer.status, headers=dict(headers or {}))

@@ -68,6 +68,9 @@ class Budget:
         self._taken[key] = taken + 1
         return True
 
+    def spent(self, key: Hashable, now_s: float) -> bool:
+        return int(now_s // MINUTE_S) == self._minute and self._taken.get(key, 0) >= self.a_minute
+
 
 @dataclass
 class Known:

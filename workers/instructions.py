@@ -9,7 +9,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from db import sources
@@ -18,6 +17,7 @@ from domain import trace
 from domain.applying import carry_out
 from domain.bus import Bus
 from domain.cancelling import heed_cancelling
+from domain.doors import called
 from domain.intake import Call, FailureKind, Inbound, described, translated
 from domain.payloads import Unjudged, Unread
 from domain.queue import Group, Outcome, failed
@@ -128,8 +128,10 @@ class Instructions:
         trace.cause.set(f"payload:{unread.id}")
         known = await sources.any_by_id(self._reads, unread.source_id)
         inbound = self._inbounds[unread.provider]
-        query = dict(parse_qsl(unread.headers.get(":path", "").partition("?")[2], keep_blank_values=True))
-        call = Call(unread.door, unread.body, unread.headers, unread.received_at, query)
+        told = called(inbound.doors, unread.headers)
+        call = Call(
+            unread.door, unread.body, unread.headers, unread.received_at, told.query, told.values, told.method, told.url
+        )
         reading = await asyncio.to_thread(translated, inbound, call, known)
         await read_late(unread, known, reading, uow)
 

@@ -114,7 +114,8 @@ async def apply(provider: str, event_name: str, desk: Desk) -> None:
     prepared = await prepare(Asked(provider, event_name), desk)
     inbound, known = INBOUNDS[provider], await source_of(provider, desk)
     door = inbound.doors[inbound.endpoints[SAMPLES[provider][event_name].endpoint]]
-    call = Call(door, prepared.body, prepared.headers, datetime.now(UTC))
+    token = None if "source=" in prepared.url else prepared.url.split("/")[6]
+    call = Call(door, prepared.body, prepared.headers, datetime.now(UTC), token=token)
     reading = read(inbound, call, known)
     assert reading.wrong is None
     digest = sha256(call.body).digest()
@@ -128,7 +129,7 @@ async def source_of(provider: str, desk: Desk) -> Source:
     (found,) = await sources.sources(desk.reads, OPERATOR, provider=provider)
     registered = await sources.by_id(desk.reads, provider, found.id)
     assert registered is not None
-    return registered.opened(desk.trust.seals)
+    return registered.opened(desk.trust.seals, INBOUNDS[provider].proof)
 
 
 async def changes(desk: Desk) -> int:

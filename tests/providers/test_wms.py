@@ -17,7 +17,6 @@ from domain.instructions import (
 )
 from domain.intake import read
 from domain.merchants import StoreStatus
-from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
 from providers.wms import Wms
 from tests.providers.calls import call, said, source
@@ -200,8 +199,5 @@ def test_the_id_of_the_message_is_the_id_of_the_news():
     assert WMS.event_id(type(one)(one.door, one.body, {"webhook-id": "msg_1"}, one.received_at)) == "webhook-id:msg_1"
 
 
-def test_unsigned_is_refused():
-    with pytest.raises(Refused) as no:
-        WMS.verify(call("stock", told("stock.snapshot")), source(WMS))
-    assert not isinstance(no.value.refusal, InvalidInput)
+def test_who_is_refused_hears_the_status_that_http_has_for_it():
     assert WMS.refuse(call("stock", {}), 401, "no").status == 401
