@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from db import merchants, sources
+from db import merchants, questions, sources
 from db.arrivals import AT_ONCE, keep_at_once
 from db.ids import new_id
 from db.reads import Reads
@@ -40,6 +40,7 @@ from domain.limits import network_of
 from domain.merchants import StoreStatus
 from domain.payloads import Kept, Received, keep, kept_at_once
 from domain.proofs import TOKEN_S, Strategy
+from domain.questions import GoodsAsked, GoodsCounted, OrdersAsked
 from domain.refusals import Refused
 from domain.signatures import unproven
 from domain.unit_of_work import Begin
@@ -248,8 +249,16 @@ class Door:
             return await keep(received, reading, uow)
 
     async def _answer(self, inbound: Inbound, call: Call, source: Source, reading: Reading) -> Response:
-        assert reading.question is not None
-        store_id = await sources.store_of(self.reads, source.id, reading.question.store)
+        question = reading.question
+        assert question is not None
+        match question:
+            case GoodsCounted():
+                return _respond(question.shaped(await questions.goods_count(self.reads, source.id, question)))
+            case GoodsAsked():
+                return _respond(question.shaped(await questions.goods(self.reads, source.id, question)))
+            case OrdersAsked():
+                return _respond(question.shaped(await questions.ordered(self.reads, source.id, question)))
+        store_id = await sources.store_of(self.reads, source.id, question.store)
         found = await merchants.stores_by_id(self.reads, [store_id]) if store_id else []
         status = found[0].status if found else StoreStatus.CLOSED
         return _respond(inbound.answer(call, status))
@@ -287,12 +296,15 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _named(inbound: Inbound, path: Path, call: Call) -> Named:
-    """By what follows the provider in the path, else by ?source=, else by the token we gave it."""
+    """By what follows the provider in the path, else by ?source=, else by a token: ?t= of a URL that a partner is given whole,
+    as each order's callback, or the one we issued."""
     if path.segment is not None:
         id = _uuid(path.segment)
         return Named(token=path.segment) if id is None else Named(id)
     if "source" in call.query:
         return Named(_uuid(call.query["source"]))
+    if call.query.get("t"):
+        return Named(token=call.query["t"])
     if inbound.proof.strategy is Strategy.BEARER_ISSUED:
         return Named(proofs.named_by(proofs.bearer(inbound.proof, call.headers)))
     return Named()
