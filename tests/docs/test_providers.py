@@ -2,16 +2,17 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from domain import signatures
-from domain.intake import Inbound, Question
+from domain.intake import Batch, Inbound, Question
 from domain.merchants import StoreStatus
 from tests.docs.pages import DOCS, Example, examples, tables
-from tests.providers.calls import call, said, source
+from tests.providers.calls import call, source
 from wiring import INBOUNDS
 
 PAYLOAD = UUID(int=7)
@@ -36,10 +37,17 @@ def query(example: Example) -> dict[str, str]:
     return dict(pair.split("=") for pair in example.words.get("query", "").split(",") if pair)
 
 
+def path(example: Example) -> dict[str, str]:
+    """What the names in the door's path are: `path=store:ST-01`."""
+    return dict(pair.split(":") for pair in example.words.get("path", "").split(",") if pair)
+
+
 @pytest.mark.parametrize(("inbound", "example"), shown("sample"))
 def test_a_sample_says_what_the_page_says(inbound: Inbound, example: Example):
     assert example.words["door"] in inbound.endpoints
-    batch = said(inbound, example.words["door"], body(example), example.words["stores"], **query(example))
+    asked = replace(call(example.words["door"], body(example), **query(example)), path=path(example))
+    batch = inbound.translate(asked, source(inbound, example.words["stores"]))
+    assert isinstance(batch, Batch)
     assert not batch.problems
     wanted = Counter[str]()
     for one in example.words["says"].split(","):
