@@ -79,7 +79,6 @@ class Call:
     headers: Mapping[str, str]
     received_at: datetime
     query: Mapping[str, str] = field(default_factory=dict)
-    profile: str | None = None  # its source's, once that is known
     path: Mapping[str, str] = field(default_factory=dict)  # what the door's `{names}` were
     method: str = "POST"
     url: str = ""  # in full, as it was called
@@ -99,7 +98,6 @@ class Source:
     secrets: Sequence[bytes] = field(default=(), repr=False)  # the live ones; of URL_TOKEN their hashes
     ip_allow: Sequence[str] = ()
     last_seen_at: datetime | None = None
-    profile: str | None = None  # the active one, as it was said: domain/profiles.py
     proof: Proof | None = None  # what holds: its own, else its provider's. None proves nothing
     profile: str | None = None  # the active one, as it was said: domain/profiles.py
 
