@@ -124,7 +124,7 @@ async def carry_out_orders(work: Work, some: list[Placed]) -> None:
         return
     if len(todo) > 1:
         await _lock([doing.order for doing in todo], work.uow)
-    items = [item.id for doing in todo if isinstance(doing.told, OrderStatus) for item in doing.told.items]
+    items = [id for doing in todo for id in _items(doing.told)]
     variants = await work.variants(items) if items else {}
     lines = await work.uow.orders.lines([doing.order.id for doing in todo]) if items else ()
     for doing in todo:
@@ -183,9 +183,9 @@ async def _step(step: Step, order: LockedOrder, told: Told, names: dict[str, str
         case Step.DELIVER:
             await fulfilment.leave(await fulfilment.bring(order, source, uow, _rider(told)), source, uow)
         case Step.REJECT:
-            await fulfilment.reject_order(fulfilment.RejectOrder(order.id, _reason(told), _message(told)), source, uow)
+            await fulfilment.reject_order(fulfilment.RejectOrder(order.id, _reason(told), _message(told, names)), source, uow)
         case Step.CANCEL:
-            await fulfilment.cancel_order(CancelOrder(order.id, _reason(told), _message(told)), source, uow)
+            await fulfilment.cancel_order(CancelOrder(order.id, _reason(told), _message(told, names)), source, uow)
         case Step.SHORT:
             assert isinstance(told, OrderStatus)
             await at_risk.fall_short(order, shortage(told, names), source, uow)
@@ -213,9 +213,23 @@ def _reason(told: Told) -> ReasonCode:
     return ReasonCode.OTHER if isinstance(told, AcceptOrder) else told.reason
 
 
-def _message(told: Told) -> str | None:
-    message = None if isinstance(told, AcceptOrder) else told.message
-    return message[:NOTE_LIMIT] if message else None
+def _message(told: Told, names: dict[str, str]) -> str | None:
+    if isinstance(told, AcceptOrder):
+        return None
+    out = ", ".join(names.get(id, id) for id in _items(told))
+    said = [f"not available: {out}"] if out else []
+    return "; ".join([*([told.message] if told.message else []), *said])[:NOTE_LIMIT] or None
+
+
+def _items(told: Told) -> list[str]:
+    """In the source's own ids."""
+    match told:
+        case RejectOrder():
+            return list(told.items)
+        case OrderStatus():
+            return [item.id for item in told.items]
+        case _:
+            return []
 
 
 def shortage(told: OrderStatus, names: dict[str, str]) -> str:
