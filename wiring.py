@@ -48,6 +48,7 @@ from launch.problem import Problem
 from providers.catalogue_file import CatalogueFile
 from providers.petpooja import Petpooja
 from providers.till import Till
+from providers.unicommerce import Unicommerce
 from providers.urbanpiper import Urbanpiper
 from providers.vinculum import Vinculum
 from providers.wms import Wms
@@ -65,7 +66,7 @@ ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
 the two are less than the five seconds that `up` gives a process."""
 
-_PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), Vinculum(), CatalogueFile(), Till(), Urbanpiper())
+_PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), Vinculum(), Unicommerce(), CatalogueFile(), Till(), Urbanpiper())
 INBOUNDS = {one.provider: one for one in _PROVIDERS}
 """Every provider whose words we know, by its name in the paths."""
 

@@ -226,15 +226,10 @@ def test_an_error_that_comes_with_200_is_one(code):
     ],
 )
 def test_what_says_nothing_is_refused_with_its_reason(body, said_of_it):
-    reading = read(_Trusting(), call("stock", body), source(VINCULUM, "DS1"))
+    reading = read(VINCULUM, call("stock", body), source(VINCULUM, "DS1"))
     assert reading.refused
     assert reading.wrong is not None
     assert said_of_it in reading.wrong.message
-
-
-class _Trusting(Vinculum):
-    def verify(self, call, source) -> None:
-        """Who signed is another test's."""
 
 
 def test_the_id_of_the_message_is_the_id_of_the_news():
