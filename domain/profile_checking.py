@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from domain.documents import Document, parse
+from domain.intake import keepable
 from domain.profile_values import NEVER, made
 from domain.profiles import (
     ACK,
@@ -63,6 +64,8 @@ def parsed(text: str) -> Profile:
         said = parse(text.encode("utf-8", "replace"))
     except Refused as refused:
         raise invalid("profile", refused.refusal.message) from None
+    if not keepable(said.told):
+        raise invalid("profile", "has characters that are no text")
     told = Document(said.told, "profile", [])
     told.object()
     profile = _profile(told) if not told.problems else None
@@ -131,12 +134,13 @@ def _event(told: Document, commands: frozenset[str], depth: int, *, in_menu: boo
     _only(
         told, "when", "each", "command", "entity_id", "version", "source_ts", "fields", "children", *(() if nested else ("whole",))
     )
+    before = len(told.problems)
     command = told["command"].text(most=60)
-    if command is None and "children" not in told:
+    if command is None and len(told.problems) == before and "children" not in told:
         told["command"].wrong("is missing")
     elif command is not None and command not in commands:
         told["command"].wrong(f"{command[:40]!r} is none of {', '.join(sorted(commands))}")
-        command = None
+        return Event(None)  # what belongs to it, nobody knows
     endpoints, condition = _when(told["when"], nested=nested)
     each = _each(told["each"], nested=nested)
     if nested and each is None and "each" not in told:
