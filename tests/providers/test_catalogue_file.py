@@ -6,7 +6,8 @@ import pytest
 from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
-from providers.catalogue_file import COLUMNS, CatalogueFile
+from providers.catalogue_file import CatalogueFile
+from providers.catalogue_rows import COLUMNS
 from tests.providers.calls import call, said, source
 
 FILE = CatalogueFile()

@@ -13,7 +13,8 @@ from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.refusals import NotFound, Refused
-from providers.catalogue_file import COLUMNS, CatalogueFile
+from providers.catalogue_file import CatalogueFile
+from providers.catalogue_rows import COLUMNS
 from tests.figures import show
 from tests.partners import partner
 from tests.world import shop
