@@ -33,6 +33,7 @@ _BACKLOG = select(
     .limit(1)
     .scalar_subquery()
     .label("lag_s"),
+    select(func.count()).where(t.source.c.enabled, t.source.c.silent_since.is_not(None)).scalar_subquery().label("silent"),
 )
 
 
@@ -45,4 +46,5 @@ async def backlog(reads: Reads) -> Sequence[Reading]:
         Reading("instructions", row.parked, {"state": "parked"}),
         Reading("relay_lag_events", row.unstamped),
         Reading("relay_lag_seconds", float(row.lag_s or 0)),
+        Reading("sources_silent", row.silent),
     ]

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -30,7 +31,7 @@ from db.columns import TIME
 from db.ids import new_id
 from db.ledger import visible_to
 from db.reads import Reads
-from db.tables import orders, source, stock_allocation, stock_hold, stock_level, stock_movement
+from db.tables import orders, source, stock_allocation, stock_hold, stock_level, stock_movement, told
 from domain.counting import Count
 from domain.identity import Actor
 from domain.stock import Allocated, CountDrops, Counters, Held, HoldUnits, Move, Sale, Shortage, StockLevel, StockMovementKind
@@ -39,6 +40,9 @@ level, hold, allocation, movement = stock_level.c, stock_hold.c, stock_allocatio
 AVAILABLE = level.on_hand - level.held - level.allocated - level.buffer
 COUNTERS = tuple(level[field.name] for field in fields(Counters))  # in the order in which Counters takes them
 KIND = StockMovementKind
+
+
+COUNTED, SWITCHED = "STOCK", "AVAILABILITY"  # as `told` has what a source has said of a listing
 
 
 def _counters(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Counters]:
@@ -322,7 +326,7 @@ class SqlStock:
         await self._connection.execute(
             update(stock_level)
             .where(level.listing_id == by.c.listing_id)
-            .values(tracked=True, counted_at=func.greatest(level.counted_at, by.c.at), source=by.c.said_by)
+            .values(tracked=True, stale=False, counted_at=func.greatest(level.counted_at, by.c.at), source=by.c.said_by)
         )
 
     async def at_risk(self, order_id: UUID) -> bool:
@@ -358,11 +362,39 @@ class SqlStock:
     async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> list[StockLevel]:
         done = await self._connection.execute(
             update(stock_level)
-            .where(level.listing_id.in_(set(listing_ids)), or_(level.off != off, level.back_at.is_distinct_from(back_at)))
-            .values(off=off, back_at=back_at, version=level.version + 1, as_of=func.clock_timestamp())
+            .where(
+                level.listing_id.in_(set(listing_ids)), or_(level.off != off, level.back_at.is_distinct_from(back_at), level.stale)
+            )
+            .values(off=off, back_at=back_at, stale=False, version=level.version + 1, as_of=func.clock_timestamp())
             .returning(*COUNTERS)
         )
         return [now.level for now in _counters(done)]
+
+    async def doubt(self, listing_ids: Iterable[UUID], source_id: UUID) -> list[StockLevel]:
+        ids = set(listing_ids)
+        await self.lock(ids)
+        # It is as of then what it was: nothing new is known of it.
+        done = await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id.in_(ids), ~level.stale, _rests_on(source_id))
+            .values(stale=True, version=level.version + 1)
+            .returning(*COUNTERS)
+        )
+        return [now.level for now in _counters(done)]
+
+    async def trust(self, listing_ids: Iterable[UUID]) -> None:
+        await self._connection.execute(update(stock_level).where(level.listing_id.in_(set(listing_ids))).values(stale=False))
+
+
+def _rests_on(source_id: UUID) -> ColumnElement[bool]:
+    """Whether what the row's level shows is this source's word: its last count, a change since the last one, or its switch."""
+    switched = exists().where(told.c.source_id == source_id, told.c.field == SWITCHED, told.c.entity_id == level.listing_id)
+    changed = exists().where(
+        movement.source_id == source_id,
+        movement.listing_id == level.listing_id,
+        or_(level.counted_at.is_(None), movement.source_at > level.counted_at),
+    )
+    return or_(level.source == f"source:{source_id}", switched, changed)
 
 
 def _by_drops(counts: Sequence[Count]) -> dict[CountDrops, list[Count]]:

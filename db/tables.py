@@ -430,3 +430,4 @@ audit_head = _table(
     "audit_head",
     key("chain", primary=True), Column("seq", sa.BigInteger, nullable=False), Column("hash", sa.LargeBinary, nullable=False),
 )
+# Only ever added to, and each entry sealed to the one before: a trigger refuses what would change or take away.

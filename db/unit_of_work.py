@@ -18,6 +18,7 @@ from db.delivery import SqlDeliveries
 from db.dispatch import SqlOffers
 from db.events import SqlEventLog
 from db.failures import SqlFailures
+from db.health import SqlHealth
 from db.idempotency import SqlIdempotency
 from db.identity import SqlIdentity
 from db.ids import new_code, new_id, new_number
@@ -44,6 +45,7 @@ from domain.dispatch import OfferStore
 from domain.events import EventLog
 from domain.failures import FailureStore
 from domain.idempotency import IdempotencyStore
+from domain.health import HealthStore
 from domain.identity import IdentityStore
 from domain.listings import ListingStore
 from domain.merchants import MerchantStore
@@ -89,6 +91,7 @@ class SqlUnitOfWork:
     sources: SourceStore
     payloads: PayloadStore
     instructions: InstructionStore
+    health: HealthStore
     failures: FailureStore
 
     def new_id(self) -> UUID:
@@ -154,6 +157,7 @@ async def unit_of_work(
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),
             failures=SqlFailures(connection),
+            health=SqlHealth(connection),
         )
     if events.added:
         committed()

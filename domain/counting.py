@@ -69,7 +69,7 @@ async def apply_counts(counts: Sequence[Count], uow: "UnitOfWork") -> None:
     """At most one count a listing. A listing that was sold uncounted is counted from now on.
 
     Sets `on_hand` to what was counted, less those sales of ours the count does not know of, plus that source's
-    deltas since. Equal counts change nothing. Refuses InvalidInput for more than any shelf holds.
+    deltas since. Equal counts change nothing, but that a stale level is fresh. Refuses InvalidInput for more than any shelf holds.
     """
     for count in counts:
         check_units("quantity", count.units, least=-UNITS_LIMIT)
@@ -87,7 +87,7 @@ async def apply_counts(counts: Sequence[Count], uow: "UnitOfWork") -> None:
             source_at=count.at,
         )
         for count in counts
-        if (level := levels.get(count.listing_id)) and (due[count.listing_id] != level.on_hand or not level.tracked)
+        if (level := levels.get(count.listing_id)) and (due[count.listing_id] != level.on_hand or not level.tracked or level.stale)
     ]
     await uow.stock.counted(counts)
     await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(counts))
@@ -118,6 +118,9 @@ async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
                 source_id=delta.source_id, source_at=delta.at, told=delta.units, once=delta.once,
             )
         )  # fmt: skip
+    fresh = [move.listing_id for move in moves if move.source_id is not None and levels[move.listing_id].stale]
+    if fresh:
+        await uow.stock.trust(fresh)
     await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(deltas))
 
 

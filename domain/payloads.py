@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain.failures import NewFailure, fail
+from domain.health import heard
 from domain.intake import JUDGEMENT, LATER_BYTES, FailureKind, Family, PayloadState, Reading, Source, Wrong
 
 if TYPE_CHECKING:
@@ -136,9 +137,8 @@ async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:
     waits_for = None if payload.judged else JUDGEMENT
     await uow.instructions.add(payload.id, source, reading.commands, received_at, waits_for=waits_for)
     if reading.wrong is not None:
-        await fail(uow, new_failure(uow.new_id(), payload, reading.wrong))
-    if _long_unseen(source, received):
-        await uow.sources.seen(source.id)
+        await fail(uow, new_failure(uow.new_id(), payload, reading.wrong, store_named(reading.commands)))
+    await _heard(source, received, uow)
     return Kept(payload.id, payload.state)
 
 
@@ -149,6 +149,12 @@ def kept_at_once(id: UUID, received: Received, reading: Reading, most: int) -> P
         return None
     payload = _accepted(id, received, reading)
     return payload if payload.judged and not _long_unseen(source, received) else None
+
+
+async def _heard(source: Source, received: Received, uow: "UnitOfWork") -> None:
+    """Whoever proves who they are speaks, whatever they say. The last of a payload's locks is its source."""
+    if _long_unseen(source, received):
+        await heard(source.id, uow)
 
 
 def _long_unseen(source: Source, received: Received) -> bool:
@@ -210,6 +216,8 @@ async def _keep_again(received: Received, event_id: str | None, uow: "UnitOfWork
 async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> Kept:
     """Of what nobody has signed for only the beginning: strangers do not fill our disk."""
     unproven = received.source is None or wrong.kind is FailureKind.AUTH
+    if received.source is not None:
+        await _heard(received.source, received, uow)
     body = received.body[:UNSIGNED_BYTES] if unproven else received.body
     payload = Payload(
         uow.new_id(),
@@ -225,3 +233,5 @@ async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> 
     await uow.payloads.add(payload)
     await fail(uow, new_failure(uow.new_id(), payload, wrong))
     return Kept(payload.id, payload.state, wrong.message)
+    if received.source is not None and not unproven:
+        await _heard(received.source, received, uow)

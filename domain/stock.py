@@ -224,7 +224,13 @@ class StockStore(Protocol):
         """On again, those that are still off and whose time has come."""
 
     async def switch(self, listing_ids: Iterable[UUID], *, off: bool, back_at: datetime | None) -> Sequence[StockLevel]:
-        """Only those that change: on is on once."""
+        """Only those that change: on is on once. One that was in doubt is so no more."""
+
+    async def doubt(self, listing_ids: Iterable[UUID], source_id: UUID) -> Sequence[StockLevel]:
+        """Stale from now on, those that rest on this source's word and were not stale."""
+
+    async def trust(self, listing_ids: Iterable[UUID]) -> None:
+        """Stale no more, of levels already locked, whose next version is to tell of it."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from domain.dispatch import OfferStore
     from domain.events import EventLog
     from domain.failures import FailureStore
+    from domain.health import HealthStore
     from domain.idempotency import IdempotencyStore
     from domain.identity import IdentityStore
     from domain.listings import ListingStore
@@ -60,6 +61,7 @@ class UnitOfWork(Protocol):
     audit: "AuditLog"
     sources: "SourceStore"
     payloads: "PayloadStore"
+    health: "HealthStore"
     instructions: "InstructionStore"
     failures: "FailureStore"
     gateway: str  # the payment provider's name for what is not paid in cash

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import catalog, delivery, failures, merchants, orders, payments, purchases, riders, sources, stock
+from db import catalog, delivery, failures, health, merchants, orders, payments, purchases, riders, sources, stock
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
 from db.failures import Instruction, Payload
+from db.health import SourceHealth
 from db.orders import OrderEventRow, OrderLineRow, OrderRow
 from db.payments import PaymentRow
 from db.purchases import PurchaseRow
@@ -175,6 +176,10 @@ class Loaders:
     @cached_property
     def stores_of_source(self) -> DataLoader[UUID, Sequence[Store]]:
         return all_of(partial(merchants.stores_of_sources, self._reads))
+
+    @cached_property
+    def source_health(self) -> DataLoader[UUID, SourceHealth | None]:
+        return by_key(partial(health.healths, self._reads), lambda one: one.source_id)
 
     @cached_property
     def traffic(self) -> DataLoader[UUID, Traffic | None]:

@@ -2,7 +2,7 @@
 
 import strawberry
 
-from schema import addresses, cart, catalog, customers, identity, intake, merchants, orders, quotes, riders, stock, support
+from schema import addresses, cart, catalog, customers, health, identity, intake, merchants, orders, quotes, riders, stock, support
 from schema.build import build
 
 
@@ -22,6 +22,7 @@ class Mutation(
     merchants.Mutation,
     riders.Mutation,
     intake.Mutation,
+    health.Mutation,
 ): ...
 
 

@@ -8,7 +8,8 @@ import strawberry
 
 from db import failures as rows
 from db import sources
-from db.failures import Seen
+from db.failure_groups import FailureGroup as FailureGroupRow
+from db.health import SourceHealth as SourceHealthRow
 from db.pages import Page
 from domain import failures
 from domain.failures import ResolveFailure
@@ -17,9 +18,11 @@ from domain.intake import EntityKind, FailureKind, FailureState, InstructionStat
 from domain.sources import MapExternalId
 from resolvers import intake as resolve
 from schema.connections import Connection, Counted
+from resolvers import health
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from subscriptions import failures as feeds
 
+from schema.health import SourceHealth
 if TYPE_CHECKING:
     from schema.merchants import Merchant, Store
 
@@ -69,11 +72,10 @@ class Source(Node):
         traffic = await info.context.loaders.traffic.load(root.id)
         return traffic.failed if traffic else 0
 
-    @strawberry.field(graphql_type=list[SourceEndpoint])
+    @strawberry.field(graphql_type=SourceHealth)
     @staticmethod
-    def endpoints(root: sources.Source, info: Info) -> Sequence[resolve.Endpoint]:
-        return resolve.masked_endpoints(info.context, root)
-
+    async def health(root: sources.Source, info: Info) -> SourceHealthRow | None:
+        return await health.health(info.context, root)
 
 @strawberry.type
 class NewSource:

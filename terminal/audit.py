@@ -42,9 +42,9 @@ async def check_audit(desk: Desk) -> bool:
             sys.stdout.write(f"{_chain(chain)}: {places - SHOWN} places more\n")
     whole = not broken
     say(f"{entries} entries in {chains} chains: " + ("all as they were sealed" if whole else f"{broken.total()} places are not"))
-    say(f"their heads come to {heads.hexdigest()}")
     if whole:
-        say("an end that was cut off together with its head is not seen from here: keep that number of today elsewhere")
+        say("an end that was cut off together with its head is not seen from here: keep this number of today elsewhere")
+    say(f"their heads come to {heads.hexdigest()}")
     return whole
 
 

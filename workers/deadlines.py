@@ -1,4 +1,5 @@
-"""What happens because time has passed: holds end, snoozed listings return, orders and payments expire, refunds go out."""
+"""What happens because time has passed: holds end, snoozed listings return, orders and payments expire, refunds go out,
+sources that should have spoken are told of."""
 
 import asyncio
 import logging
@@ -9,11 +10,12 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import orders, payments, stock
+from db import health, orders, payments, stock
 from db.reads import Reads
 from domain import at_risk, fulfilment, merchants, purchases, sessions, trace
 from domain.cancelling import heed_cancelling
 from domain.choices import return_choices
+from domain.health import fall_silent, mark_stale
 from domain.payments import Gateway
 from domain.refusals import Refused
 from domain.stock import release_expired, return_due
@@ -22,6 +24,7 @@ from domain.unit_of_work import Begin
 log = logging.getLogger("haat.deadlines")
 EVERY_S = 0.5  # a hold is released within 2 s of its end
 SOME = 200
+MARKINGS = 4  # transactions of a round for levels of silent sources: holds do not wait for a whole chain's
 PRUNE_EVERY_S = 3600
 RETRY_REFUND = (timedelta(seconds=5), timedelta(hours=1))  # doubling, from and up to
 
@@ -46,6 +49,7 @@ class Deadlines:
                 self.unpaid,
                 self.refunds,
                 self.statuses,
+                self.silence,
                 self.sessions,
             ):
                 await _guarded(task.__name__, task)
@@ -72,6 +76,22 @@ class Deadlines:
         while looked_at == SOME:
             async with self.unit_of_work() as uow:
                 looked_at = await merchants.tell_due(uow, SOME)
+
+    async def silence(self) -> None:
+        """Sources that should have spoken by now, and then their levels, some at a time."""
+        to_do = await health.to_do(self.reads)
+        if to_do.late:
+            async with self.unit_of_work() as uow:
+                silent = await fall_silent(uow, SOME)
+            for one in silent:
+                log.error(
+                    "a source has fallen silent",
+                    extra={"source": str(one.source_id), "provider": one.provider, "silent_since": str(one.silent_since)},
+                )
+        more, rounds = to_do.doubted or to_do.late, 0
+        while more and rounds < MARKINGS:
+            async with self.unit_of_work() as uow:
+                more, rounds = await mark_stale(uow), rounds + 1
 
     async def sessions(self) -> None:
         """Long over: nobody asks for them any more."""
