@@ -223,6 +223,7 @@ def read(inbound: Inbound, call: Call, source: Source) -> Reading:
         return Reading(wrong=Wrong(kind, described(refused)))
     except Exception as error:  # a bug of ours, or bytes nobody thought of: kept either way
         return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)))
+    call = replace(call, profile=source.profile)
     known_by = proofs.replay_key(source.proof, call)
     if len(call.body) > LATER_BYTES:
         return Reading(event_id=inbound.event_id(call) or known_by, translated=False)
@@ -232,6 +233,7 @@ def read(inbound: Inbound, call: Call, source: Source) -> Reading:
 
 def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
     """What a call says whose sender is proven."""
+    call = replace(call, profile=source.profile)
     event_id = None
     try:
         event_id = inbound.event_id(call)

@@ -166,6 +166,8 @@ class Door:
                 # It may have a new secret, or a new outlet, since we looked.
                 source = await self._source(inbound, named, afresh=True) or source
                 reading = await self._read(inbound, call, named, source)
+            if source is not None and not _unproven(reading):
+                call = replace(call, profile=source.profile)  # it is answered as its profile says; who is unproven is not
             if reading.question is not None:
                 assert source is not None
                 return await self._answer(inbound, call, source, reading)
