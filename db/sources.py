@@ -39,6 +39,7 @@ from db.tables import (
     payload,
     product,
     source,
+    source_profile,
     source_secret,
     stock_level,
     store,
@@ -244,6 +245,7 @@ def _registered(*, enabled: bool = True) -> Select[Any]:
         .scalar_subquery()
         for kept in (secret.sealed, secret.hash)
     )
+    profile = select(source_profile.c.document).where(source_profile.c.source_id == s.id, source_profile.c.active).scalar_subquery()
     return select(
         s.id,
         s.merchant_id,
@@ -255,6 +257,7 @@ def _registered(*, enabled: bool = True) -> Select[Any]:
         sealed.label("sealed"),
         hashes.label("hashes"),
         s.proof,
+        profile.label("profile"),
     ).where(s.enabled if enabled else true())
 
 
@@ -270,6 +273,7 @@ def _known(row: Row[Any] | None) -> Registered | None:
         ip_allow=tuple(row.ip_allow),
         last_seen_at=row.last_seen_at,
         proof=row.proof,
+        profile=row.profile,
     )
     return Registered(known, tuple(row.sealed or ()), tuple(row.hashes or ()))
 

@@ -28,6 +28,7 @@ from db.merchants import SqlMerchants
 from db.orders import SqlOrders
 from db.payloads import SqlPayloads
 from db.payments import SqlPayments
+from db.profiles import SqlProfiles
 from db.purchases import SqlPurchases
 from db.quotes import SqlQuotes
 from db.riders import SqlRiders
@@ -52,6 +53,7 @@ from domain.merchants import MerchantStore
 from domain.orders import OrderStore
 from domain.payloads import PayloadStore
 from domain.payments import PaymentStore
+from domain.profile_versions import ProfileStore
 from domain.purchases import PurchaseStore
 from domain.queue import InstructionStore
 from domain.quotes import QuoteStore
@@ -89,6 +91,7 @@ class SqlUnitOfWork:
     addresses: AddressStore
     audit: AuditLog
     sources: SourceStore
+    profiles: ProfileStore
     payloads: PayloadStore
     instructions: InstructionStore
     health: HealthStore
@@ -154,6 +157,7 @@ async def unit_of_work(
             addresses=SqlAddresses(connection),
             audit=audit,
             sources=SqlSources(connection),
+            profiles=SqlProfiles(connection),
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),
             failures=SqlFailures(connection),

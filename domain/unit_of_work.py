@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from domain.orders import OrderStore
     from domain.payloads import PayloadStore
     from domain.payments import PaymentStore
+    from domain.profile_versions import ProfileStore
     from domain.purchases import PurchaseStore
     from domain.queue import InstructionStore
     from domain.quotes import QuoteStore
@@ -60,6 +61,7 @@ class UnitOfWork(Protocol):
     addresses: "AddressStore"
     audit: "AuditLog"
     sources: "SourceStore"
+    profiles: "ProfileStore"
     payloads: "PayloadStore"
     health: "HealthStore"
     instructions: "InstructionStore"

@@ -443,6 +443,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("rider_id", name=op.f("pk_rider_position")),
     )
     op.create_table(
+        "source_profile",
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("assumed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_profile_source_id")),
+        sa.PrimaryKeyConstraint("source_id", "version", name=op.f("pk_source_profile")),
+    )
+    op.create_index(
+        "uq_source_profile_active", "source_profile", ["source_id"], unique=True, postgresql_where=sa.text("active")
+    )
+    op.create_table(
         "source_secret",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("source_id", sa.Uuid(), nullable=False),
@@ -1035,6 +1051,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_store_hours_exception_store_id_day"), table_name="store_hours_exception")
     op.drop_table("store_hours_exception")
     op.drop_table("store_hours")
+    op.drop_index("uq_source_profile_active", table_name="source_profile", postgresql_where=sa.text("active"))
+    op.drop_table("source_profile")
     op.drop_index(op.f("ix_source_secret_source_id"), table_name="source_secret")
     op.drop_table("source_secret")
     op.drop_table("rider_position")
