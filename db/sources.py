@@ -19,6 +19,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    null,
     or_,
     select,
     true,
@@ -102,6 +103,13 @@ class SqlSources:
         )
         ended = func.coalesce(secret.not_after <= now, False)
         await self._connection.execute(update(source_secret).where(mine, ~ended).values(not_after=ends))
+
+    async def set(
+        self, source_id: UUID, enabled: bool | None, ip_allow: Sequence[str] | None, proof: Proof | None, *, usual_proof: bool
+    ) -> None:
+        said = {"enabled": enabled, "ip_allow": ip_allow, "proof": null() if usual_proof else proof}
+        changed = {name: value for name, value in said.items() if value is not None}
+        await self._connection.execute(update(source).where(s.id == source_id).values(changed))
 
     async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
         found = await self._connection.execute(

@@ -1,7 +1,8 @@
 """A provider's connection to a merchant: its secrets, and which of its ids are which of ours."""
 
+import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -11,7 +12,7 @@ from domain.identity import Actor, MerchantRole, Seals, check_merchant_role
 from domain.instructions import named
 from domain.intake import EntityKind, Family, Inbound
 from domain.proofs import Proof, Strategy
-from domain.refusals import InvalidInput, Refused, invalid, not_found
+from domain.refusals import InvalidInput, Problem, Refused, invalid, not_found
 from domain.texts import line
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class SourceStore(Protocol):
     async def retire_secrets(self, source_id: UUID, from_: datetime, not_after: datetime, keep: int) -> None:
         """Before one that is good from `from_`: those that are live end by `not_after`, the newest of them just then, and all but
         the `keep` newest at `from_`. Those that were still to come never do."""
+
+    async def set(
+        self, source_id: UUID, enabled: bool | None, ip_allow: Sequence[str] | None, proof: Proof | None, *, usual_proof: bool
+    ) -> None:
+        """What is None stays."""
 
     async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
         """If the actor may see it."""
@@ -140,6 +146,78 @@ def check_proof(proof: Proof | None) -> None:
     wrong = proofs.problems(proof) if proof is not None else ()
     if wrong:
         raise Refused(InvalidInput("; ".join(f"{one.path} {one.message}" for one in wrong), tuple(wrong)))
+
+
+SECRET_CHARACTERS = range(16, 513)
+
+
+def check_given(proof: Proof, secret: str) -> None:
+    """A secret that the provider has made, or the merchant. Refuses InvalidInput."""
+    if proof.strategy is Strategy.URL_TOKEN:
+        raise invalid("secret", "is made here where it is a part of the URL")
+    if len(secret) not in SECRET_CHARACTERS:
+        raise invalid("secret", f"has {SECRET_CHARACTERS.start} to {SECRET_CHARACTERS.stop - 1} characters")
+    if not (secret.isascii() and secret.isprintable()) or secret != secret.strip():
+        raise invalid("secret", "has ASCII characters alone, and no blanks around them")
+    try:
+        proofs.key_of(proof, secret)
+    except ValueError as error:
+        raise invalid("secret", f"is none of Standard Webhooks, whsec_…: {error}") from error
+
+
+@dataclass(frozen=True)
+class SetSource:
+    """What is None stays as it is."""
+
+    source_id: UUID
+    enabled: bool | None = None
+    ip_allow: Sequence[str] | None = None  # empty: from anywhere
+    proof: Proof | None = None
+    usual_proof: bool = False  # its provider's again
+
+
+MOST_NETWORKS = 100
+
+
+async def set_source(command: SetSource, actor: Actor, uow: "UnitOfWork") -> None:
+    """For owners, managers and support. Safe to repeat. Refuses NotFound, InvalidInput."""
+    proof = proofs.lower(command.proof) if command.proof else None
+    check_proof(proof)
+    allowed = networks(command.ip_allow) if command.ip_allow is not None else None
+    source = await uow.sources.lock(command.source_id, actor)
+    if source is None:
+        raise not_found("source")
+    said: list[str] = []
+    if command.enabled is not None:
+        said.append("enabled" if command.enabled else "disabled")
+    if allowed is not None:
+        said.append(f"from {', '.join(allowed) or 'anywhere'}")
+    if proof is not None or command.usual_proof:
+        said.append(f"proof {_told(proof) if proof else 'as usual'}")
+    if not said:
+        return
+    await uow.sources.set(source.id, command.enabled, allowed, proof, usual_proof=command.usual_proof)
+    await uow.audit.write(actor, "setSource", source.id, source.merchant_id, "; ".join(said))
+
+
+def _told(proof: Proof) -> str:
+    """All of it, for the audit: nothing of a proof is secret."""
+    return " ".join(str(getattr(value, "value", value)) for one in fields(proof) if (value := getattr(proof, one.name)))
+
+
+def networks(told: Sequence[str]) -> Sequence[str]:
+    """As they are kept: `10.1.0.0/16`, an address by itself as `10.1.2.3/32`. Refuses InvalidInput, for all that are none."""
+    wrong, found = [], []
+    for index, one in enumerate(told):
+        try:
+            found.append(str(ipaddress.ip_network(one.strip())))
+        except ValueError as error:
+            wrong.append(Problem(f"ipAllow.{index}", str(error)))
+    if len(told) > MOST_NETWORKS:
+        wrong.append(Problem("ipAllow", f"has at most {MOST_NETWORKS} networks"))
+    if wrong:
+        raise Refused(InvalidInput("; ".join(f"{one.path}: {one.message}" for one in wrong), tuple(wrong)))
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
