@@ -345,11 +345,11 @@ source = _table(
     key(primary=True), key("merchant_id", of="merchant"), text("provider"), word("family", Family), flag("enabled", True),
     word("count_drops", CountDrops, server_default="AT_PICKUP"), Column("ip_allow", ARRAY(sa.Text), nullable=False, server_default="{}"),
     time("last_seen_at"), count("received"), count("failed"), created(),
-    Index(None, "merchant_id"), Index(None, "provider"),
-)
     # How often it should speak (null: when it likes), since when it has not; up to where the levels of a silent one are marked.
     count("expected_every_s", None, null=True), time("silent_since"), key("marked_to", null=True), version(0),
     document("proof", Proof, null=True),  # null: its provider's
+    Index(None, "merchant_id"), Index(None, "provider"),
+)
 # Several live at once. A URL's token by its hash alone; any other is sealed, since verifying needs it.
 source_secret = _table(
     "source_secret",
@@ -424,6 +424,7 @@ event = _table(
 )
 # One row: which history `pos` counts. Another epoch means another database, and every cursor starts afresh.
 log_epoch = _table("log_epoch", Column("epoch", sa.Text, primary_key=True))
+# Only ever added to, and each entry sealed to the one before: a trigger refuses what would change or take away.
 audit = _table(
     "audit",
     key(primary=True), Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), text("actor"),
@@ -437,4 +438,3 @@ audit_head = _table(
     "audit_head",
     key("chain", primary=True), Column("seq", sa.BigInteger, nullable=False), Column("hash", sa.LargeBinary, nullable=False),
 )
-# Only ever added to, and each entry sealed to the one before: a trigger refuses what would change or take away.

@@ -45,8 +45,8 @@ from domain.delivery import DeliveryStore
 from domain.dispatch import OfferStore
 from domain.events import EventLog
 from domain.failures import FailureStore
-from domain.idempotency import IdempotencyStore
 from domain.health import HealthStore
+from domain.idempotency import IdempotencyStore
 from domain.identity import IdentityStore
 from domain.listings import ListingStore
 from domain.merchants import MerchantStore
@@ -163,6 +163,6 @@ async def unit_of_work(
             failures=SqlFailures(connection),
             health=SqlHealth(connection),
         )
+        await audit.append()
     if events.added:
         committed()
-        await audit.append()

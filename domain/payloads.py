@@ -210,14 +210,14 @@ async def _keep_again(received: Received, event_id: str | None, uow: "UnitOfWork
     await uow.payloads.add(payload)
     wrong = Wrong(FailureKind.DUPLICATE, "the same news came before")
     await fail(uow, new_failure(uow.new_id(), payload, wrong))
+    if received.source is not None:
+        await _heard(received.source, received, uow)
     return Kept(payload.id, payload.state)
 
 
 async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> Kept:
     """Of what nobody has signed for only the beginning: strangers do not fill our disk."""
     unproven = received.source is None or wrong.kind is FailureKind.AUTH
-    if received.source is not None:
-        await _heard(received.source, received, uow)
     body = received.body[:UNSIGNED_BYTES] if unproven else received.body
     payload = Payload(
         uow.new_id(),
@@ -232,6 +232,6 @@ async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> 
     )
     await uow.payloads.add(payload)
     await fail(uow, new_failure(uow.new_id(), payload, wrong))
-    return Kept(payload.id, payload.state, wrong.message)
     if received.source is not None and not unproven:
         await _heard(received.source, received, uow)
+    return Kept(payload.id, payload.state, wrong.message)

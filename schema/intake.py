@@ -8,7 +8,6 @@ import strawberry
 
 from db import failures as rows
 from db import sources
-from db.failure_groups import FailureGroup as FailureGroupRow
 from db.health import SourceHealth as SourceHealthRow
 from db.pages import Page
 from domain import failures
@@ -16,13 +15,13 @@ from domain.failures import ResolveFailure
 from domain.identity import Role
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
 from domain.sources import MapExternalId
+from resolvers import health
 from resolvers import intake as resolve
 from schema.connections import Connection, Counted
-from resolvers import health
+from schema.health import SourceHealth
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from subscriptions import failures as feeds
 
-from schema.health import SourceHealth
 if TYPE_CHECKING:
     from schema.merchants import Merchant, Store
 

@@ -975,6 +975,8 @@ def upgrade() -> None:
     op.create_index("uq_offer_delivery_open", "offer_delivery", ["delivery_id"], unique=True, postgresql_where=sa.text("open"))
     # ### end Alembic commands ###
     op.execute(sa.text("INSERT INTO log_epoch (epoch) VALUES (:epoch)").bindparams(epoch=uuid4().hex[:8]))
+    for statement in AUDIT_STAYS:
+        op.execute(statement)
 
 
 def downgrade() -> None:
@@ -1038,8 +1040,6 @@ def downgrade() -> None:
     op.drop_table("listing")
     op.drop_index("ix_instruction_stage", table_name="instruction", postgresql_where=sa.text("state = 'WAITING'"))
     op.drop_index("ix_instruction_queue", table_name="instruction", postgresql_where=sa.text("state = 'WAITING'"))
-    for statement in AUDIT_STAYS:
-        op.execute(statement)
     op.drop_index(op.f("ix_instruction_payload_id_ordinal"), table_name="instruction")
     op.drop_index("ix_instruction_parked", table_name="instruction", postgresql_where=sa.text("state = 'PARKED'"))
     op.drop_index("ix_instruction_entity", table_name="instruction", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')"))
@@ -1114,8 +1114,8 @@ def downgrade() -> None:
     op.drop_table("event")
     op.drop_index(op.f("ix_category_parent_id"), table_name="category")
     op.drop_table("category")
+    op.drop_table("audit_head")
     op.drop_index(op.f("ix_audit_subject_id"), table_name="audit")
     op.drop_table("audit")
     # ### end Alembic commands ###
-    op.drop_table("audit_head")
     op.execute("DROP FUNCTION audit_stays")
