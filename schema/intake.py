@@ -8,6 +8,7 @@ import strawberry
 
 from db import failures as rows
 from db import sources
+from db.failures import Seen
 from db.health import SourceHealth as SourceHealthRow
 from db.pages import Page
 from domain import failures
