@@ -14,6 +14,7 @@ from domain.work import Placed, Work, apart, store_of, unlisted
 
 async def carry_out_products(work: Work, some: list[Placed]) -> None:
     known = await work.products([one.command.item for one in some])
+    some = apart([(one, [known.get(one.command.item, one.command.item)]) for one in some])
     old = [(one, known[one.command.item]) for one in some if one.command.item in known]
     won = await work.newer("PRODUCT", old)
     new = [one for one in some if one.command.item not in known]
@@ -51,16 +52,18 @@ async def carry_out_variants(work: Work, some: list[Placed]) -> None:
             work.outcomes[one.id] = parked(named(EntityKind.PRODUCT, one.command.item))
     some = [one for one in some if one.command.item in products]
     known = await work.variants([one.command.variant for one in some])
+    some = apart([(one, [known.get(one.command.variant, one.command.variant)]) for one in some])  # told for two stores at once
     won = await work.newer("VARIANT", [(one, known[one.command.variant]) for one in some if one.command.variant in known])
     new = [one for one in some if one.command.variant not in known]
     todo = [*won, *new]
     if not todo:
         return
-    skus = await _skus(work, [(one.command.variant, known.get(one.command.variant)) for one in todo])
+    skus = await _skus(work, [(one.command, known.get(one.command.variant)) for one in todo])
     items = [_variant(work, one, known.get(one.command.variant), products, skus) for one in todo]
     ids = await apply_variants(items, work.uow)
     await work.newer("VARIANT", list(zip(todo, ids, strict=True))[len(won) :])
-    await work.map(EntityKind.VARIANT, [(one.command.variant, id) for one, id in zip(todo, ids, strict=True)])
+    names = [(name, id) for one, id in zip(todo, ids, strict=True) for name in (one.command.variant, *one.command.also)]
+    await work.map(EntityKind.VARIANT, names)
     # A till says what the store shows; what it does not list yet waits for a price.
     shown = [
         UpsertedListing(one.store_id, id, active=one.command.active, cause=one.cause)
@@ -72,16 +75,18 @@ async def carry_out_variants(work: Work, some: list[Placed]) -> None:
     work.done(todo)
 
 
-async def _skus(work: Work, variants: Sequence[tuple[str, UUID | None]]) -> dict[str, str]:
-    """A variant keeps its SKU. A till's new one whose id is somebody's SKU already gets another: it is not that thing."""
+async def _skus(work: Work, variants: Sequence[tuple[UpsertVariant, UUID | None]]) -> dict[str, str]:
+    """A variant keeps its SKU. A till's new one whose code or id is somebody's SKU already gets another: it is not that thing."""
     merchant_id = work.origin.merchant_id
     there = await work.uow.catalog.variants({id for _, id in variants if id is not None})
-    skus = {external_id: there[id].sku for external_id, id in variants if id is not None and id in there}
-    new = [external_id for external_id, id in variants if id is None]
-    taken = await work.uow.catalog.variants_by_sku({(merchant_id, external_id) for external_id in new})
-    for external_id in new:
-        mine = (merchant_id, external_id) not in taken
-        skus[external_id] = external_id if mine else f"{external_id}-{work.origin.provider}-{work.origin.source_id.hex[-6:]}"
+    skus = {told.variant: there[id].sku for told, id in variants if id is not None and id in there}
+    new = {told.variant: [code for code in (told.sku, told.variant) if code] for told, id in variants if id is None}
+    asked = {(merchant_id, code) for codes in new.values() for code in codes}
+    taken = {sku for _, sku in await work.uow.catalog.variants_by_sku(asked)}
+    for external_id, codes in new.items():
+        other = f"{external_id}-{work.origin.provider}-{work.origin.source_id.hex[-6:]}"
+        skus[external_id] = next((code for code in codes if code not in taken), other)
+        taken.add(skus[external_id])
     return skus
 
 

@@ -134,7 +134,8 @@ class UpsertMenuItem(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class UpsertVariant(Command):
-    """`active` says whether the store shows it; without a store it says nothing."""
+    """`active` says whether the store shows it; without a store it says nothing. `sku` is the merchant's own code, where the
+    source knows it beside its id; `also` are further ids by which the source speaks of it."""
 
     variant: str
     item: str
@@ -143,6 +144,8 @@ class UpsertVariant(Command):
     unit: Unit | None = None
     rank: int = 0
     active: bool = True
+    sku: str | None = None
+    also: tuple[str, ...] = ()
 
     stage = Stage.VARIANTS
 
