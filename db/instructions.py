@@ -365,6 +365,10 @@ class SqlInstructions:
         )
         return await self._wait_again(i.state == IS_PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
 
+    async def count(self, payload_id: UUID) -> int:
+        found = select(func.count()).where(i.payload_id == payload_id)
+        return int((await self._connection.execute(found)).scalar_one())
+
     async def waiting(self, payload_id: UUID) -> int:
         found = select(func.count()).where(i.payload_id == payload_id, i.state == IS_WAITING)
         return int((await self._connection.execute(found)).scalar_one())

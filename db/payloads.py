@@ -1,6 +1,7 @@
 """Payloads: kept as they came, read again by the worker and by people."""
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -80,16 +81,20 @@ class SqlPayloads:
             update(payload).where(p.id == payload_id).values(translated=False, state=PayloadState.ACCEPTED)
         )
 
-    async def next_untranslated(self) -> Unread | None:
+    async def next_untranslated(self, providers: Collection[str]) -> Unread | None:
         found = await self._connection.execute(
             select(p.id, p.source_id, p.provider, p.door, p.body, p.headers, p.received_at, p.correlation_id, p.dedupe_key)
-            .where(~p.translated)
+            .where(~p.translated, p.provider.in_(list(providers)))
             .order_by(p.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
         row = found.one_or_none()
         return Unread(*row) if row else None
+
+    async def unread(self, payload_id: UUID) -> bool:
+        found = select(p.id).where(p.id == payload_id, ~p.translated)
+        return (await self._connection.execute(found)).scalar_one_or_none() is not None
 
     async def translated(self, payload_id: UUID, *, state: PayloadState, judged: bool, stage: int, dedupe_key: str | None) -> None:
         await self._connection.execute(

@@ -144,6 +144,14 @@ class Pieces:
     batches: Iterator[Batch]
 
 
+@runtime_checkable
+class InPieces(Protocol):
+    """An Inbound that can read a long payload bit by bit."""
+
+    def in_pieces(self, call: Call, source: Source) -> Pieces:
+        """What translate() says, of any length. Whatever it raises, now or while it is read, is kept with the payload."""
+
+
 class Inbound(Protocol):
     """One provider's words, both ways. Pure: no I/O, and no clock but the call's `received_at`."""
 
@@ -226,7 +234,7 @@ def read(inbound: Inbound, call: Call, source: Source) -> Reading:
     call = replace(call, profile=source.profile)
     known_by = proofs.replay_key(source.proof, call)
     if len(call.body) > LATER_BYTES:
-        return Reading(event_id=inbound.event_id(call) or known_by, translated=False)
+        return Reading(event_id=_keepable_id(inbound.event_id(call)) or known_by, translated=False)
     reading = translated(inbound, call, source)
     return reading if reading.event_id or known_by is None else replace(reading, event_id=known_by)
 
@@ -238,20 +246,27 @@ def translated(inbound: Inbound, call: Call, source: Source) -> Reading:
     try:
         event_id = inbound.event_id(call)
         said = inbound.translate(call, source)
-        if not keepable(event_id) or (_suspect(call.body) and isinstance(said, Batch) and not keepable(said.commands)):
+        if not keepable(event_id) or (_suspect(call) and isinstance(said, Batch) and not keepable(said.commands)):
             event_id = None
             raise ValueError("characters that are no text")
     except Exception as error:  # as above
-        return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)), event_id=event_id, problems=problems_of(error))
+        told = Wrong(FailureKind.VALIDATION, described(error))
+        return Reading(wrong=told, event_id=_keepable_id(event_id), problems=problems_of(error))
     if isinstance(said, Question):
         return Reading(question=said)
     wrong = Wrong(FailureKind.VALIDATION, listed(said.problems)) if said.problems else None
     return Reading(said.commands, wrong, event_id=event_id, problems=said.problems)
 
 
-def _suspect(body: bytes) -> bool:
-    """Whether it may hold a NUL or half of a surrogate pair, as a byte or as JSON's escape."""
-    return b"\0" in body or b"\\u0000" in body or b"\\ud" in body.lower()
+def _keepable_id(event_id: str | None) -> str | None:
+    return event_id if keepable(event_id) else None
+
+
+def _suspect(call: Call) -> bool:
+    """Whether it may hold a NUL or half of a surrogate pair, as a byte, as JSON's escape, or in what its URL says."""
+    body = call.body
+    in_body = b"\0" in body or b"\\u0000" in body or b"\\ud" in body.lower()
+    return in_body or not keepable({**call.query, **call.path})
 
 
 def keepable(value: object) -> bool:
@@ -283,16 +298,18 @@ def problems_of(error: Exception) -> Sequence[Problem]:
     return refusal.problems if isinstance(refusal, InvalidInput) else ()
 
 
-def listed(problems: Sequence[Problem]) -> str:
-    """One a line, up to a limit: the count at the end tells of the rest."""
+def listed(problems: Sequence[Problem], beyond: int = 0) -> str:
+    """One a line, up to a limit: the count at the end tells of the rest, and of so many `beyond` them."""
     lines, size = [], 0
     for index, problem in enumerate(problems):
         line = printable(f"{problem.path}: {problem.message}")
         size += len(line) + 1
         if size > MESSAGE_LIMIT:
-            lines.append(f"… and {len(problems) - index} more")
+            beyond += len(problems) - index
             break
         lines.append(line)
+    if beyond:
+        lines.append(f"… and {beyond} more")
     return "\n".join(lines)
 
 

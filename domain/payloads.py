@@ -1,6 +1,6 @@
 """Payloads: what came, kept whole before it is answered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -98,8 +98,11 @@ class PayloadStore(Protocol):
     async def translate_again(self, payload_id: UUID) -> None:
         """The worker reads the kept bytes once more."""
 
-    async def next_untranslated(self) -> Unread | None:
-        """Locked, the oldest that nobody else has in hand."""
+    async def next_untranslated(self, providers: Collection[str]) -> Unread | None:
+        """Locked, the oldest of these providers' that nobody else has in hand."""
+
+    async def unread(self, payload_id: UUID) -> bool:
+        """Whether it is still to be translated."""
 
     async def translated(
         self, payload_id: UUID, *, state: PayloadState, judged: bool, stage: int, dedupe_key: str | None

@@ -128,6 +128,9 @@ class InstructionStore(Protocol):
     async def release(self, payload_id: UUID, waits_for: str) -> None:
         """The payload's instructions that waited for this wait no longer."""
 
+    async def count(self, payload_id: UUID) -> int:
+        """How many of a batch there are, whatever has become of them."""
+
     async def waiting(self, payload_id: UUID) -> int:
         """How many of a batch are still to be carried out, as far as anybody knows of."""
 

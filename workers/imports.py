@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -16,10 +16,25 @@ from db import sources
 from db.reads import Reads
 from domain import trace
 from domain.identity import CLOCK
-from domain.instructions import named
-from domain.intake import Call, EntityKind, Inbound, PayloadState, Reading, Source, translated
+from domain.instructions import Command, named
+from domain.intake import (
+    LATER_BYTES,
+    Call,
+    EntityKind,
+    FailureKind,
+    Inbound,
+    InPieces,
+    PayloadState,
+    Reading,
+    Source,
+    Wrong,
+    described,
+    listed,
+    problems_of,
+    translated,
+)
 from domain.payloads import Kept, Received, keep
-from domain.refusals import not_found
+from domain.refusals import Problem, not_found
 from domain.sources import LockedSource, NewSource
 from domain.unit_of_work import Begin
 from workers.instructions import Instructions
@@ -69,9 +84,9 @@ async def import_catalogue(
     source = await _source(store_slug, inbound, unit_of_work, reads)
     query = {"store": store_slug, **({} if stock is None else {"stock": str(stock)})}
     call = Call(DOOR, body, {}, datetime.now(UTC), query)
-    reading = await asyncio.to_thread(translated, inbound, call, source)
+    reading, survey = await asyncio.to_thread(_surveyed, inbound, call, source)
     kept = await _keep(call, source, reading, path.name, unit_of_work)
-    said, good, refused = len(reading.commands), len({one.subject.partition(":")[2] for one in reading.commands}), bad_rows(reading)
+    said, good, refused = survey.commands, len(survey.good), bad_rows(survey.problems)
     del reading  # a hundred thousand objects that every collection of garbage would walk through
     if kept.state is PayloadState.ACCEPTED:
         worker = Instructions(unit_of_work, reads, {inbound.provider: inbound}, GROUP)
@@ -80,6 +95,41 @@ async def import_catalogue(
     wrong = await _wrong(kept.payload_id, unit_of_work)
     unchanged = kept.state is PayloadState.DUPLICATE
     return Report(kept.payload_id, unchanged, good, refused, wrong, monotonic() - started)
+
+
+_FORM = named(EntityKind.VARIANT, "")
+
+
+@dataclass
+class _Survey:
+    """What a file says, without saying it: how many commands, of which goods, and all that is wrong."""
+
+    commands: int = 0
+    good: set[str] = field(default_factory=set)  # a good in each store: a row of its own
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, commands: Sequence[Command], problems: Sequence[Problem]) -> None:
+        self.commands += len(commands)
+        self.good.update(one.entity for one in commands if one.subject.startswith(_FORM))
+        self.problems += problems
+
+
+def _surveyed(inbound: Inbound, call: Call, source: Source) -> tuple[Reading, _Survey]:
+    """A long file is gone through here for the report alone, and read by the worker from what was kept."""
+    survey = _Survey()
+    if not isinstance(inbound, InPieces) or len(call.body) <= LATER_BYTES:
+        reading = translated(inbound, call, source)
+        survey.add(reading.commands, reading.problems)
+        return reading, survey
+    try:
+        for batch in inbound.in_pieces(call, source).batches:
+            survey.add(batch.commands, batch.problems)
+    except Exception as error:  # as the door would keep it
+        wrong = Wrong(FailureKind.VALIDATION, described(error))
+        return Reading(wrong=wrong), _Survey(problems=list(problems_of(error)))
+    if not survey.commands and survey.problems:
+        return Reading(wrong=Wrong(FailureKind.VALIDATION, listed(survey.problems))), survey
+    return Reading(event_id=inbound.event_id(call), translated=False), survey
 
 
 @contextmanager
@@ -139,9 +189,10 @@ async def _carry_out(payload_id: UUID, total: int, worker: Instructions, progres
             continue
         look_at = monotonic() + LOOK_S
         async with unit_of_work() as uow:
-            waiting = await uow.instructions.waiting(payload_id)
+            unread = await uow.payloads.unread(payload_id)
+            waiting = total if unread else await uow.instructions.waiting(payload_id)
         progress(total - waiting, total)
-        if not waiting:
+        if not waiting and not unread:
             return
         if not busy:
             await asyncio.sleep(0.05)  # another worker has the rest in hand
@@ -156,10 +207,10 @@ async def _wrong(payload_id: UUID, unit_of_work: Begin) -> list[str]:
 _ROW = re.compile(r"row (\d+)\.?(.*)")
 
 
-def bad_rows(reading: Reading) -> list[BadRow]:
+def bad_rows(problems: Sequence[Problem]) -> list[BadRow]:
     """All the reasons of a row together."""
     rows: dict[int, list[str]] = {}
-    for problem in reading.problems:
+    for problem in problems:
         found = _ROW.fullmatch(problem.path)
         number, place = (int(found[1]), found[2]) if found else (0, problem.path)
         rows.setdefault(number, []).append(f"{place}: {problem.message}" if place else problem.message)

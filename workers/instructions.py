@@ -7,8 +7,9 @@ everything as it was.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from typing import TypeVar
 from uuid import UUID
 
 from db import sources
@@ -18,7 +19,8 @@ from domain.applying import carry_out
 from domain.bus import Bus
 from domain.cancelling import heed_cancelling
 from domain.doors import called
-from domain.intake import Call, FailureKind, Inbound, described, translated
+from domain.intake import LATER_BYTES, Batch, Call, FailureKind, Inbound, InPieces, Pieces, described, translated
+from domain.long_payloads import read_in_pieces
 from domain.payloads import Unjudged, Unread
 from domain.queue import Group, Outcome, failed
 from domain.refusals import Kind, Refused
@@ -111,16 +113,17 @@ class Instructions:
         unread: Unread | None = None
         try:
             async with self._unit_of_work() as uow:
-                unread = await uow.payloads.next_untranslated()
+                unread = await uow.payloads.next_untranslated(self._inbounds)
                 if unread is not None:
                     await self._read_late(unread, uow)
         except Exception as error:
             heed_cancelling(error)
             if unread is None or _away(error):
                 raise
-            log.exception("payload %s cannot be read", unread.id)
+            if not isinstance(error, _Unreadable):
+                log.exception("payload %s cannot be read", unread.id)
             async with self._unit_of_work() as uow:  # what nobody can read must not stand before what others sent
-                await give_up(unread, described(error), uow)
+                await give_up(unread, str(error) if isinstance(error, _Unreadable) else described(error), uow)
         return 0 if unread is None else 1
 
     async def _read_late(self, unread: Unread, uow: UnitOfWork) -> None:
@@ -129,9 +132,11 @@ class Instructions:
         known = await sources.any_by_id(self._reads, unread.source_id)
         inbound = self._inbounds[unread.provider]
         told = called(inbound.doors, unread.headers)
-        call = Call(
-            unread.door, unread.body, unread.headers, unread.received_at, told.query, told.values, told.method, told.url
-        )
+        call = Call(unread.door, unread.body, unread.headers, unread.received_at, told.query, told.values, told.method, told.url)
+        if isinstance(inbound, InPieces) and len(unread.body) > LATER_BYTES and not await uow.instructions.count(unread.id):
+            pieces = await _read(inbound.in_pieces, call, known)
+            await read_in_pieces(unread, known, pieces.whole, _batches(pieces), uow)
+            return
         reading = await asyncio.to_thread(translated, inbound, call, known)
         await read_late(unread, known, reading, uow)
 
@@ -207,6 +212,26 @@ class Instructions:
             else:
                 log.log(logging.INFO if isinstance(error, Refused) else logging.ERROR, "instruction %s failed", id, exc_info=error)
                 await settle(group, {id: outcome}, uow)
+
+
+class _Unreadable(Exception):
+    """What a provider's file says of bytes: they are to blame, not we."""
+
+
+Read = TypeVar("Read")
+
+
+async def _read(step: Callable[..., Read], *arguments: object) -> Read:
+    """Beside the event loop."""
+    try:
+        return await asyncio.to_thread(step, *arguments)
+    except Exception as error:
+        raise _Unreadable(described(error)) from error
+
+
+async def _batches(pieces: Pieces) -> AsyncIterator[Batch]:
+    while (batch := await _read(next, pieces.batches, None)) is not None:
+        yield batch
 
 
 def _away(error: Exception) -> bool:
