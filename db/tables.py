@@ -364,6 +364,28 @@ source_profile = _table(
     flag("assumed"), text("name"), text("document"), text("created_by"), created(),
     Index("uq_source_profile_active", "source_id", unique=True, postgresql_where=sa.text("active")),
 )
+# Of a provider that is asked: where and with what, sealed.
+source_access = _table(
+    "source_access",
+    key("source_id", of="source", primary=True), text("base_url"), Column("sealed", sa.LargeBinary, nullable=False),
+    Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+)
+# Up to when it has told us, and when it is asked next. `held_until` is the right of the one worker that asks it now; `budget` are
+# the calls it may be sent, as it was at `budget_at`.
+source_cursor = _table(
+    "source_cursor",
+    key("source_id", of="source", primary=True), time("told_until"),
+    Column("next_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), time("held_until"),
+    count("failed"), text("message", null=True), Column("budget", sa.Float, nullable=False, server_default="0"), time("budget_at"),
+    Index(None, "next_at"),
+)
+# As it was said, version after version; the active one is what its source's payloads are read by.
+source_profile = _table(
+    "source_profile",
+    key("source_id", of="source", primary=True), Column("version", sa.Integer, primary_key=True, autoincrement=False), flag("active"),
+    flag("assumed"), text("name"), text("document"), text("created_by"), created(),
+    Index("uq_source_profile_active", "source_id", unique=True, postgresql_where=sa.text("active")),
+)
 mapping = _table(
     "mapping",
     key("source_id", of="source", primary=True), word("kind", EntityKind, primary_key=True), text("external_id", primary_key=True),

@@ -29,6 +29,7 @@ from db.orders import SqlOrders
 from db.payloads import SqlPayloads
 from db.payments import SqlPayments
 from db.profiles import SqlProfiles
+from db.pulling import SqlPulls
 from db.purchases import SqlPurchases
 from db.quotes import SqlQuotes
 from db.riders import SqlRiders
@@ -54,6 +55,7 @@ from domain.orders import OrderStore
 from domain.payloads import PayloadStore
 from domain.payments import PaymentStore
 from domain.profile_versions import ProfileStore
+from domain.pulling import PullStore
 from domain.purchases import PurchaseStore
 from domain.queue import InstructionStore
 from domain.quotes import QuoteStore
@@ -91,6 +93,7 @@ class SqlUnitOfWork:
     addresses: AddressStore
     audit: AuditLog
     sources: SourceStore
+    pulls: PullStore
     profiles: ProfileStore
     payloads: PayloadStore
     instructions: InstructionStore
@@ -157,6 +160,7 @@ async def unit_of_work(
             addresses=SqlAddresses(connection),
             audit=audit,
             sources=SqlSources(connection),
+            pulls=SqlPulls(connection),
             profiles=SqlProfiles(connection),
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),

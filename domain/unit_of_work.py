@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from domain.payloads import PayloadStore
     from domain.payments import PaymentStore
     from domain.profile_versions import ProfileStore
+    from domain.pulling import PullStore
     from domain.purchases import PurchaseStore
     from domain.queue import InstructionStore
     from domain.quotes import QuoteStore
@@ -61,6 +62,7 @@ class UnitOfWork(Protocol):
     addresses: "AddressStore"
     audit: "AuditLog"
     sources: "SourceStore"
+    pulls: "PullStore"
     profiles: "ProfileStore"
     payloads: "PayloadStore"
     health: "HealthStore"

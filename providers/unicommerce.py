@@ -1,15 +1,18 @@
-"""Unicommerce's Uniware calls on us as on a marketplace (family A), and tells of what happened in its warehouses (family C).
+"""Unicommerce's Uniware calls on us as on a marketplace (family A), and tells of what happened in its warehouses (family C). A
+tenant's own API (family B) is asked by us.
 
-Both ask for a token first, with the source's id and its secret, and show it with every call: in `apiKey`, or in `Authorization`.
+Who calls asks for a token first, with the source's id and its secret, and shows it with every call, in `apiKey` or `Authorization`.
 Times without a zone are UTC in family A; family C writes milliseconds of the epoch, or `Jul 9, 2024 3:34:35 PM` by its own clock.
 """
 
 import base64
 import binascii
 import hashlib
+import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -22,47 +25,34 @@ from domain.instructions import (
     OrderWord,
     RejectOrder,
     StockMode,
+    UpdatePrice,
     UpdateStockLevel,
+    UpsertCatalogItem,
+    UpsertVariant,
 )
 from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Question, Source, TokenAsked
 from domain.merchants import SELLING, StoreStatus
-from domain.money import Money
-from domain.orders import OrderStatus as Status
-from domain.pricing import ChargeKind
 from domain.proofs import Proof, Strategy
-from domain.questions import GoodsAsked, GoodsCounted, Ordered, OrderedItem, OrdersAsked, SoldForm, SoldProduct
+from domain.pulling import Access, Ask, News, PullFailed, Quota, Reply, Talk, Unknown, answered, asked_at, pulled_as
 from domain.refusals import Problem, Refused
 from domain.stock import StockMovementKind
+from providers.unicommerce_questions import count, goods, orders
 
 AUTH_TOKEN, OAUTH_TOKEN = "auth-token", "oauth-token"
 INVENTORY, COUNT, PRODUCTS = "inventory", "products-count", "products"
 ORDERS, ACKNOWLEDGE, CANCEL = "orders", "orders-acknowledge", "orders-cancel"
 CANCELLED, CLOSED, AWAITED = "cancelled-items", "gatepass-closed", "gatepass-awaited"
+SNAPSHOT, ITEM = "pulled-inventory", "pulled-item"
 NOTIFICATIONS = frozenset({CANCELLED, CLOSED, AWAITED})
 
-PAGE, PAGE_MOST, PAGES_MOST = 50, 500, 10_000
-WINDOW, WINDOW_MOST = timedelta(days=15), timedelta(days=31)
 GOOD = "GOOD_INVENTORY"
+CLIENT = "my-trusted-client"  # the same for all the world
+SNAPSHOTS = "/services/rest/v1/inventory/inventorySnapshot/get"
+ITEM_TYPE = "/services/rest/v1/catalog/itemType/get"
+MINUTES_MOST, ITEMS_AT_ONCE = 1440, 20
 TEXT_TIME = re.compile(r"([A-Z][a-z]{2})[a-z]* (\d{1,2}), (\d{4}),? (\d{1,2}):(\d{2}):(\d{2})\s([AP])M")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 KEY_CHARACTERS = 150
-
-# Theirs of ours. What Uniware fetches it acknowledges, so an order that waits to be accepted is CREATED to it.
-STATUSES: Mapping[str, frozenset[Status]] = {
-    "PENDING_VERIFICATION": frozenset({Status.PAYMENT_PENDING}),
-    "CREATED": frozenset({Status.PLACED, Status.ACCEPTED, Status.READY}),
-    "COMPLETE": frozenset({Status.PICKED_UP, Status.DELIVERED, Status.UNDELIVERED, Status.RETURNED}),
-    "CANCELLED": frozenset({Status.REJECTED, Status.CANCELLED, Status.EXPIRED}),
-}
-ORDER_STATUS = {ours: theirs for theirs, some in STATUSES.items() for ours in some}
-ITEM_STATUS: Mapping[Status, str] = {
-    **dict.fromkeys(STATUSES["CREATED"], "CREATED"),
-    **dict.fromkeys(STATUSES["CANCELLED"], "CANCELLED"),
-    Status.PICKED_UP: "DISPATCHED",
-    Status.UNDELIVERED: "DISPATCHED",
-    Status.DELIVERED: "DELIVERED",
-    Status.RETURNED: "COURIER_RETURN",
-}
 
 
 class Unicommerce:
@@ -84,6 +74,10 @@ class Unicommerce:
     questions: Collection[str] = frozenset({AUTH_TOKEN, COUNT, PRODUCTS, ORDERS})
     tokens: Collection[str] = frozenset({AUTH_TOKEN, OAUTH_TOKEN})
 
+    credentials: Collection[str] = ("username", "password")
+    every, overlap, longest = timedelta(minutes=5), timedelta(minutes=5), timedelta(minutes=1440)
+    quota = Quota(120, 300)  # theirs is not published
+
     def verify(self, call: Call, source: Source) -> None:
         """The token says all there is."""
 
@@ -102,7 +96,7 @@ class Unicommerce:
     def event_id(self, call: Call) -> str | None:
         """Family A has none: the next push says it again."""
         if call.door not in NOTIFICATIONS:
-            return None
+            return pulled_as(call) if call.door in (SNAPSHOT, ITEM) else None
         try:
             told = parse(call.body)
         except Refused:
@@ -124,6 +118,29 @@ class Unicommerce:
         told = parse(call.body).object()
         told.check()
         return _NEWS[call.door](told, call, source)
+
+    def talk(self, access: Access, source: Source, since: datetime, until: datetime) -> Talk:
+        """What changed in each facility; of goods nobody has heard of what they are."""
+        if not source.stores:
+            raise PullFailed("no facility is mapped to a store yet", retry=False)
+        password = {"grant_type": "password", "client_id": CLIENT, **access.credentials}
+        token = answered((yield Ask("GET", "/oauth/token", query=password)))["access_token"].text()
+        if not token:
+            raise PullFailed("it gives no token", retry=False)
+        headers = {"authorization": f"bearer {token}", "content-type": "application/json"}
+        minutes = min(MINUTES_MOST, math.ceil((until - since) / timedelta(minutes=1)))
+        skus: dict[str, str] = {}  # and a facility that has it
+        for facility in source.stores:
+            asked = json.dumps({"updatedSinceInMinutes": minutes}).encode()
+            told = _successful((yield Ask("POST", SNAPSHOTS, headers={**headers, "facility": facility}, body=asked)))
+            yield News(SNAPSHOT, f"{facility}:{until.isoformat()}", {"facility": facility})
+            for row in told["inventorySnapshots"].items():
+                skus.setdefault(_text(row["itemTypeSKU"]), facility)
+        unknown = (yield Unknown([sku for sku in skus if sku])).body.decode().splitlines() if skus else []
+        for sku in unknown[:ITEMS_AT_ONCE]:
+            asked = json.dumps({"skuCode": sku}).encode()
+            _successful((yield Ask("POST", ITEM_TYPE, headers={**headers, "facility": skus[sku]}, body=asked)))
+            yield News(ITEM, f"{sku[:KEY_CHARACTERS]}:{until.isoformat()}")
 
     def acknowledge(self, call: Call, payload_id: UUID) -> Answer:
         if call.door in NOTIFICATIONS:
@@ -314,7 +331,64 @@ def _time(place: Document, call: Call, source: Source) -> datetime | None:
     return Document(text, place.path, place.problems).time(call.received_at, source.time_zone)
 
 
+# ---------------------------------------------------------------- what we ask
+
+
+def _successful(reply: Reply) -> Document:
+    """It says with HTTP 200 that it could not. Raises PullFailed."""
+    told = answered(reply)
+    if told["successful"].apart().flag(default=False):
+        return told
+    errors = [_text(error.first("description", "message", "code")) for error in told["errors"].apart().items()]
+    said = ", ".join(filter(None, errors)) or _text(told["message"]) or "without a reason"
+    raise PullFailed(f"it does not succeed: {said[:300]}")
+
+
+def _snapshots(told: Document, call: Call, source: Source) -> Batch:
+    """Of one facility. `inventory` is what Uniware would sell."""
+    facility, at = call.query.get("facility"), asked_at(call)
+    commands: list[Command] = []
+    problems: list[Problem] = []
+    for line in told["inventorySnapshots"].items(needed=True):
+        row = line.apart().object()
+        sku, units = row["itemTypeSKU"].id(), row["inventory"].whole(needed=True)
+        if row.problems or units is None:
+            problems += row.problems
+        else:
+            commands.append(
+                UpdateStockLevel(store=facility, id=sku, mode=StockMode.ABSOLUTE, quantity=max(0, units), at=at)
+            )  # fmt: skip
+    told.check()
+    return Batch(commands, problems)
+
+
+def _item_type(told: Document, call: Call, source: Source) -> Batch:
+    """A product and its only form; it names no facility, and holds in all of the source's."""
+    item = told.first("itemTypeDTO", "itemType").object()
+    sku, title = item["skuCode"].id(), item["name"].text(needed=True, most=300) or ""
+    price, mrp = item["basePrice"].minor(), item["maxRetailPrice"].minor()
+    price = price or mrp
+    if price and mrp and price > mrp:
+        item["basePrice"].wrong(f"{price / 100:.2f} is above the MRP, {mrp / 100:.2f}")
+    product = UpsertCatalogItem(
+        item=sku,
+        title=title,
+        description=item["description"].text() or None,
+        brand=item["brand"].text(most=200) or None,
+        images=tuple(filter(None, [item["imageUrl"].text(most=2000)])),
+    )
+    barcode, active = item["ean"].text(most=100) or None, bool(item["enabled"].flag(default=True))
+    told.check()
+    stores = tuple(source.stores) or (None,)
+    forms = [UpsertVariant(store=store, variant=sku, item=sku, barcode=barcode, active=active) for store in stores]
+    prices = [UpdatePrice(store=store, variant=sku, price_minor=price, mrp_minor=mrp or None) for store in stores if price]
+    return Batch([product, *forms, *prices])
+
+
+_QUESTIONS: Mapping[str, Callable[[Document, Call], Question]] = {COUNT: count, PRODUCTS: goods, ORDERS: orders}
 _NEWS: Mapping[str, Callable[[Document, Call, Source], Batch]] = {
+    SNAPSHOT: _snapshots,
+    ITEM: _item_type,
     INVENTORY: _inventory,
     ACKNOWLEDGE: _acknowledged,
     CANCEL: _cancelled_order,
@@ -322,155 +396,3 @@ _NEWS: Mapping[str, Callable[[Document, Call, Source], Batch]] = {
     CLOSED: _gatepass,
     AWAITED: _gatepass,
 }
-
-
-# ---------------------------------------------------------------- what it asks
-
-
-def _page(told: Document) -> tuple[int, int]:
-    """A page that is shorter than was asked for is the last one to Uniware: none is cut."""
-    page = told["pageNumber"].whole(least=1, most=PAGES_MOST)
-    size = told["pageSize"].whole(least=1, most=PAGE_MOST)
-    return page or 1, size or PAGE
-
-
-def _published(told: Document) -> bool | None:
-    word = (told["publishedStatus"].text() or "").upper()
-    return {"PUBLISHED": True, "UNPUBLISHED": False}.get(word)
-
-
-def _count(told: Document, call: Call) -> Question:
-    return GoodsCounted(None, lambda count: Answer(200, {"count": count}), _published(told))
-
-
-def _goods(told: Document, call: Call) -> Question:
-    page, size = _page(told)
-    told.check()
-    return GoodsAsked(None, lambda some: Answer(200, {"products": [*map(_product, some)]}), page, size, _published(told))
-
-
-def _orders(told: Document, call: Call) -> Question:
-    page, size = _page(told)
-    until = _query_time(told["orderDateTo"], call) or call.received_at
-    since = _query_time(told["orderDateFrom"], call) or until - WINDOW
-    if until - since > WINDOW_MOST:
-        told["orderDateFrom"].wrong(f"is more than {WINDOW_MOST.days} days before orderDateTo")
-    words = {word.strip() for word in (told["orderStatus"].text() or "").upper().split(",")} - {""}
-    for word in sorted(words - STATUSES.keys()):
-        told["orderStatus"].wrong(f"{word[:40]!r} is none of {', '.join(STATUSES)}")
-    told.check()
-    statuses = frozenset[Status]().union(*(STATUSES[word] for word in words))
-    return OrdersAsked(None, lambda some: Answer(200, {"orders": [*map(_order, some)]}), since, until, page, size, statuses)
-
-
-def _query_time(place: Document, call: Call) -> datetime | None:
-    """A plus that nobody escaped has become a blank."""
-    told = place.told.strip() if isinstance(place.told, str) else None
-    if told and "T" in told:
-        told = told.replace(" ", "+")
-    return Document(told, place.path, place.problems).time(call.received_at, "UTC", ahead=True)
-
-
-_QUESTIONS: Mapping[str, Callable[[Document, Call], Question]] = {COUNT: _count, PRODUCTS: _goods, ORDERS: _orders}
-
-
-def _rupees(money: Money | None) -> str | None:
-    return None if money is None else str(money.amount)
-
-
-def _when(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
-
-
-def _product(one: SoldProduct) -> Mapping[str, object]:
-    return {
-        "id": one.id,
-        "parentTitle": one.name,
-        "brand": one.brand,
-        "commissionPercentage": None,
-        "variants": [_variant(one, form) for form in one.forms],
-    }
-
-
-def _variant(product: SoldProduct, form: SoldForm) -> Mapping[str, object]:
-    return {
-        "variantId": form.id,
-        "title": f"{product.name} {form.name}".strip(),
-        "sku": form.sku,
-        "size": product.attributes.get("size") or form.name or None,
-        "color": product.attributes.get("color"),
-        "live": form.active,
-        "imageUrl": product.images[0] if product.images else None,
-        "productUrl": None,
-        "productDescription": product.description,
-        "itemPrice": {
-            "currency": form.price.currency,
-            "listingPrice": _rupees(form.price),
-            "mrp": _rupees(form.mrp or form.price),
-            "msp": _rupees(form.price),
-            "netSellerPayable": None,
-        },
-        "inventory": form.available,
-        "blockedInventory": form.held,
-        "pendency": form.allocated,
-    }
-
-
-def _order(one: Ordered) -> Mapping[str, object]:
-    def charged(kind: ChargeKind) -> str | None:
-        return _rupees(Money(sum(abs(charge.amount.minor) for charge in one.charges if charge.kind is kind), one.total.currency))
-
-    nothing = _rupees(Money(0, one.total.currency))
-
-    return {
-        "id": one.number,
-        "displayOrderNumber": one.number,
-        "orderDate": _when(one.placed_at),
-        "orderStatus": ORDER_STATUS[one.status],
-        "sla": _when(one.promised_at),
-        "priority": 1,
-        "paymentType": "COD" if one.cash else "PREPAID",
-        "facilityCode": one.store,
-        "orderPrice": {
-            "currency": one.total.currency,
-            "totalCashOnDeliveryCharges": nothing,
-            "totalDiscount": charged(ChargeKind.DISCOUNT),
-            "totalGiftCharges": nothing,
-            "totalStoreCredit": nothing,
-            "totalPrepaidAmount": nothing if one.cash else _rupees(one.total),
-            "totalShippingCharges": charged(ChargeKind.DELIVERY),
-        },
-        "shippingAddress": _address(one),
-        "orderItems": [_item(one, item) for item in one.items],
-    }
-
-
-def _item(order: Ordered, item: OrderedItem) -> Mapping[str, object]:
-    return {
-        "orderItemId": item.id,
-        "status": ITEM_STATUS[order.status],
-        "productId": item.product,
-        "variantId": item.form,
-        "title": item.name,
-        "sku": item.sku,
-        "quantity": item.quantity,
-        "orderItemPrice": {
-            "currency": item.total.currency,
-            "sellingPrice": _rupees(item.unit_price),
-            "totalPrice": _rupees(item.total),
-        },
-    }
-
-
-def _address(order: Ordered) -> Mapping[str, object] | None:
-    place = order.address
-    if place is None:
-        return None
-    return {
-        "name": order.customer,
-        "addressLine1": place.line1,
-        "addressLine2": place.line2,
-        "city": place.city,
-        "pincode": place.postal_code,
-        "phone": place.phone,
-    }

@@ -4,11 +4,14 @@ A push is signed by Standard Webhooks. Errors come with HTTP 200 and a `response
 three decimals; times are `dd/MM/yyyy HH:mm:ss` of the organisation's clock.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from urllib.parse import urlencode
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from domain.documents import Document, parse
 from domain.instructions import Command, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
@@ -16,9 +19,10 @@ from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.money import LIMIT_MINOR, rounded
 from domain.proofs import STANDARD_WEBHOOKS
+from domain.pulling import Access, Ask, News, PullFailed, Quota, Talk, answered, asked_at, pulled_as
 from domain.refusals import Problem
 
-STOCK, ITEMS = "stock", "items"
+STOCK, ITEMS, PULLED = "stock", "items", "pulled-stock"
 NOTHING_FOUND = 911
 CODES: Mapping[int, str] = {
     11: "the credentials are wrong",
@@ -36,6 +40,12 @@ STYLE, VARIANT = "style", "variant"
 DECIMALS = 3
 DEEPEST = 4
 MOST_UNITS, MOST_RUPEES = 10**9, LIMIT_MINOR // 100
+INVENTORY_STATUS = "/RestWS/api/eretail/v3/sku/inventoryStatus"
+ASKED: Mapping[str, object] = {"skuCodes": [], "dropShipFlag": "no", "includeNewSKU": "n"}
+FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+FORMAT = "%d/%m/%Y %H:%M:%S"
+FINAL = frozenset({11, 702, 812, 913, 917, 2023})  # asked again alike they are answered alike
+PAGES_MOST = 1_000
 TIME = re.compile(r"(\d{2})/(\d{2})/(\d{4}) (\d{2}:\d{2}:\d{2})")
 
 
@@ -45,10 +55,16 @@ class Vinculum:
     doors: Mapping[str, str] = {path: door for door, path in endpoints.items()}
     questions: Collection[str] = frozenset()
 
+    credentials: Collection[str] = ("ApiOwner", "ApiKey")
+    every, overlap, longest = timedelta(minutes=5), timedelta(minutes=2), timedelta(days=7)
+    quota = Quota(80, 300)
+
     def verify(self, call: Call, source: Source) -> None:
         """The signature says all there is."""
 
     def event_id(self, call: Call) -> str | None:
+        if call.door == PULLED:
+            return pulled_as(call)
         id = call.headers.get("webhook-id")
         return f"webhook-id:{id}" if id else None
 
@@ -59,6 +75,8 @@ class Vinculum:
         told.check()
         if call.door == ITEMS:
             return _items(told, source)
+        if call.door == PULLED:
+            return levels(told, asked_at(call))
         return levels(told, moment(told["toDate"], call.received_at, source.time_zone))
 
     def acknowledge(self, call: Call, payload_id: UUID) -> Answer:
@@ -69,6 +87,35 @@ class Vinculum:
 
     def answer(self, call: Call, status: StoreStatus) -> Answer:
         return Answer(200, {"responseCode": 0, "responseMessage": "Open" if status in SELLING else "Closed"})
+
+    # ------------------------------------------------------------ asked
+
+    def talk(self, access: Access, source: Source, since: datetime, until: datetime) -> Talk:
+        """What changed within the window, location by location, page by page. A location nobody has mapped waits for it."""
+        zone = ZoneInfo(source.time_zone)
+        window = {"fromDate": f"{since.astimezone(zone):{FORMAT}}", "toDate": f"{until.astimezone(zone):{FORMAT}}"}
+        for location in source.stores or ("",):
+            for page in range(1, PAGES_MOST + 1):
+                asked = {**ASKED, **window, "pageNumber": str(page), "locCode": location}
+                form = {**access.credentials, "RequestBody": json.dumps(asked)}
+                reply = yield Ask("POST", INVENTORY_STATUS, headers=FORM, body=urlencode(form).encode())
+                told = answered(reply)
+                code = code_of(told)
+                if told.problems:
+                    raise PullFailed(told.problems[0].message, retry=code not in FINAL)
+                if code == NOTHING_FOUND:
+                    break
+                yield News(PULLED, f"{location}:{until.isoformat()}:{page}")
+                if not _more(told, page):
+                    break
+            else:
+                raise PullFailed(f"it has more than {PAGES_MOST} pages", retry=False)
+
+
+def _more(told: Document, page: int) -> bool:
+    if "hasMore" in told:
+        return bool(told["hasMore"].apart().flag(default=False))
+    return page < (told["response"]["totalPages"].apart().whole() or 1)
 
 
 def code_of(told: Document) -> int:

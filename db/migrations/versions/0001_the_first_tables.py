@@ -473,6 +473,29 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_source_secret_source_id"), "source_secret", ["source_id"], unique=False)
     op.create_table(
+        "source_access",
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("base_url", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_access_source_id")),
+        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_source_access")),
+    )
+    op.create_table(
+        "source_cursor",
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("told_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("budget", sa.Float(), server_default="0", nullable=False),
+        sa.Column("budget_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_cursor_source_id")),
+        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_source_cursor")),
+    )
+    op.create_index(op.f("ix_source_cursor_next_at"), "source_cursor", ["next_at"], unique=False)
+    op.create_table(
         "store_hours",
         sa.Column("store_id", sa.Uuid(), nullable=False),
         sa.Column("weekday", sa.SmallInteger(), nullable=False),
@@ -1053,6 +1076,9 @@ def downgrade() -> None:
     op.drop_table("store_hours")
     op.drop_index("uq_source_profile_active", table_name="source_profile", postgresql_where=sa.text("active"))
     op.drop_table("source_profile")
+    op.drop_index(op.f("ix_source_cursor_next_at"), table_name="source_cursor")
+    op.drop_table("source_cursor")
+    op.drop_table("source_access")
     op.drop_index(op.f("ix_source_secret_source_id"), table_name="source_secret")
     op.drop_table("source_secret")
     op.drop_table("rider_position")
