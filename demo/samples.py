@@ -132,6 +132,124 @@ def petpooja_status(store: str, at: datetime) -> Body:
     return {"restID": store, "store_status": "1", "turn_on_time": "", "reason": ""}
 
 
+# ---------------------------------------------------------------- UrbanPiper
+
+
+def urbanpiper_menu(store: str, at: datetime) -> Body:
+    """The whole of demo/menu.py: a dish that comes in sizes costs as much as its smallest, and a size so much more."""
+    offered = {choice.id: [dish.id for dish in MENU if choice in dish.choices] for choice in CHOICES}
+    return {
+        "location_ref_id": store,
+        **dict.fromkeys(("flush_categories", "flush_items", "flush_option_groups", "flush_options"), True),
+        "categories": [
+            {"ref_id": f"C-{section}", "name": section, "sort_order": rank, "active": True, "parent_ref_id": None}
+            for rank, section in enumerate(SECTIONS, 1)
+        ],
+        "items": [_urbanpiper_item(rank, dish) for rank, dish in enumerate(MENU, 1)],
+        "option_groups": [
+            *(_urbanpiper_group(f"S-{dish.id}", "Size", 1, 1, [dish.id], 1) for dish in MENU if dish.sizes),
+            *(
+                _urbanpiper_group(choice.id, choice.name, choice.least, choice.most, offered[choice.id], rank)
+                for rank, choice in enumerate(CHOICES, 2)
+            ),
+        ],
+        "options": [
+            *(
+                _urbanpiper_option(size.id, size.name, size.price - _least(dish), f"S-{dish.id}", rank)
+                for dish in MENU
+                for rank, size in enumerate(dish.sizes, 1)
+            ),
+            *(
+                _urbanpiper_option(option.id, option.name, option.price, choice.id, rank)
+                for choice in CHOICES
+                for rank, option in enumerate(choice.options, 1)
+            ),
+        ],
+        "taxes": [],
+        "charges": [
+            {
+                "code": "PC_F",
+                "title": "Packaging Charge",
+                "active": True,
+                "item_ref_ids": [dish.id for dish in MENU if dish.packaging == rupees],
+                "structure": {"applicable_on": "item.quantity", "value": float(rupees)},
+            }
+            for rupees in sorted({dish.packaging for dish in MENU})
+        ],
+    }
+
+
+def _least(dish: Dish) -> int:
+    return min((size.price for size in dish.sizes), default=dish.price)
+
+
+def _urbanpiper_item(rank: int, dish: Dish) -> Body:
+    return {
+        "ref_id": dish.id,
+        "title": dish.name,
+        "description": dish.description,
+        "price": float(_least(dish)),
+        "available": True,
+        "sold_at_store": True,
+        "current_stock": -1,
+        "food_type": {Diet.NON_VEG: "2", Diet.EGG: "3"}.get(dish.diet, "1"),
+        "category_ref_ids": [f"C-{dish.section}"],
+        "sort_order": rank,
+        "img_url": None,
+        "fulfillment_modes": ["delivery", "pickup"],
+        "included_platforms": [],
+        "platform_pricing": [],
+    }
+
+
+def _urbanpiper_group(id: str, title: str, least: int, most: int, items: Sequence[str], rank: int) -> Body:
+    return {
+        "ref_id": id,
+        "title": title,
+        "min_selectable": least,
+        "max_selectable": most,
+        "active": True,
+        "sort_order": rank,
+        "item_ref_ids": items,
+    }
+
+
+def _urbanpiper_option(id: str, title: str, rupees: int, group: str, rank: int) -> Body:
+    return {
+        "ref_id": id,
+        "title": title,
+        "price": float(rupees),
+        "available": True,
+        "sold_at_store": True,
+        "food_type": "4",
+        "opt_grp_ref_ids": [group],
+        "nested_opt_grps": [],
+        "sort_order": rank,
+    }
+
+
+def urbanpiper_items(store: str, at: datetime) -> Body:
+    """Off for an hour."""
+    back_s = int(at.timestamp()) + 3600
+    return {"location_ref_id": store, "platforms": [], "item_ref_ids": ["1045"], "action": "disable", "turn_on_at": back_s}
+
+
+def urbanpiper_store(store: str, at: datetime) -> Body:
+    return {"location_ref_id": store, "platforms": [], "action": "enable"}
+
+
+def urbanpiper_order(store: str, at: datetime) -> Body:
+    """Of the order that `--set order_id=` names."""
+    return {
+        "order_id": "YOUR-ORDER",
+        "new_state": "Acknowledged",
+        "prev_state": "Placed",
+        "store_id": store,
+        "extra": {"prep_time_mins": 20},
+        "timestamp": at.isoformat(timespec="milliseconds"),
+    }
+
+
 # ---------------------------------------------------------------- a till of the shop's own
 
 
@@ -166,6 +284,12 @@ SAMPLES: Mapping[str, Mapping[str, Sample]] = {
         "menu": Sample("menu", petpooja_menu),
         "stock": Sample("inventory", petpooja_stock),
         "store-status": Sample("store-status", petpooja_status),
+    },
+    "urbanpiper": {
+        "menu": Sample("menu", urbanpiper_menu),
+        "items": Sample("inventory", urbanpiper_items),
+        "store": Sample("store-status", urbanpiper_store),
+        "order-status": Sample("order-status", urbanpiper_order),
     },
     "till": {"sales": Sample("sales", till_sales)},
     "wms": {

@@ -171,7 +171,7 @@ class Document:
             return []
         if isinstance(self.told, list):
             return [Document(one, f"{self.path}[{index}]", self.problems) for index, one in enumerate(self.told)]
-        if isinstance(self.told, dict) and all(name.isdigit() for name in self.told):
+        if isinstance(self.told, dict) and all(name.isdecimal() and len(name) <= MOST_DIGITS for name in self.told):
             return [Document(self.told[name], f"{self.path}.{name}", self.problems) for name in sorted(self.told, key=int)]
         self.wrong("is no list")
         return []

@@ -17,7 +17,7 @@ from db.tables import event, listing, merchant, metadata, stock_level, store, us
 from demo.chain import chain
 from demo.samples import SAMPLES
 from demo.seed import seed_business, seed_town
-from demo.town import BUSINESSES
+from demo.town import BUSINESSES, CONNECTIONS
 from domain.intake import Call, Source, read
 from domain.payloads import Received, keep
 from launch.problem import Problem
@@ -137,7 +137,7 @@ async def changes(desk: Desk) -> int:
     return await desk.reads.value(select(func.count()).where(event.c.stream.in_(streams)))
 
 
-@pytest.mark.parametrize(("provider", "name"), [(one, name) for one, samples in SAMPLES.items() for name in samples])
+@pytest.mark.parametrize(("provider", "name"), [(one.provider, name) for one in CONNECTIONS for name in SAMPLES[one.provider]])
 async def test_nothing_a_sample_names_is_unknown_to_the_town(desk: Desk, provider: str, name: str):
     before = await changes(desk)
     await apply(provider, name, desk)

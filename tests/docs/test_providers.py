@@ -13,6 +13,7 @@ from domain.intake import Batch, Inbound, Question
 from domain.merchants import StoreStatus
 from tests.docs.pages import DOCS, Example, examples, tables
 from tests.providers.calls import call, source
+from tests.providers.samples import body, pairs
 from wiring import INBOUNDS
 
 PAYLOAD = UUID(int=7)
@@ -28,24 +29,10 @@ def shown(what: str) -> list[Any]:
     ]
 
 
-def body(example: Example) -> Any:
-    [block] = example.blocks
-    return json.loads(block.text) if block.language == "json" else block.text.encode()
-
-
-def query(example: Example) -> dict[str, str]:
-    return dict(pair.split("=") for pair in example.words.get("query", "").split(",") if pair)
-
-
-def path(example: Example) -> dict[str, str]:
-    """What the names in the door's path are: `path=store:ST-01`."""
-    return dict(pair.split(":") for pair in example.words.get("path", "").split(",") if pair)
-
-
 @pytest.mark.parametrize(("inbound", "example"), shown("sample"))
 def test_a_sample_says_what_the_page_says(inbound: Inbound, example: Example):
     assert example.words["door"] in inbound.endpoints
-    asked = replace(call(example.words["door"], body(example), **query(example)), path=path(example))
+    asked = replace(call(example.words["door"], body(example), **pairs(example, "query")), path=pairs(example, "path", ":"))
     batch = inbound.translate(asked, source(inbound, example.words["stores"]))
     assert isinstance(batch, Batch)
     assert not batch.problems

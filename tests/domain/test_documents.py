@@ -52,6 +52,13 @@ def test_lists_come_as_lists_or_as_objects_with_numbers(told):
     assert [item.text() for item in doc(told).items()] == ["1", "2"]
 
 
+@pytest.mark.parametrize("name", ["²", "x", "-1", "9" * 5_000])
+def test_names_that_only_look_like_numbers_make_no_list(name):
+    told = doc({name: 1})
+    assert not told.items()
+    assert [problem.message for problem in told.problems] == ["is no list"]
+
+
 @given(st.binary().filter(lambda raw: not _is_json(raw)))
 def test_bytes_that_are_no_json_are_refused_and_no_more(raw):
     with pytest.raises(Refused) as no:

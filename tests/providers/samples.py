@@ -1,0 +1,68 @@
+"""What every provider is known to say: the samples of its page under docs/providers/, and those of the demo town."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from demo.samples import SAMPLES
+from domain.intake import Call, Inbound, Source
+from tests.docs.pages import Example, examples
+from tests.providers.calls import call, source
+from wiring import INBOUNDS
+
+READ = ("sample", "question")  # the marks of what a provider sends
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One call that is right, of a source with these stores. `told` is JSON where the provider speaks it, else bytes."""
+
+    name: str
+    inbound: Inbound
+    door: str
+    told: Any
+    stores: tuple[str, ...]
+    query: Mapping[str, str]
+    path: Mapping[str, str]
+
+    def call(self, told: Any) -> Call:
+        return replace(call(self.door, told, **self.query), path=self.path)
+
+    def source(self) -> Source:
+        return source(self.inbound, *self.stores)
+
+
+def body(example: Example) -> Any:
+    [block] = example.blocks
+    return json.loads(block.text) if block.language == "json" else block.text.encode()
+
+
+def pairs(example: Example, word: str, between: str = "=") -> dict[str, str]:
+    """`query=store:a,stock=4`, `path=store:ST-01`."""
+    return dict(pair.split(between, 1) for pair in example.words.get(word, "").split(",") if pair)
+
+
+@cache
+def goldens() -> tuple[Golden, ...]:
+    return (*_shown(), *_tried())
+
+
+def _shown() -> Iterator[Golden]:
+    for provider, inbound in INBOUNDS.items():
+        for one in examples(f"providers/{provider}.md"):
+            if one.what in READ:
+                stores = tuple(one.words.get("stores", "").split(","))
+                query, path = pairs(one, "query"), pairs(one, "path", ":")
+                yield Golden(str(one), inbound, one.words["door"], body(one), stores, query, path)
+
+
+def _tried() -> Iterator[Golden]:
+    for provider, samples in SAMPLES.items():
+        inbound = INBOUNDS[provider]
+        for name, one in samples.items():
+            told = one.body("ST-01", datetime(2026, 1, 5, 6, 0, tzinfo=UTC))
+            door = inbound.doors[inbound.endpoints[one.endpoint]]
+            yield Golden(f"{provider} {name}", inbound, door, json.loads(json.dumps(told)), ("ST-01",), {}, {})
