@@ -357,13 +357,6 @@ source_secret = _table(
     Column("sealed", sa.LargeBinary, nullable=True), created(), time("not_before"), time("not_after"),
     Index(None, "source_id"),
 )
-# As it was said, version after version; the active one is what its source's payloads are read by.
-source_profile = _table(
-    "source_profile",
-    key("source_id", of="source", primary=True), Column("version", sa.Integer, primary_key=True, autoincrement=False), flag("active"),
-    flag("assumed"), text("name"), text("document"), text("created_by"), created(),
-    Index("uq_source_profile_active", "source_id", unique=True, postgresql_where=sa.text("active")),
-)
 # Of a provider that is asked: where and with what, sealed.
 source_access = _table(
     "source_access",
