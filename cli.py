@@ -202,13 +202,17 @@ def replay(
     failures: Annotated[list[str] | None, typer.Argument(help="Their ids.")] = None,
     provider: Annotated[str | None, typer.Option(help="All open ones of this provider.")] = None,
     kind: Annotated[str | None, typer.Option(help="All open ones of this kind: mapping, validation, processing, …")] = None,
+    store: Annotated[str | None, typer.Option(help="About the store of this slug.")] = None,
+    text: Annotated[str | None, typer.Option(help="With these words in the message.")] = None,
+    since: Annotated[str | None, typer.Option(help="Since a time, or 90m, 2h, 1d ago.")] = None,
+    group: Annotated[str | None, typer.Option(help="With this fingerprint.")] = None,
 ) -> None:
-    """Try again what the intake could not do. The worker does it; the audit tells of it."""
+    """Try again what the intake could not do. The worker does it; the audit tells of it. Ctrl-C cancels the rest."""
     from terminal.desk import at_desk
     from terminal.replay import Asked
     from terminal.replay import replay as run
 
-    if not at_desk(lambda desk: run(Asked(failures or (), provider, kind), desk)):
+    if not at_desk(lambda desk: run(Asked(failures or (), provider, kind, store, text, since, group), desk)):
         raise typer.Exit(1)
 
 

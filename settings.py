@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         (), description="pages besides our own that may call the API, https://a.example,b; never *"
     )
     rate_limits: Annotated[bool, BeforeValidator(on_or_off)] = Field(True, description="on or off; off for load tests")
+    alerts_url: SecretStr | None = Field(None, description="a Slack incoming webhook, https://…; unset: nobody is alerted")
+    alerts_relay_lag_s: float = Field(30, gt=0, description="so long may a committed event wait for its place in the log")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
     signing_keys: Keys = Field((), description="Ed25519 seeds for tokens, base64, a,b; the first signs, all verify")
@@ -95,6 +97,13 @@ class Settings(BaseSettings):
         known = ("redis://", "rediss://", "unix://", "memory://")
         if value is not None and not value.get_secret_value().startswith(known):
             raise ValueError(f"must begin with one of {' '.join(known)}")
+        return value
+
+    @field_validator("alerts_url")
+    @classmethod
+    def _webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must begin with https://")
         return value
 
     @field_validator("trusted_proxies")

@@ -5,6 +5,7 @@ import hmac
 import logging
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import msgspec
 from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from adapters.alerts import AlertHandler, SlackAlerts
 from adapters.bus import open_bus
 from adapters.cache import RedisShelf
 from adapters.figures import PrometheusFigures
@@ -33,6 +35,7 @@ from db.pool import ping_the_idle
 from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
+from domain.alerts import Alerts, NoAlerts
 from domain.bus import Bus
 from domain.cache import NoShelf
 from domain.dispatch import Nearest
@@ -57,10 +60,12 @@ from resolvers.sessions import Sessions
 from settings import Env, Settings, key_bytes
 from subscriptions.cache import Cache
 from subscriptions.hub import Hub
+from workers.alerts import Watch
 from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
 from workers.instructions import KEPT, Instructions
 from workers.relay import Hints, Relay
+from workers.replays import Replays
 
 ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
@@ -108,6 +113,7 @@ class Wiring:
     arrivals: Hints  # wakes whoever carries out what a door has kept
     ports: Ports
     figures: PrometheusFigures
+    alerts: Alerts
     sandbox: SandboxGateway | None
     http: httpx2.AsyncClient
     turns: asyncio.Semaphore
@@ -153,8 +159,23 @@ async def _dispatch(wiring: Wiring) -> None:
     await Dispatching(wiring.reads, wiring.unit_of_work, wiring.ports.positions, wiring.bus, Nearest()).run()
 
 
+async def _replays(wiring: Wiring) -> None:
+    await Replays(wiring.unit_of_work).run()
+
+
+async def _alerts(wiring: Wiring) -> None:
+    await Watch(wiring.unit_of_work, wiring.alerts, wiring.settings.alerts_relay_lag_s).run()
+
+
 Worker = Callable[[Wiring], Awaitable[None]]
-WORKERS: Mapping[str, Worker] = {"relay": _relay, "instructions": _instructions, "deadlines": _deadlines, "dispatch": _dispatch}
+WORKERS: Mapping[str, Worker] = {
+    "relay": _relay,
+    "instructions": _instructions,
+    "deadlines": _deadlines,
+    "dispatch": _dispatch,
+    "replays": _replays,
+    "alerts": _alerts,
+}
 """The loops of `./haat work`, by name; each runs until it is cancelled."""
 
 
@@ -214,6 +235,7 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
         figures = open_figures(settings, engine, intake_engine, bus)
         telling = asyncio.create_task(figures.run(), name="figures")
         open_things.push_async_callback(end, [telling], ENDED_WITHIN_S)
+        alerts = await open_things.enter_async_context(alerting(settings, figures))
         yield Wiring(
             settings,
             engine,
@@ -226,10 +248,30 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             Hints(bus, None, KEPT),
             open_ports(settings, engine, bus, sandbox, limits, positions),
             figures,
+            alerts,
             sandbox,
             http,
             asyncio.Semaphore(settings.writes_at_once),
         )
+
+
+@asynccontextmanager
+async def alerting(settings: Settings, figures: PrometheusFigures) -> AsyncIterator[Alerts]:
+    """Whatever of ours logs an error alerts too, for as long as this lasts."""
+    if settings.alerts_url is None:
+        yield NoAlerts()
+        return
+    name = f"Haat {settings.env.value} on {socket.gethostname()}"
+    alerts = SlackAlerts(settings.alerts_url.get_secret_value(), name, figures)
+    handler = AlertHandler(alerts)
+    logging.getLogger("haat").addHandler(handler)
+    sending = asyncio.create_task(alerts.run(), name="alerts")
+    try:
+        yield alerts
+    finally:
+        logging.getLogger("haat").removeHandler(handler)
+        await end([sending], ENDED_WITHIN_S)
+        await close({"alerts": alerts.close}, 1.0)
 
 
 def open_figures(settings: Settings, engine: AsyncEngine, intake_engine: AsyncEngine, bus: Bus) -> PrometheusFigures:

@@ -71,6 +71,7 @@ class PrometheusFigures:
         self._webhooks = Counter(
             "haat_webhooks", "Payloads of partners by provider and what became of them", ["provider", "verdict"], registry=registry
         )
+        self._alerts = Counter("haat_alerts", "Alerts by whether they were sent", ["outcome"], registry=registry)
         self._cached = Counter("haat_cached", "Public queries by how they were answered", ["outcome"], registry=registry)
         self._outcomes = {outcome: self._cached.labels(outcome) for outcome in OUTCOMES}
         self._counted: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
@@ -100,6 +101,9 @@ class PrometheusFigures:
 
     def webhook(self, provider: str, verdict: str) -> None:
         self._webhooks.labels(provider, verdict).inc()
+
+    def alerts(self, outcome: str, count: int) -> None:
+        self._alerts.labels(outcome).inc(count)
 
     async def text(self) -> bytes:
         """The answer of /metrics."""

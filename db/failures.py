@@ -6,20 +6,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Text, Uuid, exists, func, select, update
+from sqlalchemy import ARRAY, Column, ColumnElement, Row, Text, Uuid, case, exists, false, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from db.arrays import among, rows
+from db.ids import first_id
 from db.pages import By, Page, page
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, merchant, payload
-from domain.failures import Failed, Failure, NewFailure
+from db.tables import failure, instruction, mapping, merchant, payload
+from db.words import beginnings
+from domain.failures import Failed, Failure, NewFailure, Seen, fingerprint
 from domain.identity import Actor
-from domain.intake import APPROVAL, FailureKind, FailureState, InstructionState, PayloadState
+from domain.intake import APPROVAL, EntityKind, FailureKind, FailureState, InstructionState, PayloadState
 
-f, p, i = failure.c, payload.c, instruction.c
+f, p, i, m = failure.c, payload.c, instruction.c, mapping.c
+Columns = ReadOnlyColumnCollection[str, Column[Any]] | ReadOnlyColumnCollection[str, ColumnElement[Any]]
+CLOCKS_APART_S = 3600
 FAILURE = tuple(f[one.name] for one in fields(Failure))
 UNSETTLED = [FailureState.OPEN, FailureState.ACKNOWLEDGED]
 
@@ -45,9 +50,19 @@ class SqlFailures:
             merchant_id=(Uuid(), [new.merchant_id for new in failures]),
             source_id=(Uuid(), [new.source_id for new in failures]),
             provider=(Text(), [new.provider for new in failures]),
+            fingerprint=(Text(), [fingerprint(new.provider, new.kind, new.message) for new in failures]),
+            store=(Text(), [new.store for new in failures]),
         ).c
+        theirs = (m.source_id == one.source_id, m.kind == EntityKind.STORE)
+        said = select(m.id).where(*theirs, m.external_id == one.store).scalar_subquery()
+        stores = func.array_agg(m.id.distinct(), type_=ARRAY(Uuid()))
+        only = select(stores[1]).where(*theirs).having(func.array_length(stores, 1) == 1).scalar_subquery()
+        store_id = case((one.store.is_not(None), said), else_=only)
+        told = [column for column in one if column is not one.store]
         added = await self._connection.execute(
-            insert(failure).from_select([column.name for column in one], select(*one)).returning(*FAILURE)
+            insert(failure)
+            .from_select([*(column.name for column in told), "store_id"], select(*told, store_id))
+            .returning(*FAILURE)
         )
         return [Failure(*row) for row in added]
 
@@ -120,24 +135,31 @@ class SqlFailures:
 # ---------------------------------------------------------------- reading
 
 
-@dataclass(frozen=True)
-class Seen:
-    """Which of them: all filters that are given hold."""
-
-    merchant_id: UUID | None = None
-    provider: str | None = None
-    state: FailureState | None = None
-    kind: FailureKind | None = None
+def fitting(which: Seen, c: Columns = f) -> Sequence[ColumnElement[bool]]:
+    """Of the table, or of an alias of it. Refuses InvalidInput for a text that is none."""
+    equal = (
+        (c.merchant_id, which.merchant_id),
+        (c.provider, which.provider),
+        (c.state, which.state),
+        (c.kind, which.kind),
+        (c.store_id, which.store_id),
+        (c.fingerprint, which.fingerprint),
+    )
+    found = [column == value for column, value in equal if value is not None]
+    # By the key too, as which a list is walked; it was made a little before the row, maybe on another machine.
+    if which.since is not None:
+        found += [c.at >= which.since, c.id >= first_id(which.since, -CLOCKS_APART_S)]
+    if which.until is not None:
+        found += [c.at < which.until, c.id < first_id(which.until, CLOCKS_APART_S)]
+    if which.text is not None and which.text.strip():
+        words = beginnings(which.text, "text")
+        found.append(false() if words is None else c.search.op("@@", is_comparison=True)(words))
+    return found
 
 
 async def failures(reads: Reads, actor: Actor, which: Seen, first: int | None, after: str | None) -> Page[Failure]:
-    """The newest first. Refuses InvalidInput for a page that cannot be."""
-    found = select(*FAILURE).where(visible_to(actor))
-    for column, value in ((f.merchant_id, which.merchant_id), (f.provider, which.provider), (f.state, which.state)):
-        if value is not None:
-            found = found.where(column == value)
-    if which.kind is not None:
-        found = found.where(f.kind == which.kind)
+    """The newest first. Refuses InvalidInput for a page that cannot be, or a text that is none."""
+    found = select(*FAILURE).where(visible_to(actor)).where(*fitting(which))
     return await page(reads, found, [By(f.id, descending=True)], _failure, first, after, "failures")
 
 

@@ -33,15 +33,17 @@ from domain.audit import NOBODYS
 from domain.catalog import Diet, ProductKind, Unit
 from domain.delivery import DeliveryStatus, OfferStatus
 from domain.events import Topic
-from domain.identity import App, MerchantRole
+from domain.failures import Seen
+from domain.identity import ActorKind, App, MerchantRole
 from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
 from domain.merchants import StoreState, StoreStatus
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentMethod, PaymentStatus
 from domain.places import PostalAddress
 from domain.pricing import Charge, Tax
-from domain.quotes import QuotePart
 from domain.proofs import Proof
+from domain.quotes import QuotePart
+from domain.replays import ReplayState
 from domain.stock import CountDrops, StockMovementKind
 
 metadata = MetaData(naming_convention={
@@ -422,7 +424,21 @@ failure = _table(
     key(primary=True), word("kind", FailureKind), word("state", FailureState), text("message"), key("payload_id", of="payload"),
     key("instruction_id", of="instruction", null=True), key("merchant_id", null=True), key("source_id", null=True), text("provider"),
     Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), count("replays"), text("note", null=True), version(),
+    text("fingerprint", server_default=""), key("store_id", null=True), Column("search", TSVECTOR, sa.Computed(vector("message"), persisted=True)),
     Index(None, "merchant_id", "id"), Index(None, "provider", "id"), Index(None, "instruction_id"), Index(None, "payload_id"),
+    Index(None, "store_id", "id", postgresql_where=sa.text("store_id IS NOT NULL")), Index(None, "search", postgresql_using="gin"),
+    # From group to group, and to the newest of one in each state.
+    Index("ix_failure_group", "merchant_id", "fingerprint", "state", "id", postgresql_include=["at"]),
+    Index("ix_failure_group_of_all", "fingerprint", "state", "id", postgresql_include=["at"]),
+)
+# Failures that fit a filter, tried again in the background. `chunk` are those that were handed over last.
+replay_job = _table(
+    "replay_job",
+    key(primary=True), key("merchant_id", null=True), word("by_kind", ActorKind), key("by_id"), document("which", Seen), word("state", ReplayState),
+    *(count(name) for name in ("total", "done", "applied", "already_applied", "failed_again", "refused", "under_way")),
+    key("after_id", null=True), key("until_id"), Column("chunk", ARRAY(KEY), nullable=False, server_default="{}"), time("chunk_at"),
+    created("started_at"), time("ended_at"), version(),
+    Index(None, "merchant_id", "id"), Index("ix_replay_job_running", "id", postgresql_where=sa.text("state = 'RUNNING'")),
 )
 
 # ---------------------------------------------------------------- log and audit
@@ -437,6 +453,8 @@ event = _table(
     UniqueConstraint("stream", "entity_id", "seq"),
     Index("ix_event_unstamped", "id", postgresql_where=sa.text("pos IS NULL")),
 )
+# How far each of those who read the log for themselves has come, and when they last told of something.
+sink = _table("sink", text("name", primary_key=True), Column("pos", sa.BigInteger, nullable=False, server_default="0"), time("at"))
 # One row: which history `pos` counts. Another epoch means another database, and every cursor starts afresh.
 log_epoch = _table("log_epoch", Column("epoch", sa.Text, primary_key=True))
 # Only ever added to, and each entry sealed to the one before: a trigger refuses what would change or take away.

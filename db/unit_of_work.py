@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.addresses import SqlAddresses
+from db.alerts import SqlAlerts
 from db.answering import answering
 from db.audit import SqlAudit
 from db.cart import SqlCarts
@@ -32,12 +33,14 @@ from db.profiles import SqlProfiles
 from db.pulling import SqlPulls
 from db.purchases import SqlPurchases
 from db.quotes import SqlQuotes
+from db.replays import SqlReplays
 from db.riders import SqlRiders
 from db.sessions import SqlSessions
 from db.sources import SqlSources
 from db.stock import SqlStock
 from db.upserts import SqlCatalog
 from domain.addresses import AddressStore
+from domain.alerts import AlertStore
 from domain.audit import AuditLog
 from domain.cart import CartStore
 from domain.catalog import CatalogStore
@@ -59,6 +62,7 @@ from domain.pulling import PullStore
 from domain.purchases import PurchaseStore
 from domain.queue import InstructionStore
 from domain.quotes import QuoteStore
+from domain.replays import ReplayStore
 from domain.riders import RiderStore
 from domain.sessions import SessionStore
 from domain.sources import SourceStore
@@ -93,12 +97,14 @@ class SqlUnitOfWork:
     addresses: AddressStore
     audit: AuditLog
     sources: SourceStore
-    pulls: PullStore
     profiles: ProfileStore
+    pulls: PullStore
+    health: HealthStore
     payloads: PayloadStore
     instructions: InstructionStore
-    health: HealthStore
     failures: FailureStore
+    replays: ReplayStore
+    alerts: AlertStore
 
     def new_id(self) -> UUID:
         return next(self.ids)
@@ -160,12 +166,14 @@ async def unit_of_work(
             addresses=SqlAddresses(connection),
             audit=audit,
             sources=SqlSources(connection),
-            pulls=SqlPulls(connection),
             profiles=SqlProfiles(connection),
+            pulls=SqlPulls(connection),
+            health=SqlHealth(connection),
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),
             failures=SqlFailures(connection),
-            health=SqlHealth(connection),
+            replays=SqlReplays(connection),
+            alerts=SqlAlerts(connection),
         )
         await audit.append()
     if events.added:

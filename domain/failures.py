@@ -1,5 +1,7 @@
 """What went wrong with a payload or an instruction, and what people do about it."""
 
+import hashlib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +41,56 @@ class Failure:
     at: datetime
     replays: int
     version: int
+    fingerprint: str = ""  # of what is alike: see below
+    store_id: UUID | None = None  # where it was known as the failure was written
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which of them: all filters that are given hold. `since` is inclusive, `until` is not."""
+
+    merchant_id: UUID | None = None
+    provider: str | None = None
+    state: FailureState | None = None
+    kind: FailureKind | None = None
+    store_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None  # beginnings of words of the message
+    fingerprint: str | None = None
+
+
+# ---------------------------------------------------------------- what is alike
+
+_VALUES = (
+    # What waits for VARIANT:TEA-250 and what waits for VARIANT:RICE waits for a variant. An id of theirs may have blanks.
+    (re.compile(r"\b([A-Z]{4,}):(?=\S).*"), r"\1:…"),
+    (re.compile(r"(?<!\w)(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|‘[^’\n]*’|“[^”\n]*”)(?!\w)"), "…"),
+    (re.compile(r"\[\d+\]"), "[#]"),
+    (re.compile(r"[\w-]*\d[\w-]*"), "#"),
+    (re.compile(r"#(?:[.,:/+-]*#)+"), "#"),
+)
+SHAPE_LIMIT = 1_000
+
+
+def shape(message: str) -> str:
+    """The message without what differs from one payload to the next: ids, numbers, places in lists, quoted values.
+
+    Of several lines each kind once, in an order of their own.
+    """
+    lines = set()
+    for line_ in message.splitlines():
+        if line_.startswith("…"):  # how many more there were
+            continue
+        for pattern, instead in _VALUES:
+            line_ = pattern.sub(instead, line_)
+        lines.add(" ".join(line_.split()))
+    return "\n".join(sorted(lines - {""}))[:SHAPE_LIMIT]
+
+
+def fingerprint(provider: str, kind: FailureKind, message: str) -> str:
+    """The same for what one mending mends: of one provider, of one kind, and alike but for values."""
+    return hashlib.sha256("\0".join((provider, kind.value, shape(message))).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -51,6 +103,7 @@ class NewFailure:
     source_id: UUID | None
     provider: str
     instruction_id: UUID | None = None
+    store: str | None = None  # the source's id of the store it spoke of; None: its only one, where it has one
 
     @property
     def state(self) -> FailureState:
@@ -92,7 +145,8 @@ class Failed:
 
 
 class FailureStore(Protocol):
-    async def add(self, failures: Sequence[NewFailure]) -> Sequence[Failure]: ...
+    async def add(self, failures: Sequence[NewFailure]) -> Sequence[Failure]:
+        """Each with its fingerprint, and the store it is about where the source's mappings tell which."""
 
     async def unsettled(self, payload_ids: Collection[UUID]) -> Sequence[Failure]:
         """Those of these payloads, and of their instructions, that are OPEN or ACKNOWLEDGED."""
@@ -148,12 +202,13 @@ async def replay_failures(ids: Sequence[UUID], actor: Actor, uow: "UnitOfWork") 
     for failed in found:
         if reason := why_not(failed):
             raise Refused(Conflict(f"failure {failed.failure.id} cannot be replayed: {reason}"))
-    await _replay(found, uow)
+    await try_again(found, uow)
     for failed in found:
         await uow.audit.write(actor, "replayFailures", failed.failure.id, failed.failure.merchant_id, failed.failure.kind.value)
 
 
-async def _replay(found: Sequence[Failed], uow: "UnitOfWork") -> None:
+async def try_again(found: Sequence[Failed], uow: "UnitOfWork") -> None:
+    """By the worker. Of these something can be tried again: see `why_not`. What waits its turn already is left to it."""
     await uow.instructions.retry([failed.failure.instruction_id for failed in found if failed.failure.instruction_id])
     approved = [failed.failure for failed in found if failed.failure.instruction_id is None and failed.parked]
     for payload_id in sorted({failure.payload_id for failure in approved}):

@@ -28,6 +28,9 @@ class Figures(Protocol):
     def webhook(self, provider: str, verdict: str) -> None:
         """`provider` is one we know, `verdict` what became of the payload."""
 
+    def alerts(self, outcome: str, count: int) -> None:
+        """So many were `sent`, or `dropped`."""
+
 
 class Uncounted:
     """For tests and tools."""
@@ -41,6 +44,8 @@ class Uncounted:
     def cached(self, outcome: str) -> None: ...
 
     def webhook(self, provider: str, verdict: str) -> None: ...
+
+    def alerts(self, outcome: str, count: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

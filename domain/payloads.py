@@ -164,10 +164,16 @@ def _long_unseen(source: Source, received: Received) -> bool:
     return source.last_seen_at is None or received.at - source.last_seen_at > timedelta(seconds=SEEN_EVERY_S)
 
 
-def new_failure(id: UUID, payload: Payload, wrong: Wrong) -> NewFailure:
+def new_failure(id: UUID, payload: Payload, wrong: Wrong, store: str | None = None) -> NewFailure:
     received, source = payload.received, payload.received.source
     merchant_id, source_id = (source.merchant_id, source.id) if source else (None, None)
-    return NewFailure(id, wrong.kind, wrong.message, payload.id, merchant_id, source_id, received.provider)
+    return NewFailure(id, wrong.kind, wrong.message, payload.id, merchant_id, source_id, received.provider, store=store)
+
+
+def store_named(commands: Sequence["Command"]) -> str | None:
+    """The source's id of the one store they speak of."""
+    named = {command.store for command in commands}
+    return next(iter(named)) if len(named) == 1 else None
 
 
 def whole(commands: Sequence["Command"]) -> bool:

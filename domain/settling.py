@@ -18,7 +18,7 @@ from domain.intake import (
 )
 from domain.judgement import judge
 from domain.payloads import Unjudged, Unread, first_stage, whole
-from domain.queue import Group, Origin, Outcome
+from domain.queue import Group, Instruction, Origin, Outcome
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -47,16 +47,17 @@ async def settle(group: Group, outcomes: Mapping[UUID, Outcome], uow: "UnitOfWor
             if outcome.state is InstructionState.FAILED and one.id in known:
                 continue
             said.add(told)
-            new.append(_failure(uow.new_id(), outcome.kind, outcome.message, one.payload_id, group.origin, one.id))
+            new.append(_failure(uow.new_id(), outcome.kind, outcome.message, one.payload_id, group.origin, one))
         await fail(uow, *new)
     await uow.instructions.settle()
 
 
 def _failure(
-    id: UUID, kind: FailureKind, message: str, payload_id: UUID, origin: Origin | Source, instruction_id: UUID | None = None
+    id: UUID, kind: FailureKind, message: str, payload_id: UUID, origin: Origin | Source, of: Instruction | None = None
 ) -> NewFailure:
     source_id = origin.source_id if isinstance(origin, Origin) else origin.id
-    return NewFailure(id, kind, message, payload_id, origin.merchant_id, source_id, origin.provider, instruction_id)
+    instruction_id, store = (of.id, of.command.store) if of else (None, None)
+    return NewFailure(id, kind, message, payload_id, origin.merchant_id, source_id, origin.provider, instruction_id, store)
 
 
 async def judged(payload_id: UUID, uow: "UnitOfWork") -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from domain.addresses import AddressStore
+    from domain.alerts import AlertStore
     from domain.audit import AuditLog
     from domain.cart import CartStore
     from domain.catalog import CatalogStore
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from domain.purchases import PurchaseStore
     from domain.queue import InstructionStore
     from domain.quotes import QuoteStore
+    from domain.replays import ReplayStore
     from domain.riders import RiderStore
     from domain.sessions import SessionStore
     from domain.sources import SourceStore
@@ -62,12 +64,14 @@ class UnitOfWork(Protocol):
     addresses: "AddressStore"
     audit: "AuditLog"
     sources: "SourceStore"
-    pulls: "PullStore"
     profiles: "ProfileStore"
-    payloads: "PayloadStore"
+    pulls: "PullStore"
     health: "HealthStore"
+    payloads: "PayloadStore"
     instructions: "InstructionStore"
     failures: "FailureStore"
+    replays: "ReplayStore"
+    alerts: "AlertStore"
     gateway: str  # the payment provider's name for what is not paid in cash
 
     def new_id(self) -> UUID:

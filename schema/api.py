@@ -2,12 +2,30 @@
 
 import strawberry
 
-from schema import addresses, cart, catalog, customers, health, identity, intake, merchants, orders, quotes, riders, stock, support
+from schema import (
+    addresses,
+    cart,
+    catalog,
+    customers,
+    health,
+    identity,
+    intake,
+    merchants,
+    orders,
+    quotes,
+    replays,
+    riders,
+    sources,
+    stock,
+    support,
+)
 from schema.build import build
 
 
 @strawberry.type
-class Query(identity.Query, merchants.Query, catalog.Query, orders.Query, customers.Query, riders.Query, support.Query): ...
+class Query(
+    identity.Query, merchants.Query, catalog.Query, orders.Query, customers.Query, riders.Query, support.Query, replays.Query
+): ...
 
 
 @strawberry.type
@@ -22,7 +40,9 @@ class Mutation(
     merchants.Mutation,
     riders.Mutation,
     intake.Mutation,
+    sources.Mutation,
     health.Mutation,
+    replays.Mutation,
 ): ...
 
 

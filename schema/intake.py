@@ -3,24 +3,28 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import strawberry
 
 from db import failures as rows
 from db import sources
-from db.failures import Seen
+from db.failure_groups import FailureGroup as FailureGroupRow
 from db.health import SourceHealth as SourceHealthRow
 from db.pages import Page
 from domain import failures
-from domain.failures import ResolveFailure
+from domain.failures import ResolveFailure, Seen
 from domain.identity import Role
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
+from domain.proofs import Proof
 from domain.sources import MapExternalId
 from resolvers import health
 from resolvers import intake as resolve
+from resolvers import sources as connecting
 from schema.connections import Connection, Counted
 from schema.health import SourceHealth
 from schema.roots import ID, Allow, Info, Node, given, key, of
+from schema.sources import SourceEndpoint, SourceProof
 from subscriptions import failures as feeds
 
 if TYPE_CHECKING:
@@ -33,12 +37,6 @@ _STAFF = (Role.MERCHANT, Role.SUPPORT)
 
 
 @strawberry.type
-class SourceEndpoint:
-    name: str
-    url: str
-
-
-@strawberry.type
 class Source(Node):
     """One connection of a provider to one merchant. Secrets in endpoint URLs are masked here."""
 
@@ -46,6 +44,7 @@ class Source(Node):
     provider: str
     enabled: bool
     last_seen_at: datetime | None
+    ip_allow: list[str] = strawberry.field(description="Networks it may call from; empty: from anywhere")
 
     @strawberry.field(graphql_type=Annotated["Merchant", strawberry.lazy("schema.merchants")])
     @staticmethod
@@ -77,13 +76,15 @@ class Source(Node):
     async def health(root: sources.Source, info: Info) -> SourceHealthRow | None:
         return await health.health(info.context, root)
 
-@strawberry.type
-class NewSource:
-    """The secret and the full URLs, shown this once."""
+    @strawberry.field(graphql_type=list[SourceEndpoint])
+    @staticmethod
+    def endpoints(root: sources.Source, info: Info) -> Sequence[connecting.Endpoint]:
+        return connecting.masked_endpoints(info.context, root)
 
-    source: Source
-    secret: str
-    endpoints: list[SourceEndpoint]
+    @strawberry.field(graphql_type=SourceProof | None, description="Its own, else its provider's usual one")
+    @staticmethod
+    def proof(root: sources.Source, info: Info) -> Proof | None:
+        return connecting.proof_of(info.context, root)
 
 
 @strawberry.type
@@ -133,6 +134,15 @@ class Failure(Node):
     message: str
     at: datetime
     replays: int
+    fingerprint: str = strawberry.field(description="The same for failures that are alike: see FailureGroup")
+
+    @strawberry.field(
+        graphql_type=Annotated["Store", strawberry.lazy("schema.merchants")] | None,
+        description="Which it is about, where that was known as it happened",
+    )
+    @staticmethod
+    async def store(root: failures.Failure, info: Info) -> Any:
+        return await info.context.loaders.stores.load(root.store_id) if root.store_id else None
 
     @strawberry.field(graphql_type=Payload)
     @staticmethod
@@ -150,11 +160,50 @@ class FailureConnection(Connection[Failure], Counted): ...
 
 
 @strawberry.type
+class FailureGroup:
+    """Failures that are alike but for ids, numbers and quoted values: of one provider and one kind, with one fingerprint.
+
+    Counts and times are of those that fit what was asked for, whatever their state.
+    """
+
+    fingerprint: str
+    provider: str
+    kind: FailureKind
+    message: str = strawberry.field(description="The newest one's")
+    open: int
+    total: int
+    first_at: datetime
+    last_at: datetime
+    sample: Failure = strawberry.field(description="The newest")
+
+
+@strawberry.type
+class FailureGroupConnection(Connection[FailureGroup], Counted): ...
+
+
+@strawberry.type
 class FailureFrame:
     cursor: str
     reset: bool
     degraded: bool
     failures: list[Failure]
+
+
+def seen(
+    merchant_id: UUID | None,
+    provider: str | None,
+    state: FailureState | None,
+    kind: FailureKind | None,
+    store_id: ID | None,
+    since: datetime | None,
+    until: datetime | None,
+    text: str | None,
+    fingerprint: str | None = None,
+) -> Seen:
+    """As a field's arguments say it. Refuses InvalidInput."""
+    store = key(store_id, "storeId") if store_id else None
+    moments = given(since), given(until)
+    return Seen(merchant_id, provider or None, given(state), given(kind), store, *moments, text or None, fingerprint or None)
 
 
 @strawberry.type
@@ -178,9 +227,34 @@ class SupportIntake:
         kind: FailureKind | None = strawberry.UNSET,
         first: int | None = 20,
         after: str | None = strawberry.UNSET,
+        store_id: ID | None = strawberry.UNSET,
+        since: datetime | None = strawberry.UNSET,
+        until: datetime | None = strawberry.UNSET,
+        text: str | None = strawberry.UNSET,
+        fingerprint: str | None = strawberry.UNSET,
     ) -> Page[failures.Failure]:
-        which = Seen(key(merchant_id, "merchantId") if merchant_id else None, provider or None, given(state), given(kind))
+        merchant = key(merchant_id, "merchantId") if merchant_id else None
+        which = seen(merchant, provider, state, kind, store_id, since, until, text, fingerprint)
         return await resolve.failures_page(info.context, which, first, given(after))
+
+    @strawberry.field(graphql_type=FailureGroupConnection, description="What failed last first. With a state: where one is in it")
+    @staticmethod
+    async def failure_groups(
+        info: Info,
+        merchant_id: ID | None = strawberry.UNSET,
+        provider: str | None = strawberry.UNSET,
+        kind: FailureKind | None = strawberry.UNSET,
+        state: FailureState | None = strawberry.UNSET,
+        store_id: ID | None = strawberry.UNSET,
+        since: datetime | None = strawberry.UNSET,
+        until: datetime | None = strawberry.UNSET,
+        text: str | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[FailureGroupRow]:
+        merchant = key(merchant_id, "merchantId") if merchant_id else None
+        which = seen(merchant, provider, state, kind, store_id, since, until, text)
+        return await resolve.failure_groups_page(info.context, which, first, given(after))
 
     @strawberry.field(graphql_type=Payload | None)
     @staticmethod
@@ -190,16 +264,6 @@ class SupportIntake:
 
 @strawberry.type
 class Mutation:
-    @strawberry.mutation(graphql_type=NewSource, extensions=[Allow(*_STAFF)])
-    async def connect_source(self, info: Info, merchant_id: ID, provider: str) -> resolve.NewSource:
-        """Owners and managers, and support. Every call connects one more."""
-        return await resolve.connect(info.context, key(merchant_id, "merchantId"), provider)
-
-    @strawberry.mutation(graphql_type=NewSource, extensions=[Allow(*_STAFF)])
-    async def rotate_source_secret(self, info: Info, source_id: ID) -> resolve.NewSource:
-        """One secret more. The one before is good for a day yet."""
-        return await resolve.rotate(info.context, key(source_id, "sourceId"))
-
     @strawberry.mutation(extensions=[Allow(*_STAFF)])
     async def map_external_id(self, info: Info, source_id: ID, kind: EntityKind, external_id: str, id: ID) -> bool:
         """What waited for it runs by itself, in order."""

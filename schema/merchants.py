@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from db.catalog import CategoryRow, ListingRow
-from db.failures import Seen
 from db.merchants import StoreSearch
 from db.orders import OrderFilter
 from db.pages import Page
@@ -24,7 +23,7 @@ from resolvers import orders as bought
 from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
-from schema.intake import FailureConnection, Source
+from schema.intake import FailureConnection, FailureGroupConnection, Source, seen
 from schema.roots import ID, Allow, Cached, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
@@ -157,9 +156,36 @@ class Merchant(Node):
         kind: FailureKind | None = strawberry.UNSET,
         first: int | None = 20,
         after: str | None = strawberry.UNSET,
+        provider: str | None = strawberry.UNSET,
+        store_id: ID | None = strawberry.UNSET,
+        since: datetime | None = strawberry.UNSET,
+        until: datetime | None = strawberry.UNSET,
+        text: str | None = strawberry.UNSET,
+        fingerprint: str | None = strawberry.UNSET,
     ) -> Page[Any]:
-        which = Seen(root.id, None, given(state), given(kind))
+        which = seen(root.id, provider, state, kind, store_id, since, until, text, fingerprint)
         return await intake.failures_page(info.context, which, first, given(after))
+
+    @strawberry.field(
+        graphql_type=FailureGroupConnection,
+        description="What failed last first. With a state: where one is in it. Owners' and managers'; a clerk sees none",
+    )
+    @staticmethod
+    async def failure_groups(
+        root: merchants.Merchant,
+        info: Info,
+        provider: str | None = strawberry.UNSET,
+        kind: FailureKind | None = strawberry.UNSET,
+        state: FailureState | None = strawberry.UNSET,
+        store_id: ID | None = strawberry.UNSET,
+        since: datetime | None = strawberry.UNSET,
+        until: datetime | None = strawberry.UNSET,
+        text: str | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        which = seen(root.id, provider, state, kind, store_id, since, until, text)
+        return await intake.failure_groups_page(info.context, which, first, given(after))
 
 
 @strawberry.type

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from db import failures as rows
-from db.failures import Seen
 from domain.events import Stamped
-from domain.failures import SUPPORT_FEED, Failure, FailureChanged
+from domain.failures import SUPPORT_FEED, Failure, FailureChanged, Seen
 from domain.identity import ActorKind
 from domain.intake import FailureState
 from domain.refusals import not_found

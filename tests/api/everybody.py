@@ -19,11 +19,13 @@ from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import addresses, cart, counting, dispatch, fulfilment, listings, purchases, quotes, riders
+from domain.failures import Seen
 from domain.identity import ANYBODY, Actor, App, MerchantRole
 from domain.orders import Fulfilment, ReasonCode
 from domain.payments import PaymentMethod
 from domain.places import PostalAddress
 from domain.positions import Position
+from domain.replays import start_replay
 from resolvers import identity, orders
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
@@ -280,10 +282,13 @@ async def _intake(town: Everybody, first: Shop) -> None:
     stray.source_id = new_id()
     await stray.post("webhooks/stock", {})
     (failure,) = await wms.failures()
+    async with unit_of_work(town.engine) as uow:
+        replay_id = await start_replay(Seen(first.merchant_id), first.owner, uow)
     of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))
     town.names |= {
         "source": wms.source_id,
         "failure": failure.id,
+        "replay": replay_id,
         "payload": failure.payload_id,
         "stray": await Reads(town.engine).value(of_nobody),
     }

@@ -20,6 +20,7 @@ from db.pages import Page, total
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.catalog import ListingSort
+from domain.failures import Seen
 from domain.identity import Actor, ActorKind
 from domain.intake import FailureKind, FailureState
 from domain.orders import OrderStatus
@@ -295,10 +296,10 @@ async def test_the_newest_orders_of_all(country: Country):
 
 
 async def test_failures(country: Country):
-    everything = failures.Seen()
-    open_ones = failures.Seen(state=FailureState.OPEN)
-    of_theirs = failures.Seen(country.crowd.merchant_id, state=FailureState.OPEN, kind=FailureKind.MAPPING)
-    of_provider = failures.Seen(provider="wms", state=FailureState.OPEN)
+    everything = Seen()
+    open_ones = Seen(state=FailureState.OPEN)
+    of_theirs = Seen(country.crowd.merchant_id, state=FailureState.OPEN, kind=FailureKind.MAPPING)
+    of_provider = Seen(provider="wms", state=FailureState.OPEN)
     for actor, which, rows in (
         (country.support, everything, 100),
         (country.support, open_ones, 50 * 50),

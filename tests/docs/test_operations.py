@@ -57,6 +57,7 @@ async def test_every_figure_is_there_with_its_labels():
     figures.operation("stores", "OK", 0.1)
     figures.cached("hit")
     figures.webhook("wms", "ACCEPTED")
+    figures.alerts("sent", 1)
     text = (await figures.text()).decode()
     ours = dict.fromkeys((line.split()[2] for line in text.splitlines() if line.startswith("# HELP haat_")), frozenset[str]())
     for name, labels in re.findall(r"^(haat_\w+)\{(.*)\}", text, re.MULTILINE):

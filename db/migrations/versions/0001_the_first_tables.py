@@ -455,9 +455,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_profile_source_id")),
         sa.PrimaryKeyConstraint("source_id", "version", name=op.f("pk_source_profile")),
     )
-    op.create_index(
-        "uq_source_profile_active", "source_profile", ["source_id"], unique=True, postgresql_where=sa.text("active")
-    )
+    op.create_index("uq_source_profile_active", "source_profile", ["source_id"], unique=True, postgresql_where=sa.text("active"))
     op.create_table(
         "source_secret",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -792,14 +790,70 @@ def upgrade() -> None:
         sa.Column("replays", sa.Integer(), server_default="0", nullable=False),
         sa.Column("note", sa.Text(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("fingerprint", sa.Text(), server_default="", nullable=False),
+        sa.Column("store_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed(
+                "to_tsvector('simple', translate(message, '!\"#$&()*+,-./:;<=>?@[\\]^_{|}~–—·•…“”«»®™©''’`', '                                         '))",
+                persisted=True,
+            ),
+            nullable=True,
+        ),
         sa.ForeignKeyConstraint(["instruction_id"], ["instruction.id"], name=op.f("fk_failure_instruction_id")),
         sa.ForeignKeyConstraint(["payload_id"], ["payload.id"], name=op.f("fk_failure_payload_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_failure")),
     )
+    op.create_index(
+        "ix_failure_group", "failure", ["merchant_id", "fingerprint", "state", "id"], unique=False, postgresql_include=["at"]
+    )
+    op.create_index("ix_failure_group_of_all", "failure", ["fingerprint", "state", "id"], unique=False, postgresql_include=["at"])
     op.create_index(op.f("ix_failure_instruction_id"), "failure", ["instruction_id"], unique=False)
     op.create_index(op.f("ix_failure_merchant_id_id"), "failure", ["merchant_id", "id"], unique=False)
     op.create_index(op.f("ix_failure_payload_id"), "failure", ["payload_id"], unique=False)
     op.create_index(op.f("ix_failure_provider_id"), "failure", ["provider", "id"], unique=False)
+    op.create_index(op.f("ix_failure_search"), "failure", ["search"], unique=False, postgresql_using="gin")
+    op.create_index(
+        op.f("ix_failure_store_id_id"),
+        "failure",
+        ["store_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("store_id IS NOT NULL"),
+    )
+    op.create_table(
+        "sink",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("pos", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_sink")),
+    )
+    op.create_table(
+        "replay_job",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=True),
+        sa.Column("by_kind", sa.Text(), nullable=False),
+        sa.Column("by_id", sa.Uuid(), nullable=False),
+        sa.Column("which", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("total", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("done", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("applied", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("already_applied", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("failed_again", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("refused", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("under_way", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("after_id", sa.Uuid(), nullable=True),
+        sa.Column("until_id", sa.Uuid(), nullable=False),
+        sa.Column("chunk", postgresql.ARRAY(sa.Uuid()), server_default="{}", nullable=False),
+        sa.Column("chunk_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_replay_job")),
+    )
+    op.create_index(op.f("ix_replay_job_merchant_id_id"), "replay_job", ["merchant_id", "id"], unique=False)
+    op.create_index("ix_replay_job_running", "replay_job", ["id"], unique=False, postgresql_where=sa.text("state = 'RUNNING'"))
     op.create_table(
         "listing_modifier_group",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -1030,10 +1084,18 @@ def downgrade() -> None:
     op.drop_table("order_line")
     op.drop_index(op.f("ix_listing_modifier_group_group_id"), table_name="listing_modifier_group")
     op.drop_table("listing_modifier_group")
+    op.drop_index("ix_replay_job_running", table_name="replay_job", postgresql_where=sa.text("state = 'RUNNING'"))
+    op.drop_index(op.f("ix_replay_job_merchant_id_id"), table_name="replay_job")
+    op.drop_table("replay_job")
+    op.drop_table("sink")
+    op.drop_index(op.f("ix_failure_store_id_id"), table_name="failure", postgresql_where=sa.text("store_id IS NOT NULL"))
+    op.drop_index(op.f("ix_failure_search"), table_name="failure", postgresql_using="gin")
     op.drop_index(op.f("ix_failure_provider_id"), table_name="failure")
     op.drop_index(op.f("ix_failure_payload_id"), table_name="failure")
     op.drop_index(op.f("ix_failure_merchant_id_id"), table_name="failure")
     op.drop_index(op.f("ix_failure_instruction_id"), table_name="failure")
+    op.drop_index("ix_failure_group_of_all", table_name="failure", postgresql_include=["at"])
+    op.drop_index("ix_failure_group", table_name="failure", postgresql_include=["at"])
     op.drop_table("failure")
     op.drop_index("ix_delivery_under_way", table_name="delivery", postgresql_where=sa.text("ended_at IS NULL"))
     op.drop_index("ix_delivery_searching", table_name="delivery", postgresql_where=sa.text("status = 'SEARCHING'"))
@@ -1074,11 +1136,11 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_store_hours_exception_store_id_day"), table_name="store_hours_exception")
     op.drop_table("store_hours_exception")
     op.drop_table("store_hours")
-    op.drop_index("uq_source_profile_active", table_name="source_profile", postgresql_where=sa.text("active"))
-    op.drop_table("source_profile")
     op.drop_index(op.f("ix_source_cursor_next_at"), table_name="source_cursor")
     op.drop_table("source_cursor")
     op.drop_table("source_access")
+    op.drop_index("uq_source_profile_active", table_name="source_profile", postgresql_where=sa.text("active"))
+    op.drop_table("source_profile")
     op.drop_index(op.f("ix_source_secret_source_id"), table_name="source_secret")
     op.drop_table("source_secret")
     op.drop_table("rider_position")
