@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from uuid import UUID
 
 from domain import proofs
-from domain.proofs import Proof as Proof
+from domain.proofs import Proof
 from domain.refusals import InvalidInput, Problem, Refused, Unauthenticated
 
 if TYPE_CHECKING:

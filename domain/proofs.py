@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from domain import signatures
@@ -75,8 +75,6 @@ class Proof:
     timestamp_field: str = ""
     id_header: str = ""
     username: str = ""  # of BASIC; empty: the source's id
-    TOKEN: ClassVar["Proof"]
-    SIGNATURE: ClassVar["Proof"]
 
     @property
     def timed(self) -> bool:
@@ -99,7 +97,6 @@ STANDARD_WEBHOOKS = Proof(Strategy.STANDARD_WEBHOOKS)
 URL_TOKEN = Proof(Strategy.URL_TOKEN)
 BASIC = Proof(Strategy.BASIC)
 BEARER_ISSUED = Proof(Strategy.BEARER_ISSUED)
-Proof.TOKEN, Proof.SIGNATURE = URL_TOKEN, STANDARD_WEBHOOKS
 
 
 # ---------------------------------------------------------------- what is wrong with one

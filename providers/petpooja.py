@@ -28,10 +28,11 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
-from domain.intake import Answer, Batch, Call, EntityKind, Family, Proof, Question, Source
+from domain.intake import Answer, Batch, Call, EntityKind, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode
 from domain.pricing import Tax
+from domain.proofs import URL_TOKEN
 from domain.refusals import Problem, Refused, Unauthenticated
 
 DIETS = {"1": Diet.VEG, "2": Diet.NON_VEG, "24": Diet.EGG}
@@ -52,7 +53,7 @@ REASONS = (
 
 
 class Petpooja:
-    provider, family, proof = "petpooja", Family.POS, Proof.TOKEN
+    provider, family, proof = "petpooja", Family.POS, URL_TOKEN
     endpoints: Mapping[str, str] = {
         MENU: "webhooks/menu",
         INVENTORY: "webhooks/inventory",
