@@ -50,6 +50,8 @@ from launch.ending import Close, close, end
 from launch.problem import Problem
 from providers.catalogue_file import CatalogueFile
 from providers.petpooja import Petpooja
+from providers.shopify import Shopify
+from providers.square import Square
 from providers.till import Till
 from providers.unicommerce import Unicommerce
 from providers.urbanpiper import Urbanpiper
@@ -71,7 +73,17 @@ ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
 the two are less than the five seconds that `up` gives a process."""
 
-_PROVIDERS: tuple[Inbound, ...] = (Petpooja(), Wms(), Vinculum(), Unicommerce(), CatalogueFile(), Till(), Urbanpiper())
+_PROVIDERS: tuple[Inbound, ...] = (
+    Petpooja(),
+    Wms(),
+    Vinculum(),
+    Unicommerce(),
+    CatalogueFile(),
+    Till(),
+    Urbanpiper(),
+    Square(),
+    Shopify(),
+)
 INBOUNDS = {one.provider: one for one in _PROVIDERS}
 """Every provider whose words we know, by its name in the paths."""
 

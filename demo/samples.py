@@ -1,7 +1,7 @@
 """One call of each kind that a provider makes, as it would make it of the demo town: for trying the doors out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ class Sample:
 
     endpoint: str
     body: Callable[[str, datetime], Body]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- PetPooja
@@ -274,6 +275,67 @@ def wms(kind: str, **data: Any) -> Callable[[str, datetime], Body]:
     return body
 
 
+# ---------------------------------------------------------------- Square and Shopify
+
+
+def square_counts(store: str, at: datetime) -> Body:
+    told = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    count = {
+        "catalog_object_id": "TEA-250",
+        "catalog_object_type": "ITEM_VARIATION",
+        "location_id": store,
+        "quantity": "48",
+        "state": "IN_STOCK",
+        "calculated_at": told,
+    }
+    return {
+        "merchant_id": "MLX",
+        "type": "inventory.count.updated",
+        "event_id": f"demo-{int(at.timestamp() * 1000)}",
+        "created_at": told,
+        "data": {"type": "inventory_counts", "id": "demo", "object": {"inventory_counts": [count]}},
+    }
+
+
+SHOPIFY_TEA = 632910392, 808950810, 271878346  # the product, its variant, what it is counted by
+
+
+def shopify_product(store: str, at: datetime) -> Body:
+    product, variant, stock = SHOPIFY_TEA
+    return {
+        "id": product,
+        "title": "Nilgiri Tea",
+        "body_html": "<p>Light and <b>fragrant</b>.</p>",
+        "vendor": "Leafy",
+        "product_type": "Beverages",
+        "tags": "tea",
+        "status": "active",
+        "updated_at": at.isoformat(timespec="seconds"),
+        "options": [{"name": "Size", "position": 1, "values": ["250 g"]}],
+        "variants": [
+            {
+                "id": variant,
+                "product_id": product,
+                "title": "250 g",
+                "option1": "250 g",
+                "position": 1,
+                "price": "199.00",
+                "compare_at_price": "220.00",
+                "sku": "NILGIRI-250",
+                "barcode": None,
+                "inventory_item_id": stock,
+            }
+        ],
+        "images": [],
+    }
+
+
+def shopify_level(store: str, at: datetime) -> Body:
+    _, _, stock = SHOPIFY_TEA
+    told = {"inventory_item_id": stock, "location_id": int(store) if store.isdigit() else store, "available": 12}
+    return {**told, "updated_at": at.isoformat(timespec="seconds")}
+
+
 WMS_LINES: Sequence[Mapping[str, str]] = (
     {"sku": "TEA-250", "available": "48"},
     {"sku": "ATTA-5K", "available": "37"},
@@ -300,5 +362,10 @@ SAMPLES: Mapping[str, Mapping[str, Sample]] = {
             "receiving", wms("receipt.completed", receipt_id="GRN-1042", lines=({"sku": "TEA-250", "accepted_qty": "12"},))
         ),
         "store.status": Sample("stock", wms("store.status", open=True, reason="", until=None)),
+    },
+    "square": {"inventory.count.updated": Sample("inventory", square_counts)},
+    "shopify": {
+        "products/update": Sample("menu", shopify_product, {"x-shopify-topic": "products/update"}),
+        "inventory_levels/update": Sample("inventory", shopify_level, {"x-shopify-topic": "inventory_levels/update"}),
     },
 }

@@ -59,7 +59,7 @@ async def prepare(asked: Asked, desk: Desk) -> Prepared:
     if asked.bad_signature:
         secret = shown(proof, secrets.token_bytes(32))
     url = endpoints(inbound, proof, _running(desk), source.id, secret)[sample.endpoint]
-    headers = {"content-type": "application/json", "user-agent": "haat-webhook"}
+    headers = {"content-type": "application/json", "user-agent": "haat-webhook", **sample.headers}
     try:
         headers |= prove(proof, secret, source.id, url, body, now, f"msg_{secrets.token_hex(12)}")
     except ValueError as error:

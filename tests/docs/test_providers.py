@@ -32,7 +32,8 @@ def shown(what: str) -> list[Any]:
 @pytest.mark.parametrize(("inbound", "example"), shown("sample"))
 def test_a_sample_says_what_the_page_says(inbound: Inbound, example: Example):
     assert example.words["door"] in inbound.endpoints
-    asked = replace(call(example.words["door"], body(example), **pairs(example, "query")), path=pairs(example, "path", ":"))
+    path, headers = pairs(example, "path", ":"), pairs(example, "headers", ":")
+    asked = replace(call(example.words["door"], body(example), **pairs(example, "query")), path=path, headers=headers)
     batch = inbound.translate(asked, source(inbound, example.words["stores"]))
     assert isinstance(batch, Batch)
     assert not batch.problems

@@ -27,9 +27,10 @@ class Golden:
     stores: tuple[str, ...]
     query: Mapping[str, str]
     path: Mapping[str, str]
+    headers: Mapping[str, str]
 
     def call(self, told: Any) -> Call:
-        return replace(call(self.door, told, **self.query), path=self.path)
+        return replace(call(self.door, told, **self.query), path=self.path, headers=self.headers)
 
     def source(self) -> Source:
         return source(self.inbound, *self.stores)
@@ -41,7 +42,7 @@ def body(example: Example) -> Any:
 
 
 def pairs(example: Example, word: str, between: str = "=") -> dict[str, str]:
-    """`query=store:a,stock=4`, `path=store:ST-01`."""
+    """`query=store:a,stock=4`, `path=store:ST-01`, `headers=x-topic:news`."""
     return dict(pair.split(between, 1) for pair in example.words.get(word, "").split(",") if pair)
 
 
@@ -55,8 +56,8 @@ def _shown() -> Iterator[Golden]:
         for one in examples(f"providers/{provider}.md"):
             if one.what in READ:
                 stores = tuple(one.words.get("stores", "").split(","))
-                query, path = pairs(one, "query"), pairs(one, "path", ":")
-                yield Golden(str(one), inbound, one.words["door"], body(one), stores, query, path)
+                query, path, headers = pairs(one, "query"), pairs(one, "path", ":"), pairs(one, "headers", ":")
+                yield Golden(str(one), inbound, one.words["door"], body(one), stores, query, path, headers)
 
 
 def _tried() -> Iterator[Golden]:
@@ -65,4 +66,4 @@ def _tried() -> Iterator[Golden]:
         for name, one in samples.items():
             told = one.body("ST-01", datetime(2026, 1, 5, 6, 0, tzinfo=UTC))
             door = inbound.doors[inbound.endpoints[one.endpoint]]
-            yield Golden(f"{provider} {name}", inbound, door, json.loads(json.dumps(told)), ("ST-01",), {}, {})
+            yield Golden(f"{provider} {name}", inbound, door, json.loads(json.dumps(told)), ("ST-01",), {}, {}, one.headers)
