@@ -16,6 +16,7 @@ from db import ledger, orders
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain import at_risk
 from domain.counting import Count, apply_counts
 from domain.fulfilment import AcceptOrder, CancelOrder, accept_order, cancel_order
 from domain.intake import FailureKind, PayloadState
@@ -23,6 +24,7 @@ from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentStatus
 from domain.purchases import settle_payment
 from domain.refusals import Refused
+from tests.db.test_dispatch import waits_for_a_lock
 from tests.db.test_purchases import CARD, CASH, counters, do, paid_by_card, payment_of, placed, quoted, says, the_order
 from tests.partners import Partner, dish, event, menu, partner, size
 from tests.trips import on_duty, picked_up
@@ -252,6 +254,18 @@ async def test_another_stores_order_is_not_there(engine, reads):
     assert (await the_order(reads, customer, theirs.purchase_id)).status is S.PLACED
 
 
+async def test_who_names_no_store_still_speaks_of_its_own_orders_alone(engine, reads):
+    told, stranger = await short(engine, reads), await partner(engine, "wms", "BLR_DS1")
+    line = {"order_id": told.order.number, "sku": "TEA-250", "ordered_qty": "2", "picked_qty": "1"}
+    await stranger.tell("webhooks/shortages", event("pick.short", **line))
+    assert [failure.message for failure in await stranger.failures("VALIDATION")] == [
+        f"there is no order {told.order.number} in a store that this source is mapped to"
+    ]
+    assert await told.steps() == []
+    await told.till.tell("webhooks/shortages", event("pick.short", **line))
+    assert await told.steps() == [("PLACED", "the store is short: 1 of 2 Assam Tea")]
+
+
 async def test_an_order_is_of_the_store_it_is_said_of(engine, reads):
     told = await told_of(engine, reads)
     async with engine.begin() as connection:
@@ -295,6 +309,7 @@ async def test_what_a_picker_does_not_find_is_on_the_order_until_it_leaves(engin
     await do(engine, lambda uow: accept_order(AcceptOrder(told.order.id, 5), told.till.shop.owner, uow))
     await do(engine, lambda uow: apply_counts([Count(told.tea, 50, datetime.now(UTC), "count", "test")], uow))
     await clock.at_risk()
+    await do(engine, lambda uow: at_risk.review(told.order.id, uow))
     assert (await told.now()).at_risk  # there are enough by the count, and yet its picker did not find them
     rider = await on_duty(engine)
     async with engine.connect() as connection:
@@ -391,6 +406,24 @@ async def test_tills_and_people_that_move_the_same_orders_at_once_never_wait_for
         assert [await counters(engine, id) for id in ids] == [(200, 0, 0)] * 2
     assert {(await payment_of(reads, pair[0].purchase_id))[0] for pair in pairs} == {PaymentStatus.VOIDED}
     assert await ledger.discrepancies(reads) == []
+
+
+async def test_what_a_set_of_orders_may_change_is_locked_kind_by_kind_before_any_of_it(engine, reads):
+    """Who has the second order's payment and wants the first's stock gets it: the set has not come to any stock yet."""
+    till = await partner(engine, "petpooja", STORE)
+    tea = await listing(engine, till.shop, 10)
+    first, second = await many(engine, reads, [tea], 2)
+    for order in (first, second):
+        await till.post(ORDER, {"restID": STORE, "orderID": order.number, "status": "-1"})
+    async with asyncio.timeout(20):
+        async with unit_of_work(engine) as uow:
+            await uow.payments.lock(second.purchase_id)
+            working = asyncio.create_task(till.worker.once())
+            await waits_for_a_lock(engine)
+            await uow.stock.lock([tea])
+        await working
+    assert [state for _, _, state in await till.instructions()] == ["APPLIED"] * 2
+    assert await counters(engine, tea) == (10, 0, 0)
 
 
 async def test_orders_wait_for_no_menu(engine, reads):
