@@ -144,6 +144,14 @@ class Pieces:
     batches: Iterator[Batch]
 
 
+@runtime_checkable
+class InPieces(Protocol):
+    """An Inbound that can read a long payload bit by bit."""
+
+    def in_pieces(self, call: Call, source: Source) -> Pieces:
+        """What translate() says, of any length. Whatever it raises, now or while it is read, is kept with the payload."""
+
+
 class Inbound(Protocol):
     """One provider's words, both ways. Pure: no I/O, and no clock but the call's `received_at`."""
 
@@ -290,16 +298,18 @@ def problems_of(error: Exception) -> Sequence[Problem]:
     return refusal.problems if isinstance(refusal, InvalidInput) else ()
 
 
-def listed(problems: Sequence[Problem]) -> str:
-    """One a line, up to a limit: the count at the end tells of the rest."""
+def listed(problems: Sequence[Problem], beyond: int = 0) -> str:
+    """One a line, up to a limit: the count at the end tells of the rest, and of so many `beyond` them."""
     lines, size = [], 0
     for index, problem in enumerate(problems):
         line = printable(f"{problem.path}: {problem.message}")
         size += len(line) + 1
         if size > MESSAGE_LIMIT:
-            lines.append(f"… and {len(problems) - index} more")
+            beyond += len(problems) - index
             break
         lines.append(line)
+    if beyond:
+        lines.append(f"… and {beyond} more")
     return "\n".join(lines)
 
 
