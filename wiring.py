@@ -49,7 +49,11 @@ from domain.unit_of_work import Begin
 from launch.ending import Close, close, end
 from launch.problem import Problem
 from providers.catalogue_file import CatalogueFile
+from providers.dotpe import Dotpe
+from providers.generic import GENERICS
+from providers.omuni import Omuni
 from providers.petpooja import Petpooja
+from providers.posist import Posist
 from providers.shopify import Shopify
 from providers.square import Square
 from providers.till import Till
@@ -81,8 +85,12 @@ _PROVIDERS: tuple[Inbound, ...] = (
     CatalogueFile(),
     Till(),
     Urbanpiper(),
+    Posist(),
+    Dotpe(),
+    Omuni(),
     Square(),
     Shopify(),
+    *GENERICS,
 )
 INBOUNDS = {one.provider: one for one in _PROVIDERS}
 """Every provider whose words we know, by its name in the paths."""

@@ -10,12 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from domain.documents import parse
-from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Proof, Question, Source
+from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.profile_checking import known
 from domain.profile_reading import lines_of
 from domain.profile_values import Place, listed
 from domain.profiles import ACK, ENDPOINTS, ENTITY_VERSION, ERROR, HEADER, Path, Profile, Reply
+from domain.proofs import STANDARD_WEBHOOKS
 from domain.refusals import Refused, invalid
 
 RETRIED = frozenset({404, 405, 408, 413, 429})  # what says more than that the news is wrong, or that it may come again
@@ -23,7 +24,7 @@ ZONE = "Asia/Kolkata"
 
 
 class Generic:
-    proof = Proof.SIGNATURE
+    proof = STANDARD_WEBHOOKS
     questions: Collection[str] = frozenset()
     endpoints: Mapping[str, str] = {name: "import" if name == "import" else f"webhooks/{name}" for name in ENDPOINTS}
     doors: Mapping[str, str] = {path: door for door, path in endpoints.items()}
@@ -77,6 +78,10 @@ class Generic:
         except Refused:
             return usual
         return profile.error if error else profile.ack
+
+
+GENERICS = (Generic(), Generic("generic_pos", Family.POS), Generic("generic_seller", Family.SELLER))
+"""By what their ids are: an ERP's and a seller's are the merchant's SKUs, a till's are its own."""
 
 
 def _answer(reply: Reply, known: Mapping[str, str]) -> Answer:

@@ -13,7 +13,7 @@ from domain.intake import Batch, Inbound, Question
 from domain.merchants import StoreStatus
 from tests.docs.pages import DOCS, Example, examples, tables
 from tests.providers.calls import call, source
-from tests.providers.samples import body, pairs
+from tests.providers.samples import body, pairs, profile
 from wiring import INBOUNDS
 
 PAYLOAD = UUID(int=7)
@@ -34,7 +34,7 @@ def test_a_sample_says_what_the_page_says(inbound: Inbound, example: Example):
     assert example.words["door"] in inbound.endpoints
     path, headers = pairs(example, "path", ":"), pairs(example, "headers", ":")
     asked = replace(call(example.words["door"], body(example), **pairs(example, "query")), path=path, headers=headers)
-    batch = inbound.translate(asked, source(inbound, example.words["stores"]))
+    batch = inbound.translate(asked, replace(source(inbound, example.words["stores"]), profile=profile(example)))
     assert isinstance(batch, Batch)
     assert not batch.problems
     wanted = Counter[str]()

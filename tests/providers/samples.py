@@ -28,12 +28,13 @@ class Golden:
     query: Mapping[str, str]
     path: Mapping[str, str]
     headers: Mapping[str, str]
+    profile: str | None = None  # what its source's payloads are read by, where the provider speaks no language of its own
 
     def call(self, told: Any) -> Call:
         return replace(call(self.door, told, **self.query), path=self.path, headers=self.headers)
 
     def source(self) -> Source:
-        return source(self.inbound, *self.stores)
+        return replace(source(self.inbound, *self.stores), profile=self.profile)
 
 
 def body(example: Example) -> Any:
@@ -44,6 +45,18 @@ def body(example: Example) -> Any:
 def pairs(example: Example, word: str, between: str = "=") -> dict[str, str]:
     """`query=store:a,stock=4`, `path=store:ST-01`, `headers=x-topic:news`."""
     return dict(pair.split(between, 1) for pair in example.words.get(word, "").split(",") if pair)
+
+
+def profile(example: Example) -> str | None:
+    """That of its page which it names."""
+    return next(
+        (
+            one.blocks[0].text
+            for one in examples(example.page)
+            if one.what == "profile" and one.words["name"] == example.words.get("profile")
+        ),
+        None,
+    )
 
 
 @cache
@@ -57,7 +70,7 @@ def _shown() -> Iterator[Golden]:
             if one.what in READ:
                 stores = tuple(one.words.get("stores", "").split(","))
                 query, path, headers = pairs(one, "query"), pairs(one, "path", ":"), pairs(one, "headers", ":")
-                yield Golden(str(one), inbound, one.words["door"], body(one), stores, query, path, headers)
+                yield Golden(str(one), inbound, one.words["door"], body(one), stores, query, path, headers, profile(one))
 
 
 def _tried() -> Iterator[Golden]:
