@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from urllib.parse import quote, unquote, urlencode
 from uuid import UUID
 
@@ -105,6 +106,11 @@ class Door:
     def routes(self) -> list[Route]:
         return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=[*METHODS, "GET"])]
 
+    @cached_property
+    def _issuers(self) -> Mapping[str, Issuer]:
+        """To ask each of them at each call costs more than its signature."""
+        return {name: inbound for name, inbound in self.inbounds.items() if isinstance(inbound, Issuer)}
+
     async def receive(self, request: Request) -> Response:
         """2xx means: these bytes are on disk. The same bytes again: one effect, the same answer."""
         return await traced(self._answered, request)
@@ -141,8 +147,9 @@ class Door:
         remote = request.client.host if request.client else ""
         try:
             async with asyncio.timeout(DEADLINE_S):
-                if isinstance(inbound, Issuer) and door in inbound.tokens:
-                    return await self._issue(inbound, inbound, call, named, path, remote)
+                issuer = self._issuers.get(inbound.provider)
+                if issuer is not None and door in issuer.tokens:
+                    return await self._issue(inbound, issuer, call, named, path, remote)
                 return await self._receive(inbound, call, named, path, remote)
         except Refused as refused:
             return self._unavailable(inbound, call, STATUS[refused.refusal.kind], refused)
