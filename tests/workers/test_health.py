@@ -173,8 +173,14 @@ async def test_one_that_only_switches_is_doubted_and_believed_again(engine, cloc
     known = await stale_if_silent(till, clock)
     assert "1" in known
     assert (await till.level("1")).off  # as it was said
-    await till.tell("item_stock", {"restID": "k7x2m9qa", "type": "item", "inStock": True, "itemID": ["1"]})
+    await till.tell("item_stock_off", {**off, "autoTurnOnTime": "custom", "customTurnOnTime": "2099-01-01 10:00"})
     assert await stale(till) == known - {"1"}
+    level, known = await till.level("1"), await stale_if_silent(till, clock)
+    # In other words: the very same bytes within two minutes are what was heard before.
+    same = {**off, "itemID": {"0": "1"}, "autoTurnOnTime": "custom", "customTurnOnTime": "2099-01-01 10:00"}
+    await till.tell("item_stock_off", same)
+    assert (await stale(till), "1" in known) == (known - {"1"}, True)  # as it was, and told again
+    assert (await till.level("1")).version == level.version + 2
 
 
 async def stale_if_silent(one: Partner, clock: Deadlines) -> set[str]:
