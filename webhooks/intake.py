@@ -178,17 +178,16 @@ class Door:
             if reading.question is not None:
                 assert source is not None
                 return await self._answer(inbound, call, source, reading)
-            self._unknown(inbound, source)
             received = _received(inbound, call, source, path, remote)
             status = 404 if stranger and named.hidden(inbound) else _status(reading)
             if _unproven(reading) and not self._within_budget(source, remote, call):
                 assert reading.wrong is not None
-                self.figures.webhook(inbound.provider, "BEYOND_BUDGET")
+                self._count(inbound, source, "BEYOND_BUDGET")
                 return _respond(inbound.refuse(call, status, reading.wrong.message))
             kept = await self._keep(received, reading)
             if source is not None and not stranger:
                 self.known.seen((inbound.provider, named), received.at)
-        self.figures.webhook(inbound.provider, kept.state.value)
+        self._count(inbound, source, kept.state.value)
         if kept.state is PayloadState.REJECTED:
             return _respond(inbound.refuse(call, status if reading.refused else 409, kept.message))
         if kept.state is PayloadState.ACCEPTED:
@@ -208,16 +207,14 @@ class Door:
             if token is not None:
                 self.figures.webhook(inbound.provider, "TOKEN_ISSUED")
                 return _respond(issuer.issued(call, token, TOKEN_S), {"Cache-Control": "no-store"})
-        self._unknown(inbound, source)
         self.rejected.take(mine, now_s)
         await self._keep(_received(inbound, replace(call, body=b""), source, path, remote), Reading(wrong=wrong))
-        self.figures.webhook(inbound.provider, PayloadState.REJECTED.value)
+        self._count(inbound, source, PayloadState.REJECTED.value)
         return _respond(inbound.refuse(call, status_of(wrong.kind), wrong.message))
 
-    def _unknown(self, inbound: Inbound, source: Source | None) -> None:
-        """What names no source is counted, all of it, and kept as far as the budget goes."""
-        if source is None:
-            self.figures.webhook(inbound.provider, "UNKNOWN_SENDER")
+    def _count(self, inbound: Inbound, source: Source | None, verdict: str) -> None:
+        """What names no source is counted as such, all of it, whether the budget had room to keep it or not."""
+        self.figures.webhook(inbound.provider, verdict if source else "UNKNOWN_SENDER")
 
     async def _source(self, inbound: Inbound, named: Named, *, afresh: bool = False) -> Source | None:
         """As it was within the last second, or afresh."""
