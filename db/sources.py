@@ -47,6 +47,7 @@ from db.tables import (
     variant,
 )
 from domain.identity import Actor, ActorKind, MerchantRole, Seals
+from domain.instructions import FORM
 from domain.intake import EntityKind, Family, PayloadState
 from domain.intake import Source as Known
 from domain.judgement import Standing
@@ -163,6 +164,25 @@ class SqlSources:
             select(m.external_id, m.id).where(m.source_id == source_id, m.kind == kind, m.external_id == asked.external_id)
         )
         return {row.external_id: row.id for row in found}
+
+    async def formed(self, source_id: UUID, options: Collection[str]) -> dict[str, list[UUID]]:
+        if not options:
+            return {}
+        asked = rows("asked", option=(Text(), sorted(set(options)))).c
+        end = literal(FORM) + asked.option
+        found = await self._connection.execute(
+            select(asked.option, m.id)
+            .where(
+                m.source_id == source_id,
+                m.kind == EntityKind.VARIANT,
+                func.right(m.external_id, func.length(end)) == end,
+            )
+            .order_by(asked.option, m.id)
+        )
+        forms: dict[str, list[UUID]] = {}
+        for row in found:
+            forms.setdefault(row.option, []).append(row.id)
+        return forms
 
     async def all_mapped(self, source_id: UUID, kind: EntityKind) -> dict[str, UUID]:
         found = await self._connection.execute(select(m.external_id, m.id).where(m.source_id == source_id, m.kind == kind))

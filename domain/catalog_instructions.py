@@ -140,7 +140,7 @@ async def carry_out_choices(work: Work, some: list[Placed]) -> None:
     for one in some:
         if one.command.item not in products:
             work.outcomes[one.id] = parked(named(EntityKind.PRODUCT, one.command.item))
-    some = apart([(one, [(one.store_id, products[one.command.item])]) for one in some if one.command.item in products])
+    some = apart([(one, [products[one.command.item]]) for one in some if one.command.item in products])  # as above
     some = await work.newer("MENU", [(one, products[one.command.item]) for one in some])
     variants = await work.variants({id for one in some for group in one.command.groups for id in group.variants})
     listed = await work.uow.sources.listed_products({(store_of(one), products[one.command.item]) for one in some})

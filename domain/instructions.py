@@ -68,6 +68,14 @@ def named(kind: EntityKind, external_id: str) -> str:
     return f"{kind.value}:{external_id}"
 
 
+FORM = "+"  # stands between an item and the option that makes a form of it
+
+
+def formed(item: str, option: str) -> str:
+    """The external id of the variant that an option (a size) makes of an item. What switches the option switches it."""
+    return f"{item}{FORM}{option}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class UpsertCatalogItem(Command):
     """A product. None leaves what is there."""

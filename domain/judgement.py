@@ -1,6 +1,6 @@
 """A whole push is judged before any of it runs: a truncated file must not empty a store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -67,8 +67,7 @@ def too_much(standing: Sequence[Standing], commands: Sequence[Command]) -> str |
         for command in commands
         if isinstance(command, UpdateStockLevel) and command.mode is StockMode.ABSOLUTE
     }
-    said = {**counted, **switched}
-    after = [said.get(one.variant, said.get(one.item or "", one.sellable)) for one in staying]
+    after = [_sellable(one, counted, switched) for one in staying]
     if any(one.sellable for one in standing) and not any(after):
         return "it would leave nothing in stock: replay this failure to approve it"
     prices = {command.variant: command.price_minor for command in commands if isinstance(command, UpdatePrice)}
@@ -78,3 +77,10 @@ def too_much(standing: Sequence[Standing], commands: Sequence[Command]) -> str |
         percent = round(100 * moved / before)
         return f"it would move prices by {percent} % on the whole: replay this failure to approve it"
     return None
+
+
+def _sellable(one: Standing, *told: Mapping[str, bool | None]) -> bool:
+    """What is switched on is not there for it: a count of none has to be heeded too."""
+    said = [by.get(one.variant, by.get(one.item or "")) for by in told]
+    known = [flag for flag in said if flag is not None]
+    return all(known) if known else one.sellable

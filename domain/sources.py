@@ -9,7 +9,7 @@ from uuid import UUID
 
 from domain import proofs
 from domain.identity import Actor, MerchantRole, Seals, check_merchant_role
-from domain.instructions import named
+from domain.instructions import FORM, named
 from domain.intake import EntityKind, Family, Inbound
 from domain.proofs import Proof, Strategy
 from domain.refusals import InvalidInput, Problem, Refused, invalid, not_found
@@ -83,6 +83,9 @@ class SourceStore(Protocol):
         """An external id that was mapped before means this from now on."""
 
     async def mapped(self, source_id: UUID, kind: EntityKind, external_ids: Collection[str]) -> Mapping[str, UUID]: ...
+
+    async def formed(self, source_id: UUID, options: Collection[str]) -> Mapping[str, Sequence[UUID]]:
+        """The variants that each of these options makes of items: see `domain.instructions.formed`."""
 
     async def all_mapped(self, source_id: UUID, kind: EntityKind) -> Mapping[str, UUID]: ...
 
@@ -236,7 +239,10 @@ _ITEMS = (EntityKind.PRODUCT, EntityKind.VARIANT)
 def appeared(kind: EntityKind, external_ids: Iterable[str]) -> list[str]:
     """What may have waited for these. A till's item is a product or a variant: who waits for one asks for either."""
     kinds = _ITEMS if kind in _ITEMS else (kind,)
-    names = [named(one, external_id) for external_id in external_ids for one in kinds]
+    ids = list(external_ids)
+    names = [named(one, external_id) for external_id in ids for one in kinds]
+    if kind is EntityKind.VARIANT:
+        names += [named(EntityKind.MODIFIER, id.rpartition(FORM)[2]) for id in ids if FORM in id]
     return [*names, ANY_STORE] if kind is EntityKind.STORE else names
 
 

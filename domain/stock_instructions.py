@@ -15,9 +15,8 @@ from domain.work import Placed, Work, apart, news_of, store_of, unlisted
 
 async def carry_out_stock(work: Work, some: list[Placed]) -> None:
     choices = [one for one in some if one.command.kind is EntityKind.MODIFIER]
-    if choices:
-        await _choice_switches(work, choices)
-    listed = await _with_listings(work, [one for one in some if one.command.kind is not EntityKind.MODIFIER])
+    forms = await _choice_switches(work, choices) if choices else []
+    listed = await _with_listings(work, [one for one in some if one.command.kind is not EntityKind.MODIFIER], forms)
     await work.uow.stock.lock({id for one in listed for id in one.listing_ids})  # all of them first: two modes must not take turns
     for mode, apply in ((StockMode.ABSOLUTE, _counts), (StockMode.DELTA, _deltas), (StockMode.AVAILABILITY, _switches)):
         mine = [one for one in listed if one.placed.command.mode is mode]
@@ -31,20 +30,31 @@ class Listed:
     listing_ids: Sequence[UUID]
 
 
-async def _with_listings(work: Work, some: list[Placed]) -> list["Listed"]:
-    """A till's item stands for all its variants that the store lists."""
+Found = tuple[Placed, Sequence[UUID]]
+
+
+async def _with_listings(work: Work, some: list[Placed], forms: Sequence[Found]) -> list["Listed"]:
+    """A till's item stands for all its variants that the store lists. `forms` are found already."""
     external_ids = {one.command.id for one in some}
     variants = await work.variants(external_ids)
-    items = {one.command.id for one in some if one.command.kind is EntityKind.PRODUCT and one.command.id not in variants}
+    items = {
+        one.command.id
+        for one in some
+        if one.command.kind is EntityKind.PRODUCT and (one.command.mode is StockMode.AVAILABILITY or one.command.id not in variants)
+    }
     products = await work.uow.sources.mapped(work.origin.source_id, EntityKind.PRODUCT, items) if items else {}
     places = {(store_of(one), variants[one.command.id]) for one in some if one.command.id in variants}
     listed = await work.uow.sources.listed(places) if places else {}
     asked = {(store_of(one), products[one.command.id]) for one in some if one.command.id in products}
     of_products = await work.uow.sources.listed_products(asked) if asked else {}
-    found = []
+    found: list[Found] = list(forms)
     for one in some:
         id, store_id = one.command.id, store_of(one)
-        if id in variants:
+        all_of_it = of_products.get((store_id, products[id]), ()) if id in products else ()
+        if id in variants and all_of_it:  # it came in one form before it came in several, or does still
+            own = listed.get((store_id, variants[id]))
+            found.append((one, list(dict.fromkeys([*(listing_id for _, listing_id in all_of_it), *([own] if own else [])]))))
+        elif id in variants:
             place = (store_id, variants[id])
             if place in listed:
                 found.append((one, [listed[place]]))
@@ -53,7 +63,7 @@ async def _with_listings(work: Work, some: list[Placed]) -> list["Listed"]:
                 message = f"{named(EntityKind.VARIANT, id)} is not listed in the store yet"
                 work.outcomes[one.id] = Outcome(waits.state, waits.kind, message, waits.waits_for)
         elif id in products:
-            of_product = [listing_id for _, listing_id in of_products.get((store_id, products[id]), ())]
+            of_product = [listing_id for _, listing_id in all_of_it]
             if one.command.mode is StockMode.AVAILABILITY or len(of_product) == 1:
                 found.append((one, of_product))
             else:  # units are of one variant: nobody knows how they would be shared out
@@ -137,16 +147,38 @@ async def _switches(work: Work, some: list[Listed]) -> None:
         work.outcomes[one.placed.id] = APPLIED if one.placed.id in fresh or not one.listing_ids else STALE
 
 
-async def _choice_switches(work: Work, some: list[Placed]) -> None:
+async def _choice_switches(work: Work, some: list[Placed]) -> Sequence[Found]:
+    """Carried out, but for those that are what items come in too: these are returned with the listings of such forms."""
     asked = {(store_of(one), one.command.id) for one in some}
     known = await work.uow.choices.known(asked)
+    forms = await work.uow.sources.formed(work.origin.source_id, {one.command.id for one in some})
+    places = {(store_of(one), variant_id) for one in some for variant_id in forms.get(one.command.id, ())}
+    listed = await work.uow.sources.listed(places) if places else {}
+    there, found = [], []
     for one in some:
-        if (store_of(one), one.command.id) not in known:
-            work.outcomes[one.id] = parked(named(EntityKind.MODIFIER, one.command.id))
-    mine = apart([(one, [(store_of(one), one.command.id)]) for one in some if (store_of(one), one.command.id) in known])
+        id, store_id = one.command.id, store_of(one)
+        variant_ids = forms.get(id, ())
+        listing_ids = [listed[store_id, variant_id] for variant_id in variant_ids if (store_id, variant_id) in listed]
+        if (store_id, id) in known or listing_ids:
+            there.append((one, [(store_id, id)]))
+        elif variant_ids:
+            waits = parked(unlisted(store_id, variant_ids[0]))
+            message = f"what items come in by {named(EntityKind.MODIFIER, id)} is not listed in the store yet"
+            work.outcomes[one.id] = Outcome(waits.state, waits.kind, message, waits.waits_for)
+        else:
+            work.outcomes[one.id] = parked(named(EntityKind.MODIFIER, id))
+        if listing_ids:
+            found.append((one, listing_ids))
+    mine = apart(there)
     switches = [
-        ChoiceSwitch(store_of(one), one.command.id, not one.command.available, one.command.restore_at, one.cause) for one in mine
+        ChoiceSwitch(store_of(one), one.command.id, not one.command.available, one.command.restore_at, one.cause)
+        for one in mine
+        if (store_of(one), one.command.id) in known
     ]
     if switches:
         await switch_choices(switches, work.uow)
-    work.done(mine)
+    turn = {one.id for one in mine}
+    forming = [(one, listing_ids) for one, listing_ids in found if one.id in turn]
+    also = {one.id for one, _ in forming}
+    work.done([one for one in mine if one.id not in also])
+    return forming

@@ -21,6 +21,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertMenuItem,
     UpsertVariant,
+    formed,
 )
 from domain.intake import Batch, Call, EntityKind, Source
 from domain.pricing import Tax
@@ -382,8 +383,7 @@ def _order_type(word: str) -> str:
 
 
 def _formed(item: str, option: str) -> str:
-    """What an item is called in the size that this option makes of it."""
-    return f"{item}+{option}" if item and option else ""
+    return formed(item, option) if item and option else ""
 
 
 def _forms(id: str, price_minor: int, shown: bool, available: bool, axis: _Group | None) -> list[_Form]:

@@ -114,7 +114,7 @@ async def apply(provider: str, event_name: str, desk: Desk) -> None:
     prepared = await prepare(Asked(provider, event_name), desk)
     inbound, known = INBOUNDS[provider], await source_of(provider, desk)
     door = inbound.doors[inbound.endpoints[SAMPLES[provider][event_name].endpoint]]
-    token = None if "source=" in prepared.url else prepared.url.split("/")[6]
+    token = None if "source=" in prepared.url else prepared.url.split("/")[7]
     call = Call(door, prepared.body, prepared.headers, datetime.now(UTC), token=token)
     reading = read(inbound, call, known)
     assert reading.wrong is None

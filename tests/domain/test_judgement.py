@@ -27,6 +27,9 @@ def test_something_has_to_stay_in_stock():
     assert "nothing in stock" in (too_much(TEN, whole(10, *(off(f"item-{n}") for n in range(10)))) or "")
     counted = [UpdateStockLevel(id=str(n), mode=StockMode.ABSOLUTE, quantity=0) for n in range(10)]
     assert "nothing in stock" in (too_much(TEN, whole(10, *counted)) or "")
+    on = [UpdateStockLevel(id=f"item-{n}", mode=StockMode.AVAILABILITY, available=True) for n in range(10)]
+    assert "nothing in stock" in (too_much(TEN, whole(10, *on, *counted)) or "")  # switched on, and none of it there
+    assert too_much(TEN, whole(10, *on, *counted[1:])) is None
     gone = [Standing(str(n), None, 100, sellable=False) for n in range(10)]
     assert too_much(gone, whole(10)) is None  # it was so before
 

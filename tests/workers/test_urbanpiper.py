@@ -1,0 +1,130 @@
+"""A till behind UrbanPiper, through the door it calls, onto the shelf."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import tables as t
+from db.ids import new_id
+from domain.intake import EntityKind
+from tests.partners import Partner, partner
+from tests.providers.test_urbanpiper import CHEESE, CLOSE, LARGE, LASSI, MENU, PIZZA, REGULAR, TOGGLE
+from tests.world import Shop
+
+STORE = "ST-01"
+SIZES: dict[str, Any] = {**MENU, "flush_items": True, "items": [PIZZA, LASSI], "options": [REGULAR, LARGE, CHEESE]}
+PUSH = f"external/api/v1/inventory/locations/{STORE}/"
+
+
+@pytest.fixture
+async def till(engine: AsyncEngine) -> Partner:
+    made = await partner(engine, "urbanpiper", STORE)
+    answer = await made.tell(PUSH, SIZES)
+    assert answer.status_code == 200, answer.text
+    assert set(answer.json()) == {"status", "message", "reference"}
+    assert not await made.failures()
+    return made
+
+
+async def another_store(engine: AsyncEngine, shop: Shop) -> UUID:
+    id = new_id()
+    place = {"slug": f"s-{id}", "name": "Amrit Annexe", "city": "Bengaluru", "lat": 12.9716, "lng": 77.5946}
+    async with engine.begin() as connection:
+        await connection.execute(insert(t.store).values(id=id, merchant_id=shop.merchant_id, **place))
+    return id
+
+
+async def off(till: Partner) -> set[str]:
+    return {sku for sku in await till.listings() if (await till.level(sku)).off}
+
+
+async def choices(till: Partner) -> dict[str, bool]:
+    """Which are off, by the till's own id."""
+    m = t.modifier.c
+    return {row.external_id: row.off for row in await till.rows(select(m.external_id, m.off))}
+
+
+async def test_a_menu_is_on_the_shelf_in_its_sizes_at_their_prices(till: Partner):
+    found = await till.listings()
+    assert {sku: (row.price_minor, row.packaging_minor, row.active) for sku, row in found.items()} == {
+        "I-GP+O-REG": (21900, 1000, True),
+        "I-GP+O-LRG": (36900, 1000, True),
+        "5": (6000, 0, True),
+    }
+
+
+async def test_only_who_has_the_key_is_heard(till: Partner):
+    answer = await till.post("hub/api/v1/items/", TOGGLE, authorization=f"apikey {till.source_id}:wrong")
+    assert answer.status_code == 401
+    assert answer.json()["status"] == "error"
+    assert await till.failures("AUTH")
+
+
+async def test_what_a_whole_push_leaves_out_is_sold_no_more_and_a_part_leaves_the_rest(till: Partner):
+    async def shown() -> set[str]:
+        return {sku for sku, row in (await till.listings()).items() if row.active}
+
+    await till.tell(PUSH, {**SIZES, "flush_items": False, "items": [{**LASSI, "price": 65}]})
+    assert await shown() == {"I-GP+O-REG", "I-GP+O-LRG", "5"}
+    assert (await till.listings())["5"].price_minor == 6500
+    await till.tell("webhooks/menu", {**SIZES, "options": [REGULAR, CHEESE]})  # of three forms one: no more than may go unseen
+    assert await shown() == {"I-GP+O-REG", "I-GP+O-LRG", "5"}
+    assert "it would remove 1 of the 3" in (await till.failures("VALIDATION"))[-1].message
+
+
+async def test_an_item_that_comes_in_sizes_from_now_on_goes_off_in_all_of_them(till: Partner):
+    groups = [{**MENU["option_groups"][0], "item_ref_ids": ["I-GP", "5"]}, MENU["option_groups"][1]]
+    await till.tell(PUSH, {**SIZES, "flush_items": False, "option_groups": groups})
+    await till.tell("hub/api/v1/items/", {**TOGGLE, "item_ref_ids": ["5"], "option_ref_ids": [], "turn_on_at": None})
+    assert await off(till) == {"5", "5+O-REG", "5+O-LRG"}
+
+
+async def test_an_option_that_is_off_is_off_as_a_choice_and_as_a_size(till: Partner):
+    told = {**TOGGLE, "item_ref_ids": [], "option_ref_ids": ["O-LRG", "O-CHS"], "turn_on_at": None}
+    await till.tell("hub/api/v1/items/", told)
+    assert await off(till) == {"I-GP+O-LRG"}
+    assert (await choices(till))["O-CHS"]
+    await till.tell("hub/api/v1/items/", {**told, "action": "enable"})
+    assert await off(till) == set()
+    assert not (await choices(till))["O-CHS"]
+    assert not await till.failures()
+
+
+async def test_an_option_nobody_knows_waits_for_the_menu_that_has_it(till: Partner):
+    await till.tell("hub/api/v1/items/", {**TOGGLE, "item_ref_ids": [], "option_ref_ids": ["O-MED"], "turn_on_at": None})
+    assert [row.kind.value for row in await till.failures()] == ["MAPPING"]
+    medium = {**LARGE, "ref_id": "O-MED", "title": "Medium", "price": 70}
+    await till.tell(PUSH, {**SIZES, "options": [REGULAR, medium, LARGE, CHEESE]})
+    states = {state for command, entity, state in await till.instructions()}
+    assert states <= {"APPLIED", "SUPERSEDED"}
+
+
+async def test_an_item_goes_off_with_all_its_sizes(till: Partner):
+    await till.tell("hub/api/v1/items/", {**TOGGLE, "option_ref_ids": [], "turn_on_at": None})
+    assert await off(till) == {"I-GP+O-REG", "I-GP+O-LRG"}
+
+
+async def test_the_store_closes_and_opens(till: Partner):
+    async def status() -> str:
+        [row] = await till.rows(select(t.store.c.status).where(t.store.c.id == till.shop.store_id))
+        return row.status.value
+
+    await till.tell("hub/api/v1/location/", {**CLOSE, "turn_on_at": None})
+    assert await status() == "CLOSED"
+    await till.tell("hub/api/v1/location/", {**CLOSE, "action": "enable"})
+    assert await status() == "OPEN"
+
+
+async def test_the_master_menu_fills_every_store_with_the_same_goods(engine: AsyncEngine):
+    till = await partner(engine, "urbanpiper", STORE)
+    await till.map(EntityKind.STORE, "ST-02", await another_store(engine, till.shop))
+    await till.tell("external/api/v1/inventory/locations/-1/", SIZES)
+    assert not await till.failures()
+    p, li = t.product.c, t.listing.c
+    assert len(await till.rows(select(p.id).where(p.merchant_id == till.shop.merchant_id))) == 2
+    found = await till.rows(select(li.store_id, li.variant_id).where(li.merchant_id == till.shop.merchant_id))
+    assert len(found) == 6
+    assert len({row.variant_id for row in found}) == 3
