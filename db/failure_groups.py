@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, FromClause, Row, ScalarSelect, Select, Subquery, func, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from db.failures import FAILURE, Columns, fitting, visible_to
 from db.pages import By, Page, page
@@ -54,7 +55,7 @@ def _narrow(which: Seen) -> bool:
 
 def _sifted(which: Seen) -> FromClause:
     """The newest of each group, among those that fit."""
-    found = select(f.fingerprint, f.id).where(*fitting(which)).distinct(f.fingerprint)
+    found = select(f.fingerprint, f.id).where(*fitting(which)).ext(distinct_on(f.fingerprint))
     return found.order_by(f.fingerprint, f.id.desc()).subquery("newest")
 
 
