@@ -115,7 +115,7 @@ class SourceHealth:
     last_seen_at: datetime | None
     silent_since: datetime | None
     expected_every_minutes: int | None
-    lag_seconds: int
+    lag_seconds: float
 
 
 async def healths(reads: Reads, ids: Sequence[UUID]) -> list[SourceHealth]:
@@ -134,4 +134,4 @@ def _health(row: Row[Any]) -> SourceHealth:
     else:
         state = SourceState.NEW if row.last_seen_at is None else SourceState.LIVE
     minutes = None if row.expected_every_s is None else row.expected_every_s // MINUTE_S
-    return SourceHealth(row.id, state, row.last_seen_at, row.silent_since, minutes, int(row.lag_s))
+    return SourceHealth(row.id, state, row.last_seen_at, row.silent_since, minutes, round(float(row.lag_s), 3))

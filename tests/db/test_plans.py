@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db import audit, catalog, events, failures, identity, ledger, merchants, orders, purchases, sources, stock
+from db import audit, catalog, events, failures, health, identity, ledger, merchants, orders, purchases, sources, stock
 from db.catalog import ListingFilter
 from db.instructions import SqlInstructions
 from db.merchants import StoreSearch
@@ -323,6 +323,7 @@ async def test_payloads_and_sources(country: Country):
     await check(country, lambda: sources.sources(reads, country.owner, crowd.merchant_id))
     await check(country, lambda: sources.by_id(reads, "wms", crowd.source_id))
     await check(country, lambda: sources.traffic(reads, [crowd.source_id]), OF_A_CHAIN * 2 + FEW)
+    await check(country, lambda: health.healths(reads, [crowd.source_id]))
 
 
 async def test_the_audit(country: Country):
