@@ -53,8 +53,10 @@ IS_PARKED: ColumnElement[Any] = literal_column("'PARKED'")
 ROWS_AT_ONCE = 2_000  # of one INSERT: a batch of fifty thousand is no single statement
 
 earlier = instruction.alias("earlier")
-# Of each entity the first, but for what waits for people to approve it: a parked batch blocks nothing later. Asked for each
-# row: as a join it is the square of a long menu wherever the planner has not counted it yet.
+# Of each entity the first, but for what waits for people to approve it: a parked batch blocks nothing later. And what waits for
+# a thing to appear blocks its own kind alone: a count of what is not listed yet must not keep back the price that lists it.
+# Asked for each row: as a join it is the square of a long menu wherever the planner has not counted it yet.
+BLOCKS = or_(earlier.c.state == IS_WAITING, earlier.c.command == i.command, earlier.c.waits_for == JUDGEMENT)
 FIRST = (
     select(earlier.c.id)
     .where(
@@ -64,6 +66,7 @@ FIRST = (
         earlier.c.id < i.id,
         earlier.c.state.in_([IS_WAITING, IS_PARKED]),
         earlier.c.waits_for.is_distinct_from(APPROVAL),
+        BLOCKS,
     )
     .order_by(earlier.c.source_id, earlier.c.entity, earlier.c.id)
     .limit(1)
@@ -238,6 +241,7 @@ class SqlInstructions:
                 earlier.c.state.in_([IS_WAITING, IS_PARKED]),
                 earlier.c.state == IS_PARKED,
                 earlier.c.waits_for != APPROVAL,
+                BLOCKS,
             )
             .order_by(earlier.c.id)
             .limit(1)

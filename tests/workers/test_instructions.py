@@ -335,6 +335,18 @@ async def test_a_store_nobody_mapped_is_never_guessed(engine):
     assert [row[2] for row in await wms.instructions()] == ["APPLIED", "PARKED"]
 
 
+async def test_a_count_of_what_nobody_lists_yet_does_not_keep_back_the_price_that_lists_it(engine):
+    wms = await partner(engine, "wms", "BLR_DS1")
+    for version, units in ((1, 12), (2, 11)):
+        await wms.tell("webhooks/stock", snapshot("BLR_DS1", ("NEW-1", units, version)))
+    await wms.tell("webhooks/stock", event("item.upserted", sku="NEW-1", title="New tea"))
+    assert await wms.payloads() == ["PARKED", "PARKED", "APPLIED"]
+    await wms.tell("webhooks/stock", event("price.updated", location="BLR_DS1", sku="NEW-1", price="189.00", version=1))
+    assert await wms.payloads() == ["APPLIED"] * 4
+    assert (await wms.level("NEW-1")).on_hand == 11
+    assert {row.state for row in await wms.failures()} == {FailureState.RESOLVED}
+
+
 async def test_what_appears_another_way_is_found_too(engine):
     wms = await partner(engine, "wms", "BLR_DS1")
     await wms.tell("webhooks/stock", snapshot("BLR_DS1", ("NEW-1", 12, 1)))
