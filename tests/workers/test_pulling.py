@@ -1,0 +1,370 @@
+"""Sources that are asked: from their own servers, over real HTTP, to the shelf."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.fetching import SafeFetch
+from db import tables as t
+from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain.pulling import Ask, Ended, PullFailed, Quota, Reply, SetSourceAccess, Turn, next_in, set_source_access
+from domain.refusals import InvalidInput, NotFound, Refused
+from tests.partners import INBOUNDS, SEALS, Partner, partner
+from tests.simulators.serving import serving
+from tests.simulators.uniware import Uniware, broken, elsewhere, too_many
+from tests.simulators.vineretail import Vineretail, failed
+from tests.world import account, listings
+from workers import pulling
+from workers.pulling import Budget, Pulling
+
+STORE = "DS1"
+
+
+class Slept:
+    """Time that passes at once."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        if seconds > 0:
+            self.waits.append(seconds)
+
+
+class Asked:
+    """One source that is asked, its partner's server, and the worker that asks."""
+
+    def __init__(self, engine: AsyncEngine, source: Partner, url: str, fetch: Any = None) -> None:
+        self.engine, self.source, self.url, self.slept = engine, source, url, Slept()
+        self.worker = Pulling(
+            Reads(engine), lambda: unit_of_work(engine), {source.inbound.provider: source.inbound}, SEALS,
+            fetch or SafeFetch(loopback=True), sleep=self.slept, dice=lambda: 1.0,
+        )  # fmt: skip
+
+    async def connect(self, **credentials: str) -> None:
+        puller = self.worker.pullers[self.source.inbound.provider]
+        sealed = SEALS.seal(json.dumps(credentials).encode())
+        command = SetSourceAccess(self.source.source_id, self.url, credentials)
+        async with unit_of_work(self.engine) as uow:
+            await set_source_access(command, puller, sealed, self.source.shop.owner, uow)
+
+    async def pull(self) -> None:
+        """Its turn, now, whenever it would be."""
+        c = t.source_cursor.c
+        async with self.engine.begin() as connection:
+            others = update(t.source_cursor).where(c.source_id != self.source.source_id)
+            await connection.execute(others.values(next_at=func.clock_timestamp() + timedelta(days=1)))
+            mine = update(t.source_cursor).where(c.source_id == self.source.source_id)
+            await connection.execute(mine.values(next_at=func.clock_timestamp(), held_until=None))
+        assert await self.worker.once()
+        await self.source.worker.drain()
+
+    async def cursor(self) -> Any:
+        (row,) = await self.source.rows(select(t.source_cursor).where(t.source_cursor.c.source_id == self.source.source_id))
+        return row
+
+
+@asynccontextmanager
+async def uniware(engine: AsyncEngine, store: str | None = STORE) -> AsyncIterator[tuple[Asked, Uniware]]:
+    tenant = Uniware()
+    async with serving(tenant.app()) as url:
+        asked = Asked(engine, await partner(engine, "unicommerce", store), url)
+        await asked.connect(username=tenant.username, password=tenant.password)
+        yield asked, tenant
+
+
+@asynccontextmanager
+async def vineretail(engine: AsyncEngine) -> AsyncIterator[tuple[Asked, Vineretail]]:
+    server = Vineretail()
+    async with serving(server.app()) as url:
+        asked = Asked(engine, await partner(engine, "vinculum", STORE), url)
+        await asked.connect(ApiOwner=server.owner, ApiKey=server.key)
+        yield asked, server
+
+
+def told(text: str) -> datetime:
+    return datetime.strptime(f"{text} +0530", "%d/%m/%Y %H:%M:%S %z")
+
+
+async def units(asked: Asked, *ids: Any) -> list[int]:
+    return [(await asked.source.level(f"SKU-{id}")).on_hand for id in ids]
+
+
+# ---------------------------------------------------------------- what they answer is on the shelf
+
+
+async def test_uniware_is_asked_for_what_changed_and_the_shelf_follows(engine):
+    async with uniware(engine) as (asked, tenant):
+        tea, rice = await listings(engine, asked.source.shop, [1, 1])
+        tenant.counted(STORE, f"SKU-{tea}", 12)
+        tenant.counted(STORE, f"SKU-{rice}", 7, ago=timedelta(days=2))
+        await asked.pull()
+        assert await units(asked, tea, rice) == [12, 1]
+        before = await asked.cursor()
+        assert (before.failed, before.message, before.held_until) == (0, None, None)
+        assert before.told_until is not None
+        tenant.counted(STORE, f"SKU-{rice}", 0)
+        await asked.pull()
+        assert await units(asked, tea, rice) == [12, 0]
+        assert (await asked.cursor()).told_until > before.told_until
+        assert await asked.source.payloads() == ["APPLIED", "APPLIED"]
+        assert not await asked.source.failures()
+        assert await asked.source.discrepancies() == 0
+
+
+async def test_of_goods_nobody_has_heard_of_it_is_asked_what_they_are(engine):
+    async with uniware(engine) as (asked, tenant):
+        tenant.counted(STORE, "NEW-1", 4)
+        tenant.items["NEW-1"] = {
+            "name": "Assam Tea",
+            "brand": "Leafy",
+            "maxRetailPrice": 210.0,
+            "basePrice": 189.5,
+            "enabled": True,
+        }
+        await asked.pull()
+        assert (await asked.source.listings())["NEW-1"].price_minor == 18950
+        assert (await asked.source.level("NEW-1")).on_hand == 4
+        await asked.pull()
+        assert tenant.calls.count("itemType") == 1
+
+
+async def test_vinculum_is_asked_page_by_page_for_the_window_since_the_last_time(engine):
+    async with vineretail(engine) as (asked, server):
+        server.page_size = 2
+        ids = await listings(engine, asked.source.shop, [1, 1, 1, 1, 1])
+        for number, id in enumerate(ids):
+            server.counted(STORE, f"SKU-{id}", 20 + number, committed=5)
+        await asked.pull()
+        assert await units(asked, *ids) == [15, 16, 17, 18, 19]
+        assert [one["pageNumber"] for one in server.asked] == ["1", "2", "3"]
+        assert {one["locCode"] for one in server.asked} == {STORE}
+        until = told(server.asked[-1]["toDate"])
+        await asked.pull()  # all of it again: nobody's clock is that exact
+        assert until - told(server.asked[-1]["fromDate"]) == timedelta(minutes=2)
+        assert await units(asked, *ids) == [15, 16, 17, 18, 19]
+        server.stock.clear()
+        server.counted(STORE, "other", 1, at=datetime(2020, 1, 1, tzinfo=UTC))
+        await asked.pull()  # nothing is found, and nothing is wrong
+        assert (await asked.cursor()).failed == 0
+        assert not await asked.source.failures()
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+async def test_an_error_that_comes_with_200_is_one_and_is_told(engine):
+    async with vineretail(engine) as (asked, server):
+        await asked.connect(ApiOwner=server.owner, ApiKey="wrong")
+        await asked.pull()
+        row = await asked.cursor()
+        assert (row.failed, row.told_until) == (1, None)
+        assert row.message == "11: the credentials are wrong (Invalid API Owner or Key)"
+        assert not asked.slept.waits  # what cannot get better is asked once
+        (told,) = await asked.source.failures()
+        assert (told.kind.value, told.message) == ("PROCESSING", f"it cannot be asked: {row.message}")
+        await asked.pull()
+        assert len(await asked.source.failures()) == 1
+        await asked.connect(ApiOwner=server.owner, ApiKey=server.key)
+        server.counted(STORE, "T", 1)
+        await asked.pull()
+        assert (await asked.cursor()).failed == 0
+
+
+async def test_who_asks_us_to_wait_is_waited_for_and_who_is_broken_is_tried_again(engine):
+    async with uniware(engine) as (asked, tenant):
+        (tea,) = await listings(engine, asked.source.shop, [1])
+        tenant.counted(STORE, f"SKU-{tea}", 5)
+        tenant.troubles = [lambda: too_many(7), broken]
+        await asked.pull()
+        assert await units(asked, tea) == [5]
+        assert asked.slept.waits == [7, 2]
+        tenant.troubles = [lambda: too_many(3600)]
+        await asked.pull()
+        row = await asked.cursor()
+        assert (row.failed, row.message) == (1, "it answers HTTP 429")
+        assert row.next_at - datetime.now(UTC) > timedelta(minutes=29)
+        assert not await asked.source.failures()  # it may pass
+
+
+async def test_a_partner_that_stays_broken_is_told_of_and_asked_ever_more_seldom(engine):
+    async with uniware(engine) as (asked, tenant):
+        waits = []
+        for _ in range(6):
+            tenant.troubles = [broken] * 4
+            await asked.pull()
+            waits.append((await asked.cursor()).next_at - datetime.now(UTC))
+        assert [round(wait.total_seconds() / 60) for wait in waits] == [10, 20, 30, 30, 30, 30]
+        (told,) = await asked.source.failures()
+        assert told.message == "it cannot be asked: it answers HTTP 502"
+
+
+async def test_nothing_is_followed(engine):
+    async with uniware(engine) as (asked, tenant):
+        tenant.troubles = [elsewhere]
+        await asked.pull()
+        assert (await asked.cursor()).message == "it answers HTTP 302"
+
+
+async def test_a_page_that_was_kept_before_the_next_broke_stays_and_is_asked_for_again(engine):
+    async with vineretail(engine) as (asked, server):
+        server.page_size = 1
+        tea, rice = await listings(engine, asked.source.shop, [1, 1])
+        server.counted(STORE, f"SKU-{tea}", 8)
+        server.counted(STORE, f"SKU-{rice}", 9)
+
+        class Breaks(SafeFetch):
+            left = 1
+
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                if Breaks.left == 0:
+                    raise PullFailed("no answer: ConnectError")
+                Breaks.left -= 1
+                return await super().fetch(base_url, ask)
+
+        breaking = Asked(engine, asked.source, asked.url, Breaks(loopback=True))
+        await breaking.pull()
+        assert await units(asked, tea, rice) == [8, 1]
+        assert (await asked.cursor()).told_until is None
+        await asked.pull()
+        assert await units(asked, tea, rice) == [8, 9]
+
+
+async def test_a_source_without_a_mapped_facility_says_so(engine):
+    async with uniware(engine, store=None) as (asked, tenant):
+        await asked.pull()
+        assert (await asked.cursor()).message == "no facility is mapped to a store yet"
+        assert not tenant.calls
+
+
+async def test_a_source_that_is_switched_off_is_not_asked(engine):
+    async with uniware(engine) as (asked, tenant):
+        async with engine.begin() as connection:
+            await connection.execute(update(t.source).where(t.source.c.id == asked.source.source_id).values(enabled=False))
+        with pytest.raises(AssertionError):
+            await asked.pull()
+        assert not tenant.calls
+
+
+# ---------------------------------------------------------------- one at a time
+
+
+async def test_a_source_is_asked_by_one_worker_at_a_time(engine):
+    async with uniware(engine) as (asked, tenant):
+        tenant.counted(STORE, "T", 1)
+        c = t.source_cursor.c
+        async with engine.begin() as connection:
+            await connection.execute(update(t.source_cursor).values(next_at=func.clock_timestamp() + timedelta(days=1)))
+            mine = update(t.source_cursor).where(c.source_id == asked.source.source_id)
+            await connection.execute(mine.values(next_at=func.clock_timestamp()))
+        assert sorted(await asyncio.gather(*(asked.worker.once() for _ in range(5)))) == [False] * 4 + [True]
+        assert tenant.calls.count("inventorySnapshot") == 1
+
+
+async def test_who_was_away_too_long_writes_nothing_down(engine):
+    async with uniware(engine) as (asked, tenant):
+        tenant.counted(STORE, "T", 1)
+        c = t.source_cursor.c
+
+        class Slow(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                async with engine.begin() as connection:  # another has taken it over meanwhile
+                    mine = update(t.source_cursor).where(c.source_id == asked.source.source_id)
+                    await connection.execute(mine.values(held_until=func.clock_timestamp() + timedelta(seconds=90)))
+                return await super().fetch(base_url, ask)
+
+        slow = Asked(engine, asked.source, asked.url, Slow(loopback=True))
+        await slow.pull()
+        row = await asked.cursor()
+        assert (row.told_until, row.failed) == (None, 0)
+        assert row.held_until is not None
+        assert not await asked.source.payloads()
+
+
+async def test_who_dies_in_the_middle_leaves_the_source_to_the_next_after_a_while(engine):
+    async with uniware(engine) as (asked, _):
+        async with unit_of_work(engine) as uow:
+            gone = await uow.pulls.turn(timedelta(0), ["unicommerce"])
+        assert gone is not None
+        await asked.pull()
+        async with unit_of_work(engine) as uow:
+            assert not await uow.pulls.end(gone, gone.held_until, Ended(gone.now, 0, timedelta(0), 1.0))
+
+
+# ---------------------------------------------------------------- where, and with what
+
+
+async def test_where_a_source_is_asked_is_set_by_who_looks_after_it(engine):
+    source = await partner(engine, "vinculum", STORE)
+    puller = Pulling(Reads(engine), lambda: unit_of_work(engine), INBOUNDS, SEALS, SafeFetch()).pullers["vinculum"]
+    right = SetSourceAccess(source.source_id, "https://erp.vineretail.com/", {"ApiOwner": "haat", "ApiKey": "a-key"})
+
+    async def refused(command: SetSourceAccess, actor: Any = source.shop.owner, asked: Any = puller) -> Any:
+        with pytest.raises(Refused) as no:
+            async with unit_of_work(engine) as uow:
+                await set_source_access(command, asked, b"", actor, uow)
+        return no.value.refusal
+
+    for url in (
+        "erp.vineretail.com",
+        "ftp://x.example",
+        "https://a:b@x.example",
+        "https://x.example/?a=b",
+        "https://",
+        "https://x:y",
+    ):
+        refusal = await refused(replace(right, base_url=url))
+        assert isinstance(refusal, InvalidInput)
+        assert [one.path for one in refusal.problems] == ["baseUrl"]
+    refusal = await refused(replace(right, credentials={"ApiOwner": ""}))
+    assert [one.path for one in refusal.problems] == ["credentials", "credentials.ApiOwner"]
+    assert [one.path for one in (await refused(right, asked=None)).problems] == ["sourceId"]
+    assert isinstance(await refused(right, actor=await account(engine)), NotFound)
+    async with unit_of_work(engine) as uow:
+        await set_source_access(right, puller, SEALS.seal(b"{}"), source.shop.owner, uow)
+    a = t.audit.c
+    (entry,) = await source.rows(select(a.action, a.detail).where(a.subject == source.source_id, a.action == "setSourceAccess"))
+    assert "a-key" not in entry.detail
+    assert "a-key" not in repr(right)
+
+
+# ---------------------------------------------------------------- how often
+
+
+def test_a_quota_is_never_exceeded_in_any_stretch():
+    quota, start = Quota(80, 300), datetime(2026, 1, 5, tzinfo=UTC)
+    turn = Turn(None, "x", None, None, start, start, 0, 0.0, None)  # type: ignore[arg-type]
+    budget, now, calls = Budget(quota, turn, start), start, []
+    for _ in range(400):
+        now += timedelta(seconds=budget.take(now))
+        calls.append(now)
+    most = max(sum(1 for call in calls if since <= call < since + timedelta(seconds=300)) for since in calls)
+    assert most <= 80
+    assert (calls[-1] - calls[0]).total_seconds() < 400 * 300 / 40  # half of it is its pace
+
+
+def test_after_failures_it_is_asked_more_seldom_and_never_sooner_than_it_wants():
+    five = timedelta(minutes=5)
+    assert next_in(five, 0, None, 0.5) == five
+    assert [next_in(five, n, None, 1.0) for n in (1, 2, 3, 40)] == [timedelta(minutes=m) for m in (10, 20, 30, 30)]
+    assert next_in(five, 1, None, 0.0) == five
+    assert next_in(five, 1, 1200, 0.0) == timedelta(minutes=20)
+    assert next_in(five, 1, 10**9, 0.0) == timedelta(minutes=30)
+
+
+def test_a_wait_is_told_in_seconds_or_as_a_date():
+    now = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
+    assert pulling._retry_after_s("120", now) == 120
+    assert pulling._retry_after_s("Mon, 05 Jan 2026 06:01:00 GMT", now) == 60
+    assert pulling._retry_after_s("Mon, 05 Jan 2026 05:01:00 GMT", now) == 0
+    assert pulling._retry_after_s("soon", now) is None
+    assert failed(1, "x").status_code == 200
