@@ -19,7 +19,7 @@ s, i, t, movement = source.c, instruction.c, told.c, stock_movement.c
 FIRST = UUID(int=0)  # no listing is before it
 HEALTH = (s.id, s.merchant_id, s.provider, s.last_seen_at, s.silent_since, s.version)  # as Health has them
 OVERDUE_AT = func.coalesce(s.last_seen_at, s.created_at) + func.make_interval(0, 0, 0, 0, 0, 0, s.expected_every_s, type_=Interval)
-LATE = and_(s.enabled, s.silent_since.is_(None), s.expected_every_s.is_not(None), OVERDUE_AT <= func.clock_timestamp())
+LATE = and_(s.enabled, s.silent_since.is_(None), s.expected_every_s.is_not(None), func.clock_timestamp() >= OVERDUE_AT)
 
 
 class SqlHealth:
@@ -38,7 +38,7 @@ class SqlHealth:
         return [Health(*row) for row in done]
 
     async def end_silence(self, source_id: UUID) -> Health | None:
-        spoken = or_(s.expected_every_s.is_(None), OVERDUE_AT > func.clock_timestamp())
+        spoken = or_(s.expected_every_s.is_(None), func.clock_timestamp() < OVERDUE_AT)
         done = await self._connection.execute(
             update(source)
             .where(s.id == source_id, s.silent_since.is_not(None), spoken)

@@ -27,7 +27,9 @@ class SourceHealth:
     last_seen_at: datetime | None
     silent_since: datetime | None = strawberry.field(description="The moment by which it should have spoken")
     expected_every_minutes: int | None = strawberry.field(description="Null: it speaks when it likes, and is never silent")
-    lag_seconds: float = strawberry.field(description="Since when the oldest of what it said, and could be done by now, is not done")
+    lag_seconds: float = strawberry.field(
+        description="For how long the oldest of what it said, and could be done by now, has been waiting"
+    )
 
     @strawberry.field(description="Payloads it sent")
     @staticmethod
