@@ -8,8 +8,8 @@ from uuid import UUID
 
 from db import sources
 from db.sources import Source
-from domain.intake import Inbound
-from domain.proofs import Proof, lower, shown
+from domain.intake import Inbound, Issuer
+from domain.proofs import Proof, Strategy, lower, shown
 from domain.refusals import invalid, not_found
 from domain.sources import (
     GRACE,
@@ -65,11 +65,18 @@ async def connect(context: Context, merchant_id: UUID, provider: str, given: str
     if inbound is None:
         raise invalid("provider", f"is none of {', '.join(sorted(context.ports.inbounds))}")
     own = lower(own) if own else None
-    check_proof(own)
+    _check(inbound, own)
     text, new = _secret(context, own or inbound.proof, given)
     async with context.unit_of_work() as uow:
         source_id = await connect_source(merchant_id, provider, inbound.family, new, context.actor, uow, own)
     return await _shown(context, source_id, inbound, MASKED if given else text)
+
+
+def _check(inbound: Inbound, own: Proof | None) -> None:
+    """Refuses InvalidInput, also for tokens of a provider that has no door where to ask for one."""
+    check_proof(own)
+    if own is not None and own.strategy is Strategy.BEARER_ISSUED and not isinstance(inbound, Issuer):
+        raise invalid("proof.strategy", f"is not for {inbound.provider}, which asks for no tokens")
 
 
 async def rotate(
@@ -103,6 +110,10 @@ async def _shown(context: Context, source_id: UUID, inbound: Inbound, secret: st
 
 async def change(context: Context, command: SetSource) -> Source:
     """Refuses NotFound, InvalidInput."""
+    found = await sources.sources_by_id(context.reads, context.actor, [command.source_id])
+    inbound = context.ports.inbounds.get(found[0].provider) if found else None
+    if inbound is not None:
+        _check(inbound, lower(command.proof) if command.proof else None)
     async with context.unit_of_work() as uow:
         await set_source(command, context.actor, uow)
     [source] = await sources.sources_by_id(context.reads, context.actor, [command.source_id])

@@ -104,6 +104,9 @@ async def test_all_that_is_wrong_with_a_proof_is_told_at_once(engine, desk, mine
     assert await problems(desk, SET, mine.owner, id=said["source"]["id"], proof=wrong) == expected
     at = {"merchant": str(mine.merchant_id), "provider": "wms"}
     assert await problems(desk, CONNECT, mine.owner, **at, proof=wrong) == expected
+    tokens = {"strategy": "BEARER_ISSUED"}  # which nobody could ask for
+    assert await problems(desk, SET, mine.owner, id=said["source"]["id"], proof=tokens) == ["proof.strategy"]
+    assert await problems(desk, CONNECT, mine.owner, **at, proof=tokens) == ["proof.strategy"]
 
 
 async def test_a_secret_is_rotated_for_a_moment_to_come_and_the_old_one_kept_for_minutes(engine, desk, mine):
