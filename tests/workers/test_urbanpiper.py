@@ -1,5 +1,6 @@
 """A till behind UrbanPiper, through the door it calls, onto the shelf."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import tables as t
 from db.ids import new_id
+from db.orders import OrderRow
+from db.reads import Reads
 from domain.intake import EntityKind
+from domain.orders import OrderStatus
+from tests.db.test_purchases import CASH, placed, quoted, the_order
 from tests.partners import Partner, partner
 from tests.providers.test_urbanpiper import CHEESE, CLOSE, LARGE, LASSI, MENU, PIZZA, REGULAR, TOGGLE
-from tests.world import Shop
+from tests.world import Shop, account, listing
 
 STORE = "ST-01"
 SIZES: dict[str, Any] = {**MENU, "flush_items": True, "items": [PIZZA, LASSI], "options": [REGULAR, LARGE, CHEESE]}
@@ -128,3 +133,47 @@ async def test_the_master_menu_fills_every_store_with_the_same_goods(engine: Asy
     found = await till.rows(select(li.store_id, li.variant_id).where(li.merchant_id == till.shop.merchant_id))
     assert len(found) == 6
     assert len({row.variant_id for row in found}) == 3
+
+
+# ---------------------------------------------------------------- orders, by the paths a till puts them to
+
+
+async def ordered(engine: AsyncEngine, till: Partner) -> OrderRow:
+    """Two of something the till's store sells, delivered by the store itself."""
+    tea, customer = await listing(engine, till.shop, 10), await account(engine)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 2)), CASH)
+    return await the_order(Reads(engine), customer, purchase_id)
+
+
+async def put(till: Partner, order: OrderRow, rest: str, told: dict[str, Any]) -> OrderStatus:
+    path, raw = f"external/api/v1/orders/{order.number}{rest}/", json.dumps(told).encode()
+    answer = await till.client.put(till.path(path), content=raw, headers=till.proven(path, raw))
+    assert (answer.status_code, answer.json()["status"]) == (200, "success"), answer.text
+    await till.worker.drain()
+    [row] = await till.rows(select(t.orders.c.status).where(t.orders.c.id == order.id))
+    return row.status
+
+
+async def test_an_order_is_taken_made_and_brought(engine: AsyncEngine):
+    till = await partner(engine, "urbanpiper", STORE, self_delivery=True)
+    order = await ordered(engine, till)
+    assert await put(till, order, "", {"reference_id": "POS-31"}) is OrderStatus.PLACED
+    taken = {"new_status": "Acknowledged", "extra": {"prep_time_mins": 20}}
+    assert await put(till, order, "/status", taken) is OrderStatus.ACCEPTED
+    assert await put(till, order, "/status", {"new_status": "Food Ready"}) is OrderStatus.READY
+    assert await put(till, order, "/status", {"new_status": "Dispatched"}) is OrderStatus.PICKED_UP
+    assert await put(till, order, "/status", {"new_status": "Completed"}) is OrderStatus.DELIVERED
+    assert not await till.failures()
+
+
+async def test_an_order_that_is_turned_down_for_want_of_an_item_takes_it_off_the_shelf(engine: AsyncEngine, till: Partner):
+    order = await ordered(engine, till)
+    told = {
+        "new_status": "Cancelled",
+        "message": "Paneer finished",
+        "reason_code": "item_out_of_stock",
+        "extra": {"location_ref_id": STORE, "item_ref_ids": ["I-GP"]},
+    }
+    assert await put(till, order, "/status", told) is OrderStatus.REJECTED
+    assert await off(till) == {"I-GP+O-REG", "I-GP+O-LRG"}
+    assert not await till.failures()
