@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.seals import AesSeals
 from domain.identity import ActorKind
-from tests.live.town import Client, Town, town
+from tests.live.town import SEALING, Client, Town, town
+from tests.partners import partner
 from tests.world import account, listings, shop
 
 DEADLINE_S = 20
@@ -146,6 +148,64 @@ async def test_from_the_till_to_the_door(running: Town, engine: AsyncEngine):
     assert [event["seq"] for event in read["order"]["history"]] == [1, 2, 3, 4, 5]
     left = await buyer.ask("query($id: ID!) { listing(id: $id) { stock { available } } }", id=str(tea))
     assert left["listing"]["stock"]["available"] == 3
+
+
+TOLD = """query($id: ID!) { order(id: $id) { number status history { status by note }
+  purchase { payment { status refunded { amount } } } } }"""
+
+
+async def test_a_till_tells_what_becomes_of_an_order_and_its_customer_watches(running: Town, engine: AsyncEngine):
+    till = await partner(engine, "petpooja", "k7x2m9qa", seals=AesSeals([SEALING]), self_delivery=True)
+    [tea] = await listings(engine, till.shop, [10])
+    buyer = await running.api(await account(engine))
+    door = running.url() + till.path("webhooks/order-status")
+
+    async def order(method: str) -> dict:
+        lines = [{"listingId": str(tea), "quantity": 2}]
+        await buyer.ask("mutation($l: [CartLineInput!]!) { updateCartLines(lines: $l) { id } }", l=lines)
+        quote = (await buyer.ask(QUOTE, address=ADDRESS))["quoteCart"]
+        purchase = (await buyer.ask(PLACE, quote=quote["id"], method=method, key=quote["id"]))["placeOrder"]
+        [placed] = purchase["orders"]
+        return {**placed, "secret": purchase["payment"]["clientSecret"]}
+
+    async def say(number: str, status: str, **more: str) -> None:
+        told = {"restID": "k7x2m9qa", "orderID": number, "status": status, "minimum_prep_time": 20, **more}
+        answer = await buyer.http.post(door, json=told)
+        kept = {"http_code": "200", "status": "success", "message": "Order status updated"}
+        assert (answer.status_code, answer.json()) == (200, kept)
+
+    left = "query($id: ID!) { listing(id: $id) { stock { available } } }"
+    brought = await order("CASH_ON_DELIVERY")
+    number = (await buyer.ask(TOLD, id=brought["id"]))["order"]["number"]
+    async with buyer.feed(STEPS, id=brought["id"]) as steps:
+        assert (await anext(steps))["changes"][0]["status"] == "PLACED"
+        for status, became in (("1", "ACCEPTED"), ("5", "READY"), ("4", "PICKED_UP"), ("10", "DELIVERED")):
+            await say(number, status, rider_name="Imran", rider_phone_number="9800000077")
+            seen = await until(steps, lambda frame: frame["changes"])
+            assert [change["status"] for change in seen[-1]["changes"]][-1] == became
+    read = (await buyer.ask(TOLD, id=brought["id"]))["order"]
+    assert [(step["status"], step["by"]) for step in read["history"]][1:] == [
+        (status, "SOURCE") for status in ("ACCEPTED", "READY", "PICKED_UP", "DELIVERED")
+    ]
+    assert read["history"][3]["note"] == "with Imran, 9800000077"
+    assert read["purchase"]["payment"]["status"] == "CASH_COLLECTED"
+    assert (await buyer.ask(left, id=str(tea)))["listing"]["stock"]["available"] == 8
+
+    paid = await order("CARD")
+    approved = await buyer.http.post(f"{running.url()}/v1/payments/sandbox/pay/{paid['secret']}/approve")
+    assert approved.status_code == 200, approved.text
+    number = (await buyer.ask(TOLD, id=paid["id"]))["order"]["number"]
+    async with buyer.feed(STEPS, id=paid["id"]) as steps:
+        await anext(steps)
+        await say(number, "1")
+        await until(steps, lambda frame: any(change["status"] == "ACCEPTED" for change in frame["changes"]))
+        assert (await buyer.ask(left, id=str(tea)))["listing"]["stock"]["available"] == 6
+        await say(number, "-1", cancel_reason="Paneer finished")
+        await until(steps, lambda frame: any(change["status"] == "CANCELLED" for change in frame["changes"]))
+    read = (await buyer.ask(TOLD, id=paid["id"]))["order"]
+    assert read["history"][-1] == {"status": "CANCELLED", "by": "SOURCE", "note": "Paneer finished"}
+    assert read["purchase"]["payment"] == {"status": "REFUNDED", "refunded": {"amount": "100.00"}}
+    assert (await buyer.ask(left, id=str(tea)))["listing"]["stock"]["available"] == 8
 
 
 async def test_a_card_is_paid_on_the_sandboxs_page_and_placed_by_its_webhook(running: Town, engine: AsyncEngine):

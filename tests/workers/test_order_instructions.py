@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.gateways import SandboxGateway
-from db import ledger, orders
+from db import ledger, orders, stock
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
@@ -309,6 +309,7 @@ async def test_what_a_picker_does_not_find_is_on_the_order_until_it_leaves(engin
     await do(engine, lambda uow: accept_order(AcceptOrder(told.order.id, 5), told.till.shop.owner, uow))
     await do(engine, lambda uow: apply_counts([Count(told.tea, 50, datetime.now(UTC), "count", "test")], uow))
     await clock.at_risk()
+    assert told.order.id not in await stock.in_doubt(reads, 1_000)  # it is where it belongs: nobody has to look again
     await do(engine, lambda uow: at_risk.review(told.order.id, uow))
     assert (await told.now()).at_risk  # there are enough by the count, and yet its picker did not find them
     rider = await on_duty(engine)
@@ -369,14 +370,14 @@ async def test_many_orders_are_taken_as_a_set_and_each_has_its_own_cause(engine,
     assert await ledger.discrepancies(reads) == []
 
 
-async def test_tills_and_people_that_move_the_same_orders_at_once_never_wait_for_each_other_for_ever(engine, reads):
+async def test_tills_and_people_that_move_the_same_orders_at_once_never_wait_for_each_other_for_ever(engine, reads, caplog):
     """Orders of two stores under one payment, the same few listings, and everybody from the other end."""
     tills = [await partner(engine, "petpooja", STORE) for _ in range(2)]
-    stock = [await listings(engine, till.shop, [200] * 2) for till in tills]
+    shelves = [await listings(engine, till.shop, [200] * 2) for till in tills]
     customers, pairs = [], []
     for _ in range(12):
         customer = await account(engine)
-        lines = [(id, 1) for ids in stock for id in ids]
+        lines = [(id, 1) for ids in shelves for id in ids]
         purchase_id = await placed(engine, customer, await quoted(engine, customer, *lines))
         customers.append(customer)
         pairs.append(await orders.orders_of_purchases(reads, customer, [purchase_id]))
@@ -392,29 +393,32 @@ async def test_tills_and_people_that_move_the_same_orders_at_once_never_wait_for
             with suppress(Refused):
                 await do(engine, lambda uow, id=order.id: cancel_order(CancelOrder(id, ReasonCode.OTHER, None), customer, uow))
 
+    caplog.set_level("INFO", "haat.instructions")
     async with asyncio.timeout(60):
         await asyncio.gather(
             *(till.worker.drain() for till in tills), *(people(*one) for one in zip(customers, reversed(pairs), strict=True))
         )
+    assert not [record for record in caplog.records if record.name == "haat.instructions"]
     for till in tills:
         tried = await till.rows(select(t.instruction.c.attempts).where(t.instruction.c.source_id == till.source_id))
         assert {row.attempts for row in tried} == {0}  # nothing broke: no deadlock, no retry
     for mine, till in zip(by_store, tills, strict=True):
         now = await orders.orders_by_id(reads, till.shop.owner, [order.id for order in mine])
         assert {order.status for order in now} <= {S.REJECTED, S.CANCELLED}
-    for ids in stock:
+    for ids in shelves:
         assert [await counters(engine, id) for id in ids] == [(200, 0, 0)] * 2
     assert {(await payment_of(reads, pair[0].purchase_id))[0] for pair in pairs} == {PaymentStatus.VOIDED}
     assert await ledger.discrepancies(reads) == []
 
 
-async def test_what_a_set_of_orders_may_change_is_locked_kind_by_kind_before_any_of_it(engine, reads):
+async def test_what_a_set_of_orders_may_change_is_locked_kind_by_kind_before_any_of_it(engine, reads, caplog):
     """Who has the second order's payment and wants the first's stock gets it: the set has not come to any stock yet."""
     till = await partner(engine, "petpooja", STORE)
     tea = await listing(engine, till.shop, 10)
     first, second = await many(engine, reads, [tea], 2)
     for order in (first, second):
         await till.post(ORDER, {"restID": STORE, "orderID": order.number, "status": "-1"})
+    caplog.set_level("INFO", "haat.instructions")
     async with asyncio.timeout(20):
         async with unit_of_work(engine) as uow:
             await uow.payments.lock(second.purchase_id)
@@ -422,6 +426,7 @@ async def test_what_a_set_of_orders_may_change_is_locked_kind_by_kind_before_any
             await waits_for_a_lock(engine)
             await uow.stock.lock([tea])
         await working
+    assert not [record for record in caplog.records if record.name == "haat.instructions"]  # nor was it given up and done apart
     assert [state for _, _, state in await till.instructions()] == ["APPLIED"] * 2
     assert await counters(engine, tea) == (10, 0, 0)
 
