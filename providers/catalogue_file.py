@@ -15,6 +15,7 @@ from uuid import UUID
 
 from domain.catalog import Diet
 from domain.documents import Document
+from domain.imports import ImportAsked, Job, LeftOut, Undone
 from domain.instructions import (
     Command,
     DeactivateMissing,
@@ -24,7 +25,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertVariant,
 )
-from domain.intake import Answer, Batch, Call, Family, Pieces, Question, Source
+from domain.intake import Answer, Batch, Call, Family, PayloadState, Pieces, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import URL_TOKEN
 from domain.refusals import Problem
@@ -32,6 +33,7 @@ from domain.stock import StockMovementKind
 from providers.catalogue_rows import File, Row, feed_id_of, file_of, whole_of
 
 AT_ONCE = 2_000  # commands of one piece
+JOB = "import-job"
 Word = TypeVar("Word")
 
 
@@ -83,8 +85,8 @@ _CODES = (
 class CatalogueFile:
     provider, family, proof = "catalogue_file", Family.SELLER, URL_TOKEN
     endpoints: Mapping[str, str] = {"import": "import"}
-    doors: Mapping[str, str] = {"import": "import"}
-    questions: Collection[str] = frozenset()
+    doors: Mapping[str, str] = {"import": "import", "import/{job}": JOB}
+    questions: Collection[str] = frozenset({JOB})
 
     def verify(self, call: Call, source: Source) -> None:
         """The URL's token has said it."""
@@ -102,6 +104,8 @@ class CatalogueFile:
 
     def translate(self, call: Call, source: Source) -> Batch | Question:
         """Kind by kind: the products first."""
+        if call.door == JOB:
+            return ImportAsked(None, _uuid(call.path.get("job", "")), _report)
         commands: list[Command] = []
         problems: list[Problem] = []
         for some in self.in_pieces(call, source).batches:
@@ -368,3 +372,60 @@ def _feed_stock(one: Document, sku: str, store: str | None, at: datetime | None,
 def _count(store: str | None, sku: str, units: int, at: datetime | None) -> UpdateStockLevel:
     counted = StockMovementKind.COUNTED
     return UpdateStockLevel(store=store, id=sku, mode=StockMode.ABSOLUTE, quantity=units, movement=counted, at=at)
+
+
+# ---------------------------------------------------------------- how far a file has come
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _report(job: Job | None, left_out: LeftOut) -> Answer:
+    if job is None:
+        return Answer(404, {"status": "failed", "message": "not found"})
+    failed = job.failed + left_out.rows
+    errors = [*map(_error, left_out.problems), *({"id": _good(one.entity), **_undone(one)} for one in job.undone)]
+    body = {
+        "job_id": str(job.id),
+        "status": _status(job, bool(failed or left_out.problems)),
+        "rows_total": job.done + job.waiting + failed,
+        "rows_ok": job.done,
+        "rows_waiting": job.waiting,
+        "rows_failed": failed,
+        "errors": errors,
+    }
+    return Answer(200, {**body, "errors_left_out": left_out.beyond} if left_out.beyond else body)
+
+
+def _status(job: Job, wrong: bool) -> str:
+    if job.state is PayloadState.REJECTED or (job.state is PayloadState.FAILED and not job.done and not job.waiting):
+        return "failed"
+    if not job.translated:
+        return "accepted"
+    if job.state is PayloadState.ACCEPTED:
+        return "running"
+    if job.state is PayloadState.PARKED:
+        return "waiting"
+    return "completed_with_errors" if wrong else "completed"
+
+
+def _error(problem: Problem) -> Mapping[str, object]:
+    if not isinstance(problem, RowProblem):
+        return {"row": None, "id": "", "field": problem.path, "code": "file", "message": problem.message}
+    told = {"row": problem.row, "id": problem.id, "field": problem.field, "code": problem.code}
+    return {**told, "message": problem.message}
+
+
+def _undone(one: Undone) -> Mapping[str, object]:
+    """Of what was good when it was read, and is not to be done, or not yet."""
+    return {"row": None, "field": "", "code": one.kind.value.lower(), "message": one.message}
+
+
+def _good(entity: str) -> str:
+    """Of `VARIANT:TEA-250@store`."""
+    id, at, store = entity.partition(":")[2].rpartition("@")
+    return id if at else store

@@ -22,6 +22,7 @@ from db.reads import Reads
 from domain import doors, proofs, trace
 from domain.figures import Figures, Uncounted
 from domain.identity import Seals
+from domain.imports import ImportAsked
 from domain.intake import (
     Answer,
     Call,
@@ -46,6 +47,7 @@ from domain.refusals import Refused
 from domain.signatures import unproven
 from domain.unit_of_work import Begin
 from webhooks.bodies import body_of
+from webhooks.imports import Reports
 from webhooks.limits import MINUTE_S, Budget, InFlight, Known
 from webhooks.problems import STATUS, status_of
 from webhooks.traces import traced
@@ -101,6 +103,7 @@ class Door:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     figures: Figures = field(default_factory=Uncounted)
     known: Known = field(default_factory=Known)
+    reports: Reports = field(default_factory=Reports)
     url: str = ""  # what the world calls us by
 
     def routes(self) -> list[Route]:
@@ -264,6 +267,8 @@ class Door:
                 return _respond(question.shaped(await questions.goods(self.reads, source.id, question)))
             case OrdersAsked():
                 return _respond(question.shaped(await questions.ordered(self.reads, source.id, question)))
+            case ImportAsked():
+                return _respond(await self.reports.answer(question, inbound, source, self.reads))
         store_id = await sources.store_of(self.reads, source.id, question.store)
         found = await merchants.stores_by_id(self.reads, [store_id]) if store_id else []
         status = found[0].status if found else StoreStatus.CLOSED

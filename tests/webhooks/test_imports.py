@@ -1,0 +1,125 @@
+"""How far a file has come, as who sent it may ask."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from domain.intake import EntityKind
+from providers.catalogue_file import _CODES
+from tests.docs.pages import tables
+from tests.partners import Partner, partner
+
+RICE = {"id": "RICE-1K", "title": "Rice", "price": "120.00", "mrp": "110.00"}
+
+
+def row(n: int, **more: Any) -> dict[str, Any]:
+    return {"id": f"S{n}", "title": f"Thing {n}", "price": f"{n}.00", "quantity": n} | more
+
+
+async def sent(seller: Partner, body: Any, query: str = "store=mine") -> str:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = await seller.client.post(seller.path(f"import?{query}"), content=raw)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["job_id"]
+
+
+async def asked(seller: Partner, job: str) -> dict[str, Any]:
+    answer = await seller.client.get(seller.path(f"import/{job}"))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def rows(told: dict[str, Any]) -> tuple[str, int, int, int, int]:
+    return told["status"], told["rows_total"], told["rows_ok"], told["rows_waiting"], told["rows_failed"]
+
+
+async def test_each_bad_row_is_told_and_every_row_is_counted(engine):
+    seller = await partner(engine, "catalogue_file", "mine")
+    job = await sent(seller, {"rows": [row(1), RICE, row(3, quantity="many", availability="?")]})
+    assert rows(await asked(seller, job)) == ("running", 3, 0, 1, 2)
+    await seller.worker.drain()
+    told = await asked(seller, job)
+    assert told == {
+        "job_id": job,
+        "status": "completed_with_errors",
+        "rows_total": 3,
+        "rows_ok": 1,
+        "rows_waiting": 0,
+        "rows_failed": 2,
+        "errors": [
+            {"row": 2, "id": "RICE-1K", "field": "price", "code": "price_above_mrp", "message": "120.00 is above the MRP, 110.00"},
+            {"row": 3, "id": "S3", "field": "quantity", "code": "not_a_number", "message": "'many' is no number"},
+            {
+                "row": 3,
+                "id": "S3",
+                "field": "availability",
+                "code": "unknown_word",
+                "message": told["errors"][2]["message"],
+            },
+        ],
+    }
+
+
+async def test_a_long_file_is_accepted_then_runs_then_is_completed(engine):
+    seller = await partner(engine, "catalogue_file", "mine")
+    made = [row(n, description="x" * 200, **({"price": "?", "mrp": "?"} if n % 2 else {})) for n in range(1, 1_601)]
+    job = await sent(seller, made)
+    assert rows(await asked(seller, job)) == ("accepted", 0, 0, 0, 0)
+    await seller.worker.once()
+    status, total, done, waiting, failed = rows(await asked(seller, job))
+    assert (status, total, failed, done + waiting) == ("running", 1_600, 800, 800)
+    await seller.worker.drain()
+    told = await asked(seller, job)
+    assert rows(told) == ("completed_with_errors", 1_600, 800, 0, 800)
+    assert (len(told["errors"]), told["errors_left_out"]) == (1_000, 600)
+
+
+async def test_the_same_again_is_the_same_job(engine):
+    seller = await partner(engine, "catalogue_file", "mine")
+    first = await sent(seller, [row(1)])
+    again = await sent(seller, [row(1)])
+    await seller.worker.drain()
+    assert first != again
+    assert await asked(seller, again) == await asked(seller, first)
+    assert rows(await asked(seller, first)) == ("completed", 1, 1, 0, 0)
+
+
+async def test_what_waits_for_a_mapping_and_what_cannot_be_carried_out_is_told_too(engine):
+    seller = await partner(engine, "catalogue_file", "mine")
+    job = await sent(seller, [row(1), row(2, store_code="later"), row(3, price="9 USD")])
+    await seller.worker.drain()
+    told = await asked(seller, job)
+    assert rows(told) == ("completed_with_errors", 3, 1, 1, 1)
+    assert {(error["row"], error["id"], error["code"]) for error in told["errors"]} == {
+        (None, "S2", "mapping"),
+        (None, "S3", "validation"),
+        (None, "S3", "mapping"),  # its count: it is not listed
+    }
+    await seller.map(EntityKind.STORE, "later", seller.shop.store_id)
+    await seller.worker.drain()
+    assert rows(await asked(seller, job)) == ("completed_with_errors", 3, 2, 0, 1)
+
+
+async def test_a_file_of_which_nothing_went_in_has_failed(engine):
+    seller = await partner(engine, "catalogue_file", "mine")
+    answer = await seller.client.post(seller.path("import"), content=b"no,such,thing\n1,2,3")
+    assert answer.status_code == 400
+    (failure,) = await seller.failures()
+    told = await asked(seller, str(failure.payload_id))
+    assert rows(told) == ("failed", 0, 0, 0, 0)
+    assert [(error["field"], error["code"]) for error in told["errors"]] == [("row 1", "file")]
+
+
+async def test_nobody_elses_job_is_told(engine):
+    seller, other = await partner(engine, "catalogue_file", "mine"), await partner(engine, "catalogue_file", "theirs")
+    job = await sent(seller, [row(1)])
+    for path in (other.path(f"import/{job}"), seller.path(f"import/{uuid4()}"), seller.path("import/x")):
+        assert (await seller.client.get(path)).status_code == 404
+    wrong = seller.path(f"import/{job}").replace(seller.text, "A" * len(seller.text))
+    assert (await seller.client.get(wrong)).status_code == 404
+    assert (await seller.client.get(seller.path("import"))).status_code == 405
+
+
+def test_every_code_stands_on_the_page():
+    told = {code.strip("` ") for line in tables("providers/catalogue_file.md", "How far it is") for code in line[0].split(",")}
+    assert {code for _, code in _CODES} | {"invalid"} <= told

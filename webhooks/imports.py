@@ -1,0 +1,58 @@
+"""How far a file has come, for who sent it. What was wrong with its rows is read from its bytes once more: they say it exactly,
+whatever a failure's message has room for.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from db import imports
+from db.reads import Reads
+from domain.doors import called
+from domain.imports import ERRORS_SHOWN, ImportAsked, LeftOut, Sent
+from domain.intake import Answer, Call, Inbound, InPieces, PayloadState, Source, described, problems_of
+from domain.refusals import Problem
+
+JOBS_KEPT = 64  # a job is asked for again and again until it is done
+JOB_DOOR = "import"
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Of one process. One file is read at a time, and beside the event loop."""
+
+    _read: OrderedDict[UUID, LeftOut] = field(default_factory=OrderedDict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def answer(self, asked: ImportAsked, inbound: Inbound, source: Source, reads: Reads) -> Answer:
+        job = await imports.job(reads, source.id, asked.job, JOB_DOOR) if asked.job is not None else None
+        if job is None or not (job.translated or job.state is PayloadState.REJECTED) or not isinstance(inbound, InPieces):
+            return asked.shaped(job, LeftOut())
+        return asked.shaped(job, await self._left_out(job.id, inbound, inbound, source, reads))
+
+    async def _left_out(self, id: UUID, inbound: Inbound, pieces: InPieces, source: Source, reads: Reads) -> LeftOut:
+        async with self._turn:
+            if id not in self._read:
+                sent = await imports.sent(reads, id)
+                self._read[id] = await asyncio.to_thread(_left_out, inbound, pieces, source, sent)
+                while len(self._read) > JOBS_KEPT:
+                    self._read.popitem(last=False)
+            return self._read[id]
+
+
+def _left_out(inbound: Inbound, pieces: InPieces, source: Source, sent: Sent) -> LeftOut:
+    told = called(inbound.doors, sent.headers)
+    call = Call(JOB_DOOR, sent.body, sent.headers, sent.received_at, told.query, told.values, told.method, told.url)
+    rows, beyond = set[str](), 0
+    problems: list[Problem] = []
+    try:
+        for batch in pieces.in_pieces(call, source).batches:
+            rows.update(problem.path.partition(".")[0] for problem in batch.problems)
+            room = ERRORS_SHOWN - len(problems)
+            problems += batch.problems[:room]
+            beyond += max(0, len(batch.problems) - room)
+    except Exception as error:  # of such a file nothing went in
+        return LeftOut(0, problems_of(error) or (Problem("file", described(error)),))
+    rows.discard("file")
+    return LeftOut(len(rows), problems, beyond)
