@@ -12,6 +12,7 @@ from domain.places import Point
 CITIES = 50
 AISLES, SHELVES = 20, 10
 BRANDS = 300
+GROUPS = 5  # of failures that are alike, of each merchant
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,10 @@ INSERT INTO instruction (id, payload_id, source_id, merchant_id, ordinal, comman
   SELECT pg_temp.key(100, 0, n), pg_temp.key({PAYLOAD}, 0, n), pg_temp.key({SOURCE}, 0, 1 + n % :chains),
     pg_temp.key({MERCHANT}, 0, 1 + n % :chains), 0, 'UpdatePrice', 'VARIANT:' || n, 0, '{{}}', 'APPLIED', now()
   FROM generate_series(1, :orders) n;
-INSERT INTO failure (id, kind, state, message, payload_id, instruction_id, merchant_id, source_id, provider)
-  SELECT pg_temp.key({FAILURE}, 0, n), 'MAPPING', CASE WHEN n % 50 = 0 THEN 'OPEN' ELSE 'RESOLVED' END, 'm', pg_temp.key({PAYLOAD}, 0, n),
-    pg_temp.key(100, 0, n), pg_temp.key({MERCHANT}, 0, 1 + n % :chains), pg_temp.key({SOURCE}, 0, 1 + n % :chains), 'wms'
+INSERT INTO failure (id, kind, state, message, payload_id, instruction_id, merchant_id, source_id, provider, fingerprint, store_id)
+  SELECT pg_temp.key({FAILURE}, 0, n), 'MAPPING', CASE WHEN n % 50 = 0 THEN 'OPEN' ELSE 'RESOLVED' END, 'm ' || n, pg_temp.key({PAYLOAD}, 0, n),
+    pg_temp.key(100, 0, n), pg_temp.key({MERCHANT}, 0, 1 + n % :chains), pg_temp.key({SOURCE}, 0, 1 + n % :chains), 'wms',
+    'f' || n / :chains % {GROUPS}, pg_temp.key({STORE}, 0, 1 + n % :stores)
   FROM generate_series(1, :orders) n;
 INSERT INTO audit (id, actor, action, subject, merchant_id, detail, seq, hash)
   SELECT pg_temp.key({AUDIT}, 0, n), 'clock', 'a', pg_temp.key({STORE}, 0, 1 + n % :stores), pg_temp.key({MERCHANT}, 0, 1 + n % :chains), '', n, ''

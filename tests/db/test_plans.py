@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import audit, catalog, events, failures, health, identity, ledger, merchants, orders, purchases, sources, stock
 from db.catalog import ListingFilter
+from db.failure_groups import failure_groups
 from db.instructions import SqlInstructions
 from db.merchants import StoreSearch
 from db.orders import OrderFilter
@@ -25,7 +26,7 @@ from domain.identity import Actor, ActorKind
 from domain.intake import FailureKind, FailureState
 from domain.orders import OrderStatus
 from tests.conftest import LONG
-from tests.db.crowd import Crowd, Size, fill
+from tests.db.crowd import GROUPS, Crowd, Size, fill
 
 SIZE = Size(chains=500, stores=5_000, goods=100, orders=200_000) if LONG else Size(chains=20, stores=100, goods=250, orders=10_000)
 BIG = 5_000 if LONG else 20_000  # rows: of a smaller table any plan will do
@@ -314,6 +315,32 @@ async def test_failures(country: Country):
             lambda after, actor=actor, which=which: failures.failures(country.reads, actor, which, 20, after),
             rows,
         )
+
+
+async def test_failures_by_what_they_are_about(country: Country):
+    """By a word, by their kind, by their store: from where these begin."""
+    reads, crowd = country.reads, country.crowd
+    group, store, word = (
+        Seen(crowd.merchant_id, fingerprint="f1"),
+        Seen(crowd.merchant_id, store_id=crowd.store_id),
+        Seen(crowd.merchant_id, text=f"{1 + 7 * SIZE.chains}"),
+    )
+    for which, rows in ((group, OF_A_CHAIN), (replace(group, state=FailureState.OPEN), FEW), (store, OF_A_CHAIN), (word, FEW)):
+        await check_pages(country, lambda after, which=which: failures.failures(reads, country.owner, which, 20, after), rows)
+
+
+@pytest.mark.parametrize("state", [None, FailureState.OPEN])
+async def test_groups_of_failures_are_walked_and_those_of_a_page_counted(country: Country, state: FailureState | None):
+    """A step for each group, not for each failure: what is counted is counted in the index, of the page alone."""
+    theirs, everybodys = Seen(country.crowd.merchant_id, state=state), Seen(state=state)
+    page = await check_pages(
+        country, lambda after: failure_groups(country.reads, country.owner, theirs, 2, after), 2 * OF_A_CHAIN / GROUPS + FEW
+    )
+    assert state or (len(page.nodes), page.page_info.has_next_page) == (2, True)  # of theirs none is open
+    page = await check_pages(
+        country, lambda after: failure_groups(country.reads, country.support, everybodys, 2, after), 2 * SIZE.orders / GROUPS + FEW
+    )
+    assert len(page.nodes) == 2
 
 
 async def test_payloads_and_sources(country: Country):
