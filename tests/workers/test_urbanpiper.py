@@ -14,6 +14,7 @@ from db.orders import OrderRow
 from db.reads import Reads
 from domain.intake import EntityKind
 from domain.orders import OrderStatus
+from domain.proofs import Proof, Strategy
 from tests.db.test_purchases import CASH, placed, quoted, the_order
 from tests.partners import Partner, partner
 from tests.providers.test_urbanpiper import CHEESE, CLOSE, LARGE, LASSI, MENU, PIZZA, REGULAR, TOGGLE
@@ -66,6 +67,18 @@ async def test_only_who_has_the_key_is_heard(till: Partner):
     assert answer.status_code == 401
     assert answer.json()["status"] == "error"
     assert await till.failures("AUTH")
+
+
+async def test_a_till_may_be_given_the_source_as_its_host_and_the_hub_a_header_of_its_own(engine: AsyncEngine, till: Partner):
+    raw = json.dumps({**CLOSE, "turn_on_at": None}).encode()
+    path = f"/v1/integrations/pos/urbanpiper/{till.source_id}/hub/api/v1/location/"
+    told = await till.client.post(path, content=raw, headers={"authorization": f"apikey {till.source_id}:{till.text}"})
+    assert told.status_code == 200, told.text
+    hub = await partner(engine, "urbanpiper", STORE, of=till.shop, proof=Proof(Strategy.STATIC_HEADER, header="x_api_token"))
+    answer = await hub.client.post(hub.path("webhooks/store-status"), content=raw, headers={"x_api_token": hub.text})
+    assert answer.status_code == 200, answer.text
+    stranger = await hub.client.post(hub.path("webhooks/store-status"), content=raw, headers={"x_api_token": "no"})
+    assert stranger.status_code == 401
 
 
 async def test_what_a_whole_push_leaves_out_is_sold_no_more_and_a_part_leaves_the_rest(till: Partner):
