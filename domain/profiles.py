@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from domain.catalog import Diet, Unit
 from domain.instructions import OrderWord, StockMode
-from domain.intake import EntityKind
+from domain.intake import EntityKind, Inbound
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode
 from domain.stock import StockMovementKind
@@ -122,7 +122,7 @@ class Profile:
 
 
 @runtime_checkable
-class Profiled(Protocol):
+class Profiled(Inbound, Protocol):
     """A provider that says what its source's profile makes of a payload. `builtin` is what it goes by without one."""
 
     builtin: str | None

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import catalog, delivery, failures, health, merchants, orders, payments, purchases, riders, sources, stock
+from db import catalog, delivery, failures, health, merchants, orders, payments, profiles, purchases, riders, sources, stock
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
 from db.failures import Instruction, Payload
@@ -21,6 +21,7 @@ from domain.failures import Failure
 from domain.identity import ANYBODY, Actor
 from domain.merchants import Merchant, Store
 from domain.positions import Position
+from domain.profile_versions import SourceProfile
 from domain.stock import StockLevel
 
 Row = TypeVar("Row")
@@ -180,6 +181,10 @@ class Loaders:
     @cached_property
     def source_health(self) -> DataLoader[UUID, SourceHealth | None]:
         return by_key(partial(health.healths, self._reads), lambda one: one.source_id)
+
+    @cached_property
+    def profiles_of_source(self) -> DataLoader[UUID, Sequence[SourceProfile]]:
+        return by_parent(partial(profiles.profiles_of_sources, self._reads, self._actor), lambda profile: profile.source_id)
 
     @cached_property
     def traffic(self) -> DataLoader[UUID, Traffic | None]:

@@ -16,13 +16,15 @@ from domain import failures
 from domain.failures import ResolveFailure, Seen
 from domain.identity import Role
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
+from domain.profile_versions import SourceProfile as SourceProfileRow
 from domain.proofs import Proof
 from domain.sources import MapExternalId
-from resolvers import health
+from resolvers import health, profiles
 from resolvers import intake as resolve
 from resolvers import sources as connecting
 from schema.connections import Connection, Counted
 from schema.health import SourceHealth
+from schema.profiles import SourceProfile
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.sources import SourceEndpoint, SourceProof
 from subscriptions import failures as feeds
@@ -58,6 +60,11 @@ class Source(Node):
     @staticmethod
     async def stores(root: sources.Source, info: Info) -> Sequence[Any]:
         return await info.context.loaders.stores_of_source.load(root.id)
+
+    @strawberry.field(graphql_type=list[SourceProfile], description="What its payloads are read by, the newest first")
+    @staticmethod
+    async def profiles(root: sources.Source, info: Info) -> Sequence[SourceProfileRow]:
+        return await profiles.profiles_of(info.context, root)
 
     @strawberry.field(description="Payloads it sent")
     @staticmethod

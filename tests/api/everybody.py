@@ -1,5 +1,6 @@
 """A town in which everything goes on at once, and everybody who might look: what the role matrix is asked of."""
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ from domain.orders import Fulfilment, ReasonCode
 from domain.payments import PaymentMethod
 from domain.places import PostalAddress
 from domain.positions import Position
+from domain.profile_versions import activate_profile, save_profile
 from domain.replays import start_replay
+from providers.omuni import ASSUMED
 from resolvers import identity, orders
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
@@ -284,9 +287,17 @@ async def _intake(town: Everybody, first: Shop) -> None:
     (failure,) = await wms.failures()
     async with unit_of_work(town.engine) as uow:
         replay_id = await start_replay(Seen(first.merchant_id), first.owner, uow)
+    omuni = await partner(town.engine, "omuni", "ST-1", of=first)
+    async with unit_of_work(town.engine) as uow:
+        await save_profile(omuni.source_id, json.dumps(ASSUMED | {"dedupe": ["$.id"]}), first.owner, uow)
+        await activate_profile(omuni.source_id, 1, builtin=True, actor=first.owner, uow=uow)
+    await omuni.tell("webhooks/stock", {"id": 1, "locationCode": "ST-1", "products": [{"channelSkuId": "A", "quantity": 1}, {}]})
+    of_omuni = select(t.payload.c.id).where(t.payload.c.source_id == omuni.source_id)
     of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))
     town.names |= {
         "source": wms.source_id,
+        "profiled": omuni.source_id,
+        "told": await Reads(town.engine).value(of_omuni),
         "failure": failure.id,
         "replay": replay_id,
         "payload": failure.payload_id,
