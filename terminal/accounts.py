@@ -11,14 +11,14 @@ from uuid import UUID
 from db import identity as accounts
 from db import merchants as places
 from domain import identity, merchants
-from domain.identity import CLOCK, App, MerchantRole
+from domain.identity import App, MerchantRole
 from domain.merchants import DAY, Hours
 from domain.places import Point
 from domain.refusals import Refused
 from domain.sessions import check_password, open_unproved, to_login
 from launch.problem import Problem
 from settings import Env
-from terminal.desk import Desk
+from terminal.desk import OPERATOR, Desk
 from terminal.said import say
 
 SHOWN = 8  # slugs in a hint
@@ -61,9 +61,9 @@ async def add_user(asked: NewUser, desk: Desk) -> None:
     support, rider = app is App.SUPPORT, app is App.RIDER
     new = identity.AddUser(asked.name, phone, asked.email, hashed, support=support, rider=rider)
     async with desk.begin() as uow:
-        user_id, made = await identity.add_user(new, CLOCK, uow)
+        user_id, made = await identity.add_user(new, OPERATOR, uow)
         if merchant_id is not None and role is not None:
-            await identity.set_member(identity.SetMember(merchant_id, user_id, role, store_ids), CLOCK, uow)
+            await identity.set_member(identity.SetMember(merchant_id, user_id, role, store_ids), OPERATOR, uow)
     say("added" if made else "was there before: name and password stay, what you granted is added to it")
     if made and hashed is None:
         say("without a password: they sign in with a code sent to the phone")
@@ -76,7 +76,7 @@ async def ban_user(login: str, reason: str, desk: Desk) -> None:
     if found is None:
         raise Problem(f"nobody signs in as {login}", "a login is a telephone number or an e-mail address")
     async with desk.begin() as uow:
-        await identity.ban_user(found.user_id, reason, CLOCK, uow)
+        await identity.ban_user(found.user_id, reason, OPERATOR, uow)
     say("banned: their sessions end now")
     result(user=found.user_id)
 
@@ -167,11 +167,11 @@ async def add_merchant(asked: NewMerchant, desk: Desk) -> None:
     before = await places.merchant_by_slug(desk.reads, slug)
     async with desk.begin() as uow:
         taken = await uow.sources.store_of_slug(store_slug)
-        merchant_id = await identity.add_merchant(identity.AddMerchant(asked.name, slug, owner_id), CLOCK, uow)
+        merchant_id = await identity.add_merchant(identity.AddMerchant(asked.name, slug, owner_id), OPERATOR, uow)
         if taken is not None and taken[1] != merchant_id:
             raise Problem(f"the store {store_slug} is another merchant's", "choose another --store name")
         store = merchants.AddStore(merchant_id, store_slug, asked.store, asked.city, Point(asked.lat, asked.lng), hours=hours)
-        store_id = await merchants.add_store(store, CLOCK, uow)
+        store_id = await merchants.add_store(store, OPERATOR, uow)
     if taken is not None:
         say(f"the store {store_slug} was there before, and stays as it is")
     if before is None and owner_id is None:

@@ -15,7 +15,7 @@ from domain.refusals import Refused
 from launch.problem import Problem
 from settings import Env
 from terminal.accounts import NewMerchant, NewUser, access_token, add_merchant, add_user, ban_user, print_token, slug_of
-from terminal.desk import Desk
+from terminal.desk import OPERATOR, Desk
 from tests.desks import desk_of
 
 NOOR = NewMerchant("Café Noor", "Café Noor Indiranagar", "Bengaluru", 12.97, 77.64)
@@ -62,9 +62,9 @@ async def test_who_is_banned_is_let_in_no_more(desk: Desk):
     await ban_user("98765 43219", "sells what is not theirs", desk)
     with pytest.raises(Problem, match="may not use the customer app"):
         await access_token("+919876543219", App.CUSTOMER, desk)
-    kept = await desk.reads.one(select(audit.c.action, audit.c.detail).where(audit.c.action == "ban user"))
+    kept = await desk.reads.one(select(audit.c.actor, audit.c.detail).where(audit.c.action == "ban user"))
     assert kept is not None
-    assert kept.detail == "sells what is not theirs"
+    assert (kept.actor, kept.detail) == (str(OPERATOR), "sells what is not theirs")
     with pytest.raises(Problem, match="nobody signs in as"):
         await ban_user("nobody@example.com", "never seen", desk)
 
