@@ -195,11 +195,11 @@ class SqlIdentity:
 
     # ------------------------------------------------------------ merchants
 
-    async def add_merchant(self, merchant_id: UUID, name: str, slug: str) -> UUID:
-        made = postgresql.insert(merchant).values(id=merchant_id, name=name, slug=slug).on_conflict_do_nothing()
-        await self._connection.execute(made)
+    async def add_merchant(self, merchant_id: UUID, name: str, slug: str) -> tuple[UUID, bool]:
+        new = postgresql.insert(merchant).values(id=merchant_id, name=name, slug=slug).on_conflict_do_nothing()
+        made = (await self._connection.execute(new.returning(merchant.c.id))).first() is not None
         found: UUID = (await self._connection.execute(select(merchant.c.id).where(merchant.c.slug == slug))).scalar_one()
-        return found
+        return found, made
 
     async def role_in(self, merchant_id: UUID, actor: Actor) -> MerchantRole | None:
         of_theirs = select(member.role).where(
@@ -212,7 +212,12 @@ class SqlIdentity:
         theirs = select(store.c.id).where(store.c.merchant_id == merchant_id, store.c.id.in_(store_ids))
         return set((await self._connection.execute(theirs)).scalars())
 
-    async def set_member(self, merchant_id: UUID, user_id: UUID, role: MerchantRole, store_ids: Sequence[UUID]) -> None:
+    async def set_member(self, merchant_id: UUID, user_id: UUID, role: MerchantRole, store_ids: Sequence[UUID]) -> bool:
+        had = select(member.role).where(member.merchant_id == merchant_id, member.user_id == user_id)
+        theirs = select(named.store_id).where(named.merchant_id == merchant_id, named.user_id == user_id)
+        stores = set((await self._connection.execute(theirs)).scalars())
+        if (await self._connection.execute(had)).scalar_one_or_none() is role and stores == set(store_ids):
+            return False
         await self._connection.execute(
             postgresql.insert(merchant_member)
             .values(merchant_id=merchant_id, user_id=user_id, role=role)
@@ -224,6 +229,7 @@ class SqlIdentity:
                 insert(member_store),
                 [{"merchant_id": merchant_id, "user_id": user_id, "store_id": store_id} for store_id in sorted(set(store_ids))],
             )
+        return True
 
     async def remove_member(self, merchant_id: UUID, user_id: UUID) -> bool:
         await self._forget_stores(merchant_id, user_id)

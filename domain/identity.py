@@ -139,11 +139,11 @@ class IdentityStore(Protocol):
     async def regranted(self, user_id: UUID) -> None:
         """The next grants version: feeds that run look again at what the user may see."""
 
-    async def add_merchant(self, merchant_id: UUID, name: str, slug: str) -> UUID:
-        """The id of the merchant of that slug, made now or before."""
+    async def add_merchant(self, merchant_id: UUID, name: str, slug: str) -> tuple[UUID, bool]:
+        """The id of the merchant of that slug, and whether it was made now."""
 
-    async def set_member(self, merchant_id: UUID, user_id: UUID, role: MerchantRole, store_ids: Sequence[UUID]) -> None:
-        """Replaces the role and the named stores."""
+    async def set_member(self, merchant_id: UUID, user_id: UUID, role: MerchantRole, store_ids: Sequence[UUID]) -> bool:
+        """Replaces the role and the named stores. Whether it was otherwise before."""
 
     async def remove_member(self, merchant_id: UUID, user_id: UUID) -> bool: ...
 
@@ -185,9 +185,9 @@ async def set_member(command: SetMember, actor: Actor, uow: "UnitOfWork") -> Non
         raise not_found("store")
     if await uow.identity.lock(command.user_id) is None:
         raise not_found("user")
-    await uow.identity.set_member(command.merchant_id, command.user_id, command.role, command.store_ids)
-    await uow.identity.regranted(command.user_id)
-    await uow.audit.write(actor, "set member", command.user_id, command.merchant_id, command.role.value)
+    if await uow.identity.set_member(command.merchant_id, command.user_id, command.role, command.store_ids):
+        await uow.identity.regranted(command.user_id)
+        await uow.audit.write(actor, "set member", command.user_id, command.merchant_id, command.role.value)
 
 
 async def remove_member(merchant_id: UUID, user_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
@@ -251,9 +251,9 @@ class AddMerchant:
 
 async def add_merchant(command: AddMerchant, actor: Actor, uow: "UnitOfWork") -> UUID:
     """The merchant of that slug, made now or before: safe to repeat. Refuses InvalidInput."""
-    new = uow.new_id()
-    merchant_id = await uow.identity.add_merchant(new, line("name", command.name, 100), line("slug", command.slug, 100))
-    if merchant_id == new:
+    name, slug = line("name", command.name, 100), line("slug", command.slug, 100)
+    merchant_id, made = await uow.identity.add_merchant(uow.new_id(), name, slug)
+    if made:
         await uow.audit.write(actor, "add merchant", merchant_id, merchant_id, command.slug)
     if command.owner_id is not None:
         await set_member(SetMember(merchant_id, command.owner_id, MerchantRole.OWNER), actor, uow)
