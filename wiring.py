@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from adapters.alerts import AlertHandler, SlackAlerts
 from adapters.bus import open_bus
 from adapters.cache import RedisShelf
+from adapters.fetching import SafeFetch
 from adapters.figures import PrometheusFigures
 from adapters.gateways import NoGateway, SandboxGateway
 from adapters.limits import NoLimits, RedisLimits
@@ -70,6 +71,7 @@ from workers.alerts import Watch
 from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
 from workers.instructions import KEPT, Instructions
+from workers.pulling import Pulling
 from workers.relay import Hints, Relay
 from workers.replays import Replays
 
@@ -187,6 +189,11 @@ async def _alerts(wiring: Wiring) -> None:
     await Watch(wiring.unit_of_work, wiring.alerts, wiring.settings.alerts_relay_lag_s).run()
 
 
+async def _pulling(wiring: Wiring) -> None:
+    fetch = SafeFetch(loopback=wiring.settings.env is not Env.PRODUCTION)
+    await Pulling(wiring.reads, wiring.unit_of_work, INBOUNDS, wiring.ports.seals, fetch, kept=wiring.arrivals.committed).run()
+
+
 Worker = Callable[[Wiring], Awaitable[None]]
 WORKERS: Mapping[str, Worker] = {
     "relay": _relay,
@@ -194,6 +201,7 @@ WORKERS: Mapping[str, Worker] = {
     "deadlines": _deadlines,
     "dispatch": _dispatch,
     "replays": _replays,
+    "pulling": _pulling,
     "alerts": _alerts,
 }
 """The loops of `./haat work`, by name; each runs until it is cancelled."""

@@ -229,10 +229,10 @@ async def set_source_access(
     command: SetSourceAccess, puller: Puller | None, sealed: bytes, actor: Actor, uow: "UnitOfWork"
 ) -> None:
     """Refuses NotFound, InvalidInput. The secrets are in no audit: that they changed is."""
-    check_access(command, puller)
     source = await uow.sources.lock(command.source_id, actor)
     if source is None:
         raise not_found("source")
+    check_access(command, puller)
     await uow.pulls.set_access(SealedAccess(source.id, command.base_url.rstrip("/"), sealed))
     await uow.audit.write(actor, "setSourceAccess", source.id, source.merchant_id, command.base_url)
 

@@ -13,6 +13,7 @@ from schema import (
     merchants,
     orders,
     profiles,
+    pulling,
     quotes,
     replays,
     riders,
@@ -44,6 +45,7 @@ class Mutation(
     profiles.Mutation,
     sources.Mutation,
     health.Mutation,
+    pulling.Mutation,
     replays.Mutation,
 ): ...
 

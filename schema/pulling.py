@@ -1,0 +1,33 @@
+"""Sources that are asked."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from db import sources
+from domain.identity import Role
+from domain.pulling import SetSourceAccess
+from resolvers import pulling as resolve
+from schema.roots import ID, Allow, Info, key
+
+if TYPE_CHECKING:
+    from schema.intake import Source
+
+
+@strawberry.input
+class CredentialInput:
+    name: str = strawberry.field(description="As the provider's page has it: `username`, `ApiKey`")
+    value: str
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation(
+        graphql_type=Annotated["Source", strawberry.lazy("schema.intake")], extensions=[Allow(Role.MERCHANT, Role.SUPPORT)]
+    )
+    async def set_source_access(
+        self, info: Info, source_id: ID, base_url: str, credentials: list[CredentialInput]
+    ) -> sources.Source:
+        """Where the partner's own API is asked for what changed, and with what. It is asked from now on; nobody reads it again."""
+        told = {one.name: one.value for one in credentials}
+        return await resolve.set_access(info.context, SetSourceAccess(key(source_id, "sourceId"), base_url, told))
