@@ -341,6 +341,50 @@ WMS_LINES: Sequence[Mapping[str, str]] = (
     {"sku": "ATTA-5K", "available": "37"},
     {"sku": "MILK-1L", "available": "96"},
 )
+# ---------------------------------------------------------------- Unicommerce, Vinculum
+
+
+def unicommerce_stock(store: str, at: datetime) -> Body:
+    rows = (("TEA-250", "48"), ("ATTA-5K", "37"))
+    return {
+        "inventoryList": [
+            {"productId": sku, "variantId": sku, "inventory": units, "hsnCode": "", "facilityCode": store} for sku, units in rows
+        ]
+    }
+
+
+def unicommerce_gatepass(store: str, at: datetime) -> Body:
+    now = str(int(at.timestamp() * 1000))
+    item = {"itemTypeSKU": "TEA-250", "quantity": 10, "receivedQuantity": 10, "inventoryType": "GOOD_INVENTORY"}
+    return {
+        "code": f"GP-{now}",
+        "statusCode": "CLOSED",
+        "type": "STOCK_TRANSFER",
+        "toPartyName": store,
+        "created": now,
+        "updated": now,
+        "gatePassItemDTOs": [item],
+    }
+
+
+def vinculum_stock(store: str, at: datetime) -> Body:
+    row = {"skuCode": "TEA-250", "location": store, "qty": "60", "bucket": "Good", "committedQty": "12"}
+    return {"responseCode": 0, "responseMessage": "Success", "hasMore": False, "response": [row]}
+
+
+def vinculum_items(store: str, at: datetime) -> Body:
+    item = {
+        "skuCode": "TEA-250",
+        "skuName": "Assam Tea 250 g",
+        "classification": "Normal",
+        "mrp": "210.000",
+        "salePrice": "185.000",
+        "isActive": "yes",
+        "isSaleable": "yes",
+    }
+    return {"responseCode": 0, "responseMessage": "Success", "response": {"totalPages": 1, "currentPage": 1, "skuList": [item]}}
+
+
 SAMPLES: Mapping[str, Mapping[str, Sample]] = {
     "petpooja": {
         "menu": Sample("menu", petpooja_menu),
@@ -363,6 +407,11 @@ SAMPLES: Mapping[str, Mapping[str, Sample]] = {
         ),
         "store.status": Sample("stock", wms("store.status", open=True, reason="", until=None)),
     },
+    "unicommerce": {
+        "updateInventory": Sample("inventory", unicommerce_stock),
+        "closeGatepass": Sample("gatepass-closed", unicommerce_gatepass),
+    },
+    "vinculum": {"stock": Sample("stock", vinculum_stock), "items": Sample("items", vinculum_items)},
     "square": {"inventory.count.updated": Sample("inventory", square_counts)},
     "shopify": {
         "products/update": Sample("menu", shopify_product, {"x-shopify-topic": "products/update"}),
