@@ -216,6 +216,20 @@ def replay(
         raise typer.Exit(1)
 
 
+@app.command()
+def shadow(
+    source: Annotated[str, typer.Argument(help="Its id.")],
+    profile: Annotated[Path, typer.Option(help="A file of JSON: the changed profile.")],
+    last: Annotated[int, typer.Option(min=1, max=1000, help="So many of its latest payloads.")] = 50,
+) -> None:
+    """What a source's latest payloads would say by another profile. Nothing is written."""
+    from terminal.desk import at_desk
+    from terminal.shadow import Asked
+    from terminal.shadow import shadow as run
+
+    at_desk(lambda desk: run(Asked(source, profile, last), desk))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(
     context: typer.Context,

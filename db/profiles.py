@@ -12,6 +12,7 @@ from db.reads import Reads
 from db.sources import of_merchant, visible_to
 from db.tables import payload, source, source_profile
 from domain.identity import Actor
+from domain.intake import PayloadState
 from domain.profile_versions import SourceProfile
 
 f, p = source_profile.c, payload.c
@@ -90,3 +91,10 @@ async def payload_body(reads: Reads, actor: Actor, source_id: UUID, payload_id: 
 
 def _body(row: Row[*tuple[object, ...]]) -> Body:
     return Body(*row)  # type: ignore[arg-type]  # a row knows nothing of its columns' types
+
+
+async def latest_bodies(reads: Reads, actor: Actor, source_id: UUID, first: int) -> Sequence[Body]:
+    """Those that came last and were kept whole, the oldest of them first; what came twice, once."""
+    kept = BODY.where(p.source_id == source_id, p.size == func.length(p.body), p.state != PayloadState.DUPLICATE)
+    found = await reads.rows(kept.where(of_merchant(p.merchant_id, actor)).order_by(p.id.desc()).limit(first))
+    return [_body(row) for row in reversed(found)]

@@ -1,0 +1,74 @@
+"""A changed profile, tried on what a source has sent: what it would say otherwise. Nothing is written."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+from db import sources
+from db.profiles import latest_bodies
+from domain.instructions import Command
+from domain.intake import Call, Inbound, Reading, Source, translated
+from domain.profile_checking import parsed
+from domain.profile_shadow import Difference, difference
+from domain.profiles import Profiled
+from launch.problem import Problem
+from terminal.desk import OPERATOR, Desk
+from terminal.said import say
+from wiring import INBOUNDS
+
+LINES = 20  # of one payload
+
+
+@dataclass(frozen=True)
+class Asked:
+    source: str
+    profile: Path
+    last: int
+
+
+async def shadow(asked: Asked, desk: Desk) -> int:
+    """Returns how many payloads would say something else. Refuses InvalidInput with all that is wrong with the profile."""
+    known, inbound = await _source(asked.source, desk)
+    try:
+        text = asked.profile.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{asked.profile} cannot be read", "name a file of JSON") from error
+    parsed(text)
+    bodies = await latest_bodies(desk.reads, OPERATOR, known.id, asked.last)
+    differing = 0
+    for body in bodies:
+        call = Call(body.door, body.body, body.headers, body.received_at)
+        before, after = (translated(inbound, call, replace(known, profile=profile)) for profile in (known.profile, text))
+        found = difference(before, after)
+        if found:
+            differing += 1
+            _show(body.id, body.door, found, before)
+    say(f"{len(bodies)} payloads read, {differing} would say something else; nothing is written")
+    return differing
+
+
+async def _source(id: str, desk: Desk) -> tuple[Source, Inbound]:
+    try:
+        found = await sources.sources_by_id(desk.reads, OPERATOR, [UUID(id)])
+    except ValueError:
+        found = []
+    if not found:
+        raise Problem(f"there is no source {id}", "sources have ids: { merchant { sources { id } } }")
+    inbound = INBOUNDS[found[0].provider]
+    if not isinstance(inbound, Profiled):
+        raise Problem(f"{inbound.provider} speaks a language of its own", "a profile is for generic and its like")
+    return await sources.any_by_id(desk.reads, found[0].id), inbound
+
+
+def _show(id: UUID, door: str, found: Difference, before: Reading) -> None:
+    say(f"{id} at {door}: {len(before.commands)} commands, {len(found.gone)} would go, {len(found.come)} would come")
+    lines = [f"  - {_told(one)}" for one in found.gone] + [f"  + {_told(one)}" for one in found.come]
+    lines += [f"  no longer wrong: {one}" for one in found.right] + [f"  wrong: {one}" for one in found.wrong]
+    for line in lines[:LINES]:
+        say(line)
+    if len(lines) > LINES:
+        say(f"  … and {len(lines) - LINES} more")
+
+
+def _told(command: Command) -> str:
+    return repr(command)
