@@ -27,6 +27,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -368,6 +369,9 @@ class SqlInstructions:
             else_=or_(mapped, and_(item_of, product), and_(kind.in_(items), by_sku)),
         )
         return await self._wait_again(i.state == IS_PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
+
+    async def weigh(self) -> None:
+        await self._connection.execute(text("ANALYZE instruction"))
 
     async def count(self, payload_id: UUID) -> int:
         found = select(func.count()).where(i.payload_id == payload_id)

@@ -12,6 +12,7 @@ from domain.refusals import Problem
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
 
+MANY = 5_000
 TOLD = 1_000  # problems that a message may name; of the others it tells how many they are
 
 
@@ -42,3 +43,5 @@ async def read_in_pieces(unread: Unread, source: Source, whole: bool, batches: A
         new = NewFailure(uow.new_id(), FailureKind.VALIDATION, message, unread.id, source.merchant_id, source.id, source.provider)
         await fail(uow, new)
     await uow.instructions.settle()
+    if added >= MANY:
+        await uow.instructions.weigh()  # last: another's weighing would wait for this transaction

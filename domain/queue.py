@@ -128,6 +128,9 @@ class InstructionStore(Protocol):
     async def release(self, payload_id: UUID, waits_for: str) -> None:
         """The payload's instructions that waited for this wait no longer."""
 
+    async def weigh(self) -> None:
+        """After many were added at once: the database learns how many there are now, or each claim would go through them all."""
+
     async def count(self, payload_id: UUID) -> int:
         """How many of a batch there are, whatever has become of them."""
 

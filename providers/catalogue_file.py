@@ -260,7 +260,7 @@ MOST_IMAGES = 20
 
 
 def _product(one: Document, id: str, *, grouped: bool, at: datetime | None) -> UpsertCatalogItem:
-    names = [name for name in ATTRIBUTES if not grouped or name not in OF_A_FORM]
+    names = [name for name in ATTRIBUTES if name in one and not (grouped and name in OF_A_FORM)]
     attributes = tuple((name, text) for name in names if (text := one[name].text(most=500)))
     rate = one["gst_rate"].number()
     if rate is not None and not 0 <= rate <= 100:

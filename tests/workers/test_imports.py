@@ -1,6 +1,7 @@
 """A shop's catalogue from a file."""
 
 import csv
+import json
 import os
 import random
 import time
@@ -92,10 +93,30 @@ def a_shops(path: Path) -> tuple[Path, int]:
         return Path(real), sum(1 for _ in csv.DictReader(file))
 
 
+def as_feed(path: Path, to: Path) -> Path:
+    """The grocer's list as a product feed."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [
+            {
+                "id": row["index"],
+                "title": row["product"],
+                "product_type": f"{row['category']} > {row['sub_category']}",
+                "brand": row["brand"],
+                "price": f"{row['sale_price']} INR",
+                "mrp": row["market_price"],
+            }
+            for row in csv.DictReader(file)
+        ]
+    to.write_text(json.dumps({"feed_id": "real", "rows": rows}), encoding="utf-8")
+    return to
+
+
 @pytest.mark.long
-async def test_a_real_shops_catalogue_goes_in_and_the_same_again_changes_nothing(engine, tmp_path):
+@pytest.mark.parametrize("written", ["list", "feed"])
+async def test_a_real_shops_catalogue_goes_in_and_the_same_again_changes_nothing(engine, tmp_path, written):
     mine = await shop(engine, slug="real")
     path, rows = a_shops(tmp_path / "goods.csv")
+    path = as_feed(path, tmp_path / "goods.json") if written == "feed" else path
     began = time.monotonic()
     report, told = await bring_in(engine, path, "real")
     first_s, began = time.monotonic() - began, time.monotonic()
