@@ -299,7 +299,8 @@ def doctor(
     else:
         from terminal.doctor import doctor as examine
 
-    if not examine(settings):
+        fine = examine(settings)
+    if not fine:
         raise typer.Exit(1)
 
 
