@@ -27,6 +27,7 @@ from domain.instructions import (
 from domain.intake import Batch, Call, EntityKind, Family, Source, translated
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode
+from domain.profile_values import LISTED_MOST
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
 from providers.generic import Generic
@@ -392,6 +393,25 @@ def test_a_whole_push_says_what_is_there_no_more():
     assert says(WHOLE, {"store": "S", "items": []}, "menu") == [DeactivateMissing(store="S", present=())]
     assert batch(WHOLE, {"store": "S"}, "menu").commands == []
     assert problems(WHOLE, {"store": "S"}, "menu") == [("$.items", "is missing")]
+
+
+def test_what_is_whole_must_be_there_whatever_else_is():
+    status = {"command": "UpdateStoreStatus", "fields": {"open": "open"}}
+    profile = {"events": [*WHOLE["events"], status]}
+    said = batch(profile, {"store": "S", "open": True}, "menu")
+    assert [type(one) for one in said.commands] == [UpdateStoreStatus]
+    assert [(one.path, one.message) for one in said.problems] == [("$.items", "is missing")]
+
+
+def test_a_field_has_no_endless_list():
+    profile = of("UpsertCatalogItem", fields={"title": "t", "images": "pics[*].url"})
+    many = [{"url": "u"}] * (LISTED_MOST + 1)
+    assert problems(profile, {"id": 1, "t": "T", "pics": many}) == [("$.pics", f"has more than {LISTED_MOST} values")]
+    plain = of("UpsertCatalogItem", fields={"title": "t", "images": "pics"})
+    assert problems(plain, {"id": 1, "t": "T", "pics": ["u"] * (LISTED_MOST + 1)}) == [
+        ("$.pics", f"has more than {LISTED_MOST} values")
+    ]
+    assert problems(plain, {"id": 1, "t": "T", "pics": ["u" * 30_000]}) == [("$.pics[0]", "is longer than 20000 characters")]
 
 
 def test_an_event_without_a_command_says_where_its_children_are():
