@@ -31,7 +31,7 @@ class Asked:
 async def bring_in(asked: Asked, desk: Desk) -> bool:
     """Returns whether every row went in. The same file again changes nothing."""
     if not asked.file.is_file():
-        raise Problem(f"there is no file {asked.file}", "name a CSV file")
+        raise Problem(f"there is no file {asked.file}", "name a CSV or JSON file")
     await store_id(asked.store, desk)  # with a hint where there is none of that slug
     columns = (TextColumn(asked.file.name), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

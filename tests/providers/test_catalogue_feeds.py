@@ -2,6 +2,8 @@
 
 import json
 import random
+import tracemalloc
+from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
@@ -282,6 +284,26 @@ def test_a_long_file_comes_in_pieces_that_are_together_what_it_says():
     batch = FILE.translate(one, source(FILE))
     assert sorted(together, key=lambda command: command.stage) == list(batch.commands)
     assert [problem.path for batch in batches for problem in batch.problems] == ["row 8.price"]
+
+
+def peak_of(step) -> int:
+    tracemalloc.start()
+    try:
+        step()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("written", ["list", "commas"])
+def test_in_pieces_a_long_file_needs_little_more_than_its_bytes(written):
+    rows = [{"id": f"S{n}", "title": f"Thing {n}", "price": f"{n}.00", "quantity": n} for n in range(1, 8_001)]
+    one = call("import", json.dumps(rows).encode() if written == "list" else csv_of(rows, ","))
+    told(one.body)  # what is made once is made
+    at_once = peak_of(lambda: FILE.translate(one, source(FILE)))
+    bit_by_bit = peak_of(lambda: deque(FILE.in_pieces(one, source(FILE)).batches, maxlen=1))
+    assert bit_by_bit < at_once / 2
+    assert bit_by_bit / len(rows) < 700  # bytes: its line, and that it came; its commands would be three times that
 
 
 SEEDS = 400

@@ -114,14 +114,14 @@ def as_feed(path: Path, to: Path) -> Path:
 @pytest.mark.long
 @pytest.mark.parametrize("written", ["list", "feed"])
 async def test_a_real_shops_catalogue_goes_in_and_the_same_again_changes_nothing(engine, tmp_path, written):
-    mine = await shop(engine, slug="real")
+    mine = await shop(engine, slug=f"real-{written}")
     path, rows = a_shops(tmp_path / "goods.csv")
     path = as_feed(path, tmp_path / "goods.json") if written == "feed" else path
     began = time.monotonic()
-    report, told = await bring_in(engine, path, "real")
+    report, told = await bring_in(engine, path, f"real-{written}")
     first_s, began = time.monotonic() - began, time.monotonic()
     before = await of_store(engine, mine.store_id)
-    again, _ = await bring_in(engine, path, "real")
+    again, _ = await bring_in(engine, path, f"real-{written}")
     again_s = time.monotonic() - began
     refused = len({bad.row for bad in report.refused})
     show("import", catalogue=path.name, rows=rows, refused=refused, seconds=round(first_s, 1), again_seconds=round(again_s, 1))
