@@ -292,11 +292,13 @@ async def _intake(town: Everybody, first: Shop) -> None:
         await save_profile(omuni.source_id, json.dumps(ASSUMED | {"dedupe": ["$.id"]}), first.owner, uow)
         await activate_profile(omuni.source_id, 1, builtin=True, actor=first.owner, uow=uow)
     await omuni.tell("webhooks/stock", {"id": 1, "locationCode": "ST-1", "products": [{"channelSkuId": "A", "quantity": 1}, {}]})
+    vinculum = await partner(town.engine, "vinculum", "ST-1", of=first)
     of_omuni = select(t.payload.c.id).where(t.payload.c.source_id == omuni.source_id)
     of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))
     town.names |= {
         "source": wms.source_id,
         "profiled": omuni.source_id,
+        "pulled": vinculum.source_id,
         "told": await Reads(town.engine).value(of_omuni),
         "failure": failure.id,
         "replay": replay_id,
