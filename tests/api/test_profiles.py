@@ -10,8 +10,9 @@ from db import tables as t
 from db.ids import new_id
 from db.unit_of_work import unit_of_work
 from domain.identity import Actor, ActorKind, MerchantRole
+from domain.intake import LATER_BYTES
 from domain.signatures import secret_bytes, sign
-from tests.api.test_intake import CONNECT, Desk, connected, statements
+from tests.api.test_intake import CONNECT, REPLAY, Desk, connected, statements
 from tests.partners import INBOUNDS, SEALS, client_of
 from tests.world import account, member, shop
 from webhooks.intake import Door
@@ -118,6 +119,33 @@ async def test_from_the_first_payload_to_a_profile_that_reads_it(desk):
     assert await desk.send(url(said), said["secret"], TOLD | now) == 200
     level = t.stock_level.c
     assert await desk.reads.value(select(level.on_hand).where(level.listing_id == listing_id)) == 7
+
+
+async def on_hand(desk, listing_id):
+    level = t.stock_level.c
+    return await desk.reads.value(select(level.on_hand).where(level.listing_id == listing_id))
+
+
+async def test_what_was_refused_before_is_read_when_it_is_replayed(desk):
+    mine, listing_id, said, id = await generic(desk)
+    now = {"at": datetime.now(UTC).isoformat()}
+    assert await desk.send(url(said), said["secret"], TOLD | now) == 400
+    (failure,) = (await desk.say(SEEN, mine.owner))["failures"]["nodes"]
+    await desk.say(SAVE, mine.owner, id=id, profile=COUNTS)
+    await desk.say(ACTIVATE, mine.owner, id=id, version=1)
+    await desk.say(REPLAY, mine.owner, ids=[failure["id"]])
+    await desk.worker.drain()
+    assert await on_hand(desk, listing_id) == 7
+
+
+async def test_what_is_too_long_to_be_read_at_once_is_read_by_the_profile_too(desk):
+    mine, listing_id, said, id = await generic(desk)
+    await desk.say(SAVE, mine.owner, id=id, profile=COUNTS | {"dedupe": ["$.id"]})
+    await desk.say(ACTIVATE, mine.owner, id=id, version=1)
+    body = TOLD | {"id": 1, "at": datetime.now(UTC).isoformat(), "pad": "x" * LATER_BYTES}
+    assert await desk.send(url(said), said["secret"], body) == 200
+    assert await on_hand(desk, listing_id) == 7
+    assert (await desk.say(SEEN, mine.owner))["failures"]["nodes"] == []
 
 
 async def test_answers_are_in_the_profiles_words(desk):
