@@ -19,7 +19,7 @@ from tests.figures import show
 from tests.partners import Partner, event, partner, snapshot, worker_of
 
 SEED = 53
-SCHEDULES, EVENTS = (40, 500) if LONG else (2, 200)
+SCHEDULES, EVENTS = (15, 500) if LONG else (2, 200)
 ENTITIES, WORKERS, MOST_TIMES, AT_ONCE = 20, 8, 5, 16
 KILLED_EVERY_S = 0.2
 BEGAN = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
