@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import sources
+from demo.samples import SAMPLES
 from domain.intake import Call, read
 from domain.proofs import Proof, Strategy
 from launch.problem import Problem
@@ -53,3 +54,16 @@ async def test_of_a_token_only_the_hash_is_kept_so_it_has_to_be_given(engine: As
     sender = await partner(engine, "wms", "BLR_DS1", proof=PROOFS["url"], seals=desk.trust.seals)
     with pytest.raises(Problem, match="the hash alone"):
         await prepare(Asked(str(sender.source_id), "stock.snapshot"), desk)
+
+
+@pytest.mark.parametrize(("provider", "event"), [(one, event) for one in ("square", "shopify") for event in SAMPLES[one]])
+async def test_a_sample_says_what_it_is_where_a_header_says_that(engine: AsyncEngine, desk: Desk, provider: str, event: str):
+    sender = await partner(engine, provider, "24826418", seals=desk.trust.seals)
+    prepared = await prepare(Asked(str(sender.source_id), event), desk)
+    inbound, known = INBOUNDS[provider], await sources.by_id(desk.reads, provider, sender.source_id)
+    assert known is not None
+    path = urlsplit(prepared.url).path.rpartition("webhooks/")[2]
+    call = Call(path, prepared.body, prepared.headers, datetime.now(UTC), url=prepared.url)
+    reading = read(inbound, call, known.opened(desk.trust.seals, inbound.proof))
+    assert reading.wrong is None
+    assert reading.commands
