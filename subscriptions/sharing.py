@@ -21,6 +21,8 @@ from subscriptions.following import Following, News
 from subscriptions.hub import Hub
 from subscriptions.mailboxes import Values
 
+UNLOGGED_S = 10.0
+"""By then whatever was committed has its place in the log: where too much had none to be told apart, a cursor is one again."""
 Item = TypeVar("Item")
 Frame = TypeVar("Frame")
 
@@ -92,6 +94,7 @@ class Shared(Generic[Item, Frame]):
         self._reads = reads
         self._ahead: dict[Hashable, int] = {}  # versions the snapshot has: events up to them are news to who resumed alone
         self._unlogged: dict[Hashable, int] = {}  # of these, what the log has not told us yet
+        self._unlogged_until = 0.0
         self._first: Frame | None = None
         self._first_made = (False, 0)
         self._followed = False  # the log, from the snapshot on
@@ -144,7 +147,9 @@ class Shared(Generic[Item, Frame]):
     def _place(self, head: Head) -> Head:
         """As a cursor names it. While the log has still to tell what the snapshot knows, no place in it stands for what a
         client has seen: it would be told older values when it came back. Of no history, and so it begins anew."""
-        return Head("", head.pos) if self._unlogged else head
+        if asyncio.get_running_loop().time() >= self._unlogged_until:
+            return head
+        return Head("", head.pos)
 
     @property
     def now(self) -> Head:
@@ -192,8 +197,12 @@ class Shared(Generic[Item, Frame]):
         beyond = await self._hub.beyond(head.pos, self._entities, self.feed.kinds)
         self.head = self.since = head
         self._ahead = {self.feed.key(item): self.feed.version(item) for item in items}
-        held = {one.entity for one in beyond if one.seq <= self._ahead.get(one.entity, 0)} if beyond is not None else self._ahead
-        self._unlogged = {key: version for key, version in self._ahead.items() if key in held}
+        self._unlogged = {
+            one.entity: self._ahead[one.entity]
+            for one in beyond or ()
+            if (one.pos is None or one.pos > head.pos) and one.seq <= self._ahead.get(one.entity, 0)
+        }
+        self._unlogged_until = asyncio.get_running_loop().time() + (UNLOGGED_S if beyond is None or self._unlogged else 0)
         self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
         self._first = None
         if self._begun.is_set():
@@ -211,8 +220,10 @@ class Shared(Generic[Item, Frame]):
                 continue
             change = Change(one.pos, feed.key(item), item)
             held = feed.version(item) <= self._ahead.get(change.key, 0)
-            if feed.version(item) >= self._unlogged.get(change.key, 0):
-                self._unlogged.pop(change.key, None)
+            if change.key in self._unlogged and feed.version(item) >= self._unlogged[change.key]:
+                del self._unlogged[change.key]
+                if not self._unlogged:
+                    self._unlogged_until = 0.0
             (late if held else fresh).append(change)
             if feed.whole:
                 shown = self.known[change.key].shown if held and change.key in self.known else item
