@@ -100,7 +100,8 @@ class SqlFailures:
         return [Failure(*row) for row in done]
 
     async def lock(self, ids: Collection[UUID], actor: Actor) -> list[Failed]:
-        await self._connection.execute(select(f.id).where(f.id.in_(ids)).where(visible_to(actor)).order_by(f.id).with_for_update())
+        mine = select(f.id, f.instruction_id, f.payload_id).where(f.id.in_(ids)).where(visible_to(actor))
+        await self._lock((await self._connection.execute(mine)).all())
         again = payload.alias("again")
         parked = exists().where(i.payload_id == p.id, i.state == InstructionState.PARKED, i.waits_for == APPROVAL)
         repeated = exists().where(
@@ -112,24 +113,34 @@ class SqlFailures:
             again.c.state.not_in([PayloadState.REJECTED, PayloadState.DUPLICATE]),
             p.state == PayloadState.REJECTED,
         )
-        mine = instruction.alias("mine")
+        its = instruction.alias("its")
         found = await self._connection.execute(
             select(
                 *FAILURE,
-                mine.c.state.label("instruction"),
+                its.c.state.label("instruction"),
                 p.state.label("payload"),
                 (p.size > func.length(p.body)).label("truncated"),
                 parked.label("parked"),
                 repeated.label("repeated"),
             )
             .join_from(failure, payload, p.id == f.payload_id)
-            .join(mine, mine.c.id == f.instruction_id, isouter=True)
+            .join(its, its.c.id == f.instruction_id, isouter=True)
             .where(f.id.in_(ids))
             .where(visible_to(actor))
             .order_by(f.id)
         )
         size = len(FAILURE)
         return [Failed(Failure(*row[:size]), *row[size:]) for row in found]
+
+    async def _lock(self, found: Sequence[Row[tuple[UUID, UUID | None, UUID]]]) -> None:
+        """As workers do: instructions, what went wrong with them, payloads, what went wrong with those; each by id."""
+        instructions = [row.instruction_id for row in found if row.instruction_id is not None]
+        of_instructions = [row.id for row in found if row.instruction_id is not None]
+        of_payloads = [row.id for row in found if row.instruction_id is None]
+        payloads = {row.payload_id for row in found}
+        for key, wanted in ((i.id, instructions), (f.id, of_instructions), (p.id, payloads), (f.id, of_payloads)):
+            if wanted:
+                await self._connection.execute(select(key).where(key.in_(wanted)).order_by(key).with_for_update())
 
 
 # ---------------------------------------------------------------- reading

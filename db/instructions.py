@@ -1,6 +1,7 @@
 """The queue of instructions: claimed in order, carried out by groups, settled with their payloads."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
@@ -371,7 +373,10 @@ class SqlInstructions:
         return await self._wait_again(i.state == IS_PARKED, i.waits_for.not_in([APPROVAL, JUDGEMENT]), there)
 
     async def weigh(self) -> None:
-        await self._connection.execute(text("ANALYZE instruction"))
+        # What holds the table up for too long must not undo what the transaction has done.
+        with suppress(DBAPIError):
+            async with self._connection.begin_nested():
+                await self._connection.execute(text("ANALYZE instruction"))
 
     async def count(self, payload_id: UUID) -> int:
         found = select(func.count()).where(i.payload_id == payload_id)
