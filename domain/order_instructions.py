@@ -122,7 +122,7 @@ async def carry_out_orders(work: Work, some: list[Placed]) -> None:
             todo.append(_Doing(order, one.command, steps, one))
     if not todo:
         return
-    if len(todo) > 1:
+    if len(todo) > 1 or len(todo[0].steps) > 1:
         await _lock([doing.order for doing in todo], work.uow)
     items = [id for doing in todo for id in _items(doing.told)]
     variants = await work.variants(items) if items else {}

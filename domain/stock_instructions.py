@@ -51,7 +51,8 @@ async def _with_listings(work: Work, some: list[Placed], forms: Sequence[Found])
     for one in some:
         id, store_id = one.command.id, store_of(one)
         all_of_it = of_products.get((store_id, products[id]), ()) if id in products else ()
-        if id in variants and all_of_it:  # it came in one form before it came in several, or does still
+        if id in variants and all_of_it and one.command.mode is StockMode.AVAILABILITY:
+            # It came in one form before it came in several, or does still.
             own = listed.get((store_id, variants[id]))
             found.append((one, list(dict.fromkeys([*(listing_id for _, listing_id in all_of_it), *([own] if own else [])]))))
         elif id in variants:
