@@ -79,6 +79,8 @@ ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
 the two are less than the five seconds that `up` gives a process."""
 
+LOGGERS = ("haat", "uvicorn.error", "asyncio")
+"""Whose errors people are told: our own, and those of what runs us when something of ours was not caught."""
 _PROVIDERS: tuple[Inbound, ...] = (
     Petpooja(),
     Wms(),
@@ -285,19 +287,22 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
 
 @asynccontextmanager
 async def alerting(settings: Settings, figures: PrometheusFigures) -> AsyncIterator[Alerts]:
-    """Whatever of ours logs an error alerts too, for as long as this lasts."""
+    """Whatever logs an error alerts too, for as long as this lasts."""
     if settings.alerts_url is None:
         yield NoAlerts()
         return
     name = f"Haat {settings.env.value} on {socket.gethostname()}"
     alerts = SlackAlerts(settings.alerts_url.get_secret_value(), name, figures)
     handler = AlertHandler(alerts)
-    logging.getLogger("haat").addHandler(handler)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
     sending = asyncio.create_task(alerts.run(), name="alerts")
     try:
         yield alerts
     finally:
-        logging.getLogger("haat").removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
         await end([sending], ENDED_WITHIN_S)
         await close({"alerts": alerts.close}, 1.0)
 

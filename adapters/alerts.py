@@ -105,7 +105,7 @@ class SlackAlerts:
             # The whole call, which the client's own timeouts are not: an answer may come byte by byte.
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._client.post(self._url, json={"text": self._text(batch)})
-        except (httpx2.HTTPError, TimeoutError, OSError) as error:
+        except Exception as error:  # whatever it is, those who come after are to be told
             heed_cancelling(error)
             log.warning("an alert was not sent: %s", type(error).__name__)  # whose message would have the URL
             return 0.0

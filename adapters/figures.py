@@ -1,6 +1,7 @@
 """Figures as Prometheus reads them."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from domain.figures import OUTCOMES, SEVERAL, Probe, Reading
 from domain.refusals import Refused
 
+log = logging.getLogger("haat.figures")
 FRESH_S = 1.0
 """However often it is asked, the database is asked no more often than this."""
 PROBED_S = 2.0
@@ -125,11 +127,14 @@ class PrometheusFigures:
             await asyncio.sleep(SAID_EVERY_S)
 
     async def _measure(self, name: str, probe: Probe) -> None:
-        """A database that does not answer is a figure too."""
+        """A database that does not answer is a figure too, and a probe that breaks does not take the others with it."""
+        readings: Sequence[Reading] = []
         try:
-            readings: Sequence[Reading] = await asyncio.wait_for(probe(), PROBED_S)
+            readings = await asyncio.wait_for(probe(), PROBED_S)
         except (Refused, TimeoutError, OSError):
-            readings = []
+            pass
+        except Exception as error:
+            log.warning("%s cannot be measured", name, exc_info=error)
         for reading in readings:
             gauge = self._gauges[reading.name]
             (gauge.labels(**reading.labels) if reading.labels else gauge).set(reading.value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +14,14 @@ from db.reads import Reads
 from db.stock import COUNTED, SWITCHED
 from db.tables import instruction, source, stock_movement, told
 from domain.health import MINUTE_S, Doubted, Health, SourceState
+from domain.payloads import SEEN_EVERY_S
 
 s, i, t, movement = source.c, instruction.c, told.c, stock_movement.c
 FIRST = UUID(int=0)  # no listing is before it
 HEALTH = (s.id, s.merchant_id, s.provider, s.last_seen_at, s.silent_since, s.version)  # as Health has them
 OVERDUE_AT = func.coalesce(s.last_seen_at, s.created_at) + func.make_interval(0, 0, 0, 0, 0, 0, s.expected_every_s, type_=Interval)
-LATE = and_(s.enabled, s.silent_since.is_(None), s.expected_every_s.is_not(None), func.clock_timestamp() >= OVERDUE_AT)
+SURE_AT = OVERDUE_AT + timedelta(seconds=SEEN_EVERY_S)  # that it was seen is written down no oftener than that
+LATE = and_(s.enabled, s.silent_since.is_(None), s.expected_every_s.is_not(None), func.clock_timestamp() >= SURE_AT)
 
 
 class SqlHealth:

@@ -85,7 +85,9 @@ class Deadlines:
                 silent = await fall_silent(uow, SOME)
             for one in silent:
                 log.error(
-                    "a source has fallen silent",
+                    "a source of %s has fallen silent: %s",
+                    one.provider,
+                    one.source_id,
                     extra={"source": str(one.source_id), "provider": one.provider, "silent_since": str(one.silent_since)},
                 )
         more, rounds = to_do.doubted or to_do.late, 0
