@@ -331,14 +331,14 @@ async def test_failures_by_what_they_are_about(country: Country):
 
 @pytest.mark.parametrize("state", [None, FailureState.OPEN])
 async def test_groups_of_failures_are_walked_and_those_of_a_page_counted(country: Country, state: FailureState | None):
-    """A step for each group, not for each failure: what is counted is counted in the index, of the page alone."""
+    """A step for each group, not for each failure: what is counted is counted in the index, of the page and the one after."""
     theirs, everybodys = Seen(country.crowd.merchant_id, state=state), Seen(state=state)
     page = await check_pages(
-        country, lambda after: failure_groups(country.reads, country.owner, theirs, 2, after), 2 * OF_A_CHAIN / GROUPS + FEW
+        country, lambda after: failure_groups(country.reads, country.owner, theirs, 2, after), 3 * OF_A_CHAIN / GROUPS + FEW
     )
     assert state or (len(page.nodes), page.page_info.has_next_page) == (2, True)  # of theirs none is open
     page = await check_pages(
-        country, lambda after: failure_groups(country.reads, country.support, everybodys, 2, after), 2 * SIZE.orders / GROUPS + FEW
+        country, lambda after: failure_groups(country.reads, country.support, everybodys, 2, after), 3 * SIZE.orders / GROUPS + FEW
     )
     assert len(page.nodes) == 2
 
