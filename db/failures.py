@@ -132,7 +132,7 @@ class SqlFailures:
         size = len(FAILURE)
         return [Failed(Failure(*row[:size]), *row[size:]) for row in found]
 
-    async def _lock(self, found: Sequence[Row[tuple[UUID, UUID | None, UUID]]]) -> None:
+    async def _lock(self, found: Sequence[Row[Any, Any, Any]]) -> None:
         """As workers do: instructions, what went wrong with them, payloads, what went wrong with those; each by id."""
         instructions = [row.instruction_id for row in found if row.instruction_id is not None]
         of_instructions = [row.id for row in found if row.instruction_id is not None]
