@@ -9,10 +9,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import among
-from db.failures import FAILURE
+from db.failures import CLOCKS_APART_S, FAILURE
+from db.ids import first_id
 from db.tables import event, failure, sink
 from domain.alerts import NEW_AFTER, OLD_AFTER
 from domain.failures import BORN_RESOLVED, Failure, FailureChanged
+from domain.intake import FailureState
 
 e, f, k = event.c, failure.c, sink.c
 GROUPS = "alerts of groups"
@@ -46,16 +48,17 @@ class SqlAlerts:
         return pos
 
     async def _first_ones(self, ids: Sequence[UUID]) -> list[Failure]:
+        now = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
         before = failure.alias("before").c
-        alike = before.fingerprint == f.fingerprint, before.id < f.id, before.at >= f.at - NEW_AFTER
+        # In each state from where it may count on: a group that has gone on for months is not walked from its beginning.
+        recent = before.state.in_(list(FailureState)), before.id >= first_id(now - NEW_AFTER - OLD_AFTER, -CLOCKS_APART_S)
+        alike = before.fingerprint == f.fingerprint, before.id < f.id, before.at >= f.at - NEW_AFTER, *recent
         # As two, since no index knows `is not distinct from`.
         theirs = exists().where(before.merchant_id == f.merchant_id, *alike)
         nobodys = exists().where(before.merchant_id.is_(None), *alike)
         known = or_(theirs, and_(f.merchant_id.is_(None), nobodys))
         found = await self._connection.execute(
-            select(*FAILURE)
-            .where(among(f.id, ids), f.kind.not_in(BORN_RESOLVED), f.at >= func.clock_timestamp() - OLD_AFTER, ~known)
-            .order_by(f.id)
+            select(*FAILURE).where(among(f.id, ids), f.kind.not_in(BORN_RESOLVED), f.at >= now - OLD_AFTER, ~known).order_by(f.id)
         )
         return [Failure(*row) for row in found]
 

@@ -27,12 +27,12 @@ class Watch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            try:
-                await self.groups()
-                await self.lag()
-            except Exception as error:
-                heed_cancelling(error)
-                log.warning("cannot look what there is to tell", exc_info=error)
+            for look in (self.groups, self.lag):
+                try:
+                    await look()
+                except Exception as error:  # what cannot be looked at does not hide the other
+                    heed_cancelling(error)
+                    log.warning("cannot look what there is to tell", exc_info=error)
             await asyncio.sleep(EVERY_S)
 
     async def groups(self) -> None:
