@@ -22,6 +22,7 @@ from db import sources
 from db.reads import Reads
 from domain import trace
 from domain.cancelling import heed_cancelling
+from domain.health import heard
 from domain.identity import Seals
 from domain.intake import LATER_BYTES, Call, EntityKind, FailureKind, Inbound, Reading, Source, Wrong, printable, translated
 from domain.payloads import Received, keep
@@ -202,6 +203,8 @@ class _Talking:
         async with self.pulling.unit_of_work() as uow:
             if not await uow.pulls.end(self.turn, self.held_until, ended):
                 raise NotOurs
+            if ended.message is None:  # that there is nothing new is an answer as well
+                await heard(self.turn.source_id, uow)
 
     # ------------------------------------------------------------ what is kept
 
