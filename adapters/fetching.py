@@ -21,6 +21,9 @@ TIMEOUT_S = 20.0
 CONNECT_S = 5.0
 MOST_BYTES = 10 * 1024 * 1024
 HTTPS = 443
+ONLY_HTTPS = "only https:// at its own port is asked"
+# One answer for both: which names there are in a network of ours is nobody's business.
+NOWHERE = "the base URL leads nowhere, or to an address that is not public"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
@@ -43,6 +46,8 @@ def is_public(text: str) -> bool:
         return False
     if isinstance(address, ipaddress.IPv6Address) and any(address in network for network in _TRANSLATED):
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+        return False  # fec0::/10: what sites had for themselves before fc00::/7
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
@@ -109,11 +114,17 @@ class SafeFetch:
             raise PullFailed("the base URL is none", retry=False)
         secure = parts.scheme == "https"
         port = port or (HTTPS if secure else 80)
-        addresses = await self.resolve(host, port)
+        allowed = secure and port == HTTPS
+        if not allowed and not self.loopback:
+            raise PullFailed(ONLY_HTTPS, retry=False)
+        try:
+            addresses = await self.resolve(host, port)
+        except OSError:
+            addresses = ()
         local = self.loopback and bool(addresses) and all(map(is_loopback, addresses))
-        if not local and not (secure and port == HTTPS):
-            raise PullFailed("only https:// at its own port is asked", retry=False)
         if not local and not (addresses and all(map(is_public, addresses))):
-            raise PullFailed("the base URL leads to an address that is not public", retry=False)
+            raise PullFailed(NOWHERE)  # and again later: the resolver may have been down
+        if not local and not allowed:
+            raise PullFailed(ONLY_HTTPS, retry=False)
         address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
         return host, port, f"{parts.scheme}://{address}:{port}{parts.path.rstrip('/')}/{path.lstrip('/')}", secure

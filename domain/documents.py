@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -82,7 +82,7 @@ class Document:
             self.wrong("is no text")
             return None
         text = str(self.told).strip()
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if "\0" in text or not _sendable(text):
             self.wrong("has characters that are no text")
             return None
         if len(text) > most:
@@ -97,7 +97,7 @@ class Document:
     def flag(self, default: bool | None = None, *, needed: bool = False) -> bool | None:
         if self._absent(needed):
             return default
-        word = str(self.told).strip().lower()
+        word = str(self.told).strip().lower() if not isinstance(self.told, dict | list) else None
         if word in YES:
             return True
         if word in NO:
@@ -118,7 +118,7 @@ class Document:
             if not number.is_finite() or (number and abs(number.adjusted()) > MOST_DIGITS):
                 raise InvalidOperation
         except InvalidOperation:
-            self.wrong(f"{str(self.told)[:40]!r} is no number")
+            self.wrong(f"{self._shown()!r} is no number")
             return None
         return number
 
@@ -154,33 +154,55 @@ class Document:
         if self._absent(needed):
             return None
         try:
+            if isinstance(self.told, dict | list):
+                raise ValueError
             moment = _moment(str(self.told).strip(), zone)
         except (ValueError, OverflowError):
-            self.wrong(f"{str(self.told)[:40]!r} is no time")
+            self.wrong(f"{self._shown()!r} is no time")
             return None
         if not ahead and moment > received_at + AHEAD:
             self.wrong(f"{moment.isoformat()} is more than 24 hours ahead")
             return None
         return moment
 
+    def _shown(self) -> str:
+        """The beginning of what was told: of what holds other things no more than that it does."""
+        if isinstance(self.told, dict | list):
+            return "{…}" if isinstance(self.told, dict) else "[…]"
+        return str(self.told)[:40]
+
     def items(self, *, needed: bool = False) -> Sequence["Document"]:
         """A list, an object with numbers for names (which some write for one), or nothing."""
+        return list(self.each(needed=needed))
+
+    def each(self, *, needed: bool = False) -> Iterator["Document"]:
+        """The items one after the other: whoever takes a few of a long list pays for those few."""
         if self.told is None or self.told == "":
             if needed:
                 self.wrong("is missing")
-            return []
-        if isinstance(self.told, list):
-            return [Document(one, f"{self.path}[{index}]", self.problems) for index, one in enumerate(self.told)]
-        if isinstance(self.told, dict) and all(name.isdecimal() and len(name) <= MOST_DIGITS for name in self.told):
-            return [Document(self.told[name], f"{self.path}.{name}", self.problems) for name in sorted(self.told, key=int)]
-        self.wrong("is no list")
-        return []
+        elif isinstance(self.told, list):
+            for index, one in enumerate(self.told):
+                yield Document(one, f"{self.path}[{index}]", self.problems)
+        elif isinstance(self.told, dict) and all(name.isdecimal() and len(name) <= MOST_DIGITS for name in self.told):
+            for name in sorted(self.told, key=int):
+                yield Document(self.told[name], f"{self.path}.{name}", self.problems)
+        else:
+            self.wrong("is no list")
 
     def object(self) -> "Document":
         """Itself; what is no object is a problem."""
         if not isinstance(self.told, dict):
             self.wrong("is no object" if self.told is not None else "is missing")
         return self
+
+
+def _sendable(text: str) -> bool:
+    """Whether it is UTF-8, with no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _moment(text: str, zone: str | None) -> datetime:

@@ -28,12 +28,10 @@ from domain.instructions import (
 from domain.intake import Call, EntityKind
 from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode
-from domain.profile_values import Place, fits, found, listed, read, spread
+from domain.profile_values import MOST_READ, Budget, Place, fits, found, listed, read, spread
 from domain.profiles import ATTRIBUTE, ENTITY, SOURCE_TS, VERSION, As, Event, Profile, field_of
-from domain.refusals import Problem, invalid
+from domain.refusals import Problem
 from domain.stock import StockMovementKind
-
-MOST_READ = 3_000_000  # values of one payload: a profile over a large body is work for seconds, never for minutes
 
 
 @dataclass
@@ -71,7 +69,7 @@ class _Size:
 class _Reading:
     def __init__(self, root: Document, call: Call, zone: str, zones: Mapping[str, str]) -> None:
         self.root, self.call, self.zone, self.zones = root, call, zone, zones
-        self.left = MOST_READ
+        self.budget = Budget(MOST_READ)
 
     def lines(self, profile: Profile) -> tuple[list[Line], list[Problem]]:
         """What several events are for need not all be there; something of them must, and all of what is whole."""
@@ -99,11 +97,12 @@ class _Reading:
         return lines, [problem for event, problem in missing if event.whole or not there]
 
     def place(self, here: Document) -> Place:
-        return Place(here, Document(self.root.told, "$", here.problems), self.call.received_at, self.zone)
+        return Place(here, Document(self.root.told, "$", here.problems), self.call.received_at, self.zone, self.budget)
 
     def _lines(self, event: Event, place: Place) -> list[Line]:
         found: list[Line] = []
         present: dict[str | None, list[str]] = {}
+        lost: str | None = None  # the first thing of which nobody can tell what is sold
         for here in spread(event.each, place) if event.each else [self.root]:
             one = here.apart()
             if not fits(event.condition, self.place(one)):
@@ -112,32 +111,33 @@ class _Reading:
             line = Line(thing.id, problems=one.problems)
             commands = thing.commands()
             if event.whole:
-                present.setdefault(thing.store, []).extend(thing.present())
+                sold = thing.present()
+                if lost is None and (thing.homeless or not all(sold)):
+                    lost = one.path
+                present.setdefault(thing.store, []).extend(sold)
             if not one.problems:
                 line.commands = commands
             found.append(line)
-        if event.whole and (any(line.commands for line in found) or not any(line.problems for line in found)):
+        if lost is not None:
+            told = f"nothing is taken away: nobody can tell what {lost} is"
+            found.append(Line("", problems=[Problem(listed(event.each, place).path if event.each else "$", told)]))
+        elif event.whole and (any(line.commands for line in found) or not any(line.problems for line in found)):
             stores = present or {_Thing(self, event, self.place(self.root.apart()), _Inherited()).store: []}
-            missing = [
-                DeactivateMissing(store=store, present=tuple(dict.fromkeys(filter(None, ids)))) for store, ids in stores.items()
-            ]
+            missing = [DeactivateMissing(store=store, present=tuple(dict.fromkeys(ids))) for store, ids in stores.items()]
             found.append(Line("", missing))
         return found
-
-    def spend(self, event: Event) -> None:
-        self.left -= 1 + len(event.fields)
-        if self.left < 0:
-            raise invalid("$", "says more than can be read at once")
 
 
 class _Thing:
     """One thing that an event names, and its fields as they are asked for."""
 
     def __init__(self, reading: _Reading, event: Event, place: Place, inherited: _Inherited) -> None:
-        reading.spend(event)
+        place.budget.spend(1 + len(event.fields))
         self.reading, self.event, self.place = reading, event, place
         self.command = event.command
+        before = len(place.here.problems)
         store = self.get("store")
+        self.homeless = len(place.here.problems) > before  # nobody can read in which store it is
         id = ""
         if event.entity_id is not None:
             id = read(event.entity_id, ENTITY, place) or ""
@@ -146,7 +146,7 @@ class _Thing:
         self.id = id
         self.store: str | None = inherited.store if store is None else store
         self.zone = reading.zones.get(self.store or "", place.zone)
-        self.place = place = Place(place.here, place.root, place.received_at, self.zone)
+        self.place = place = Place(place.here, place.root, place.received_at, self.zone, place.budget)
         at = read(event.source_ts, SOURCE_TS, place)
         self.at = inherited.at if at is None else at
         self.version: int | None = read(event.version, VERSION, place)
@@ -206,11 +206,18 @@ class _Thing:
                 return self._order()
 
     def present(self) -> list[str]:
-        """The variants that a whole push names, also where it says something wrong of them."""
+        """The variants that a whole push names, also where it says something wrong of them. "" is one that nobody can read."""
         if self.command == "UpsertVariant":
             return [self.id]
-        apart = _Thing(self.reading, self.event, self.place.into(self.place.here.apart()), _Inherited())
-        return [one.id for one in apart.children("UpsertVariant")] or [self.id]
+        apart = self.reading.place(self.place.here.apart())
+        events = [event for event in self.event.children if event.command == "UpsertVariant"]
+        for event in events:
+            for _ in spread(event.each, apart) if event.each else ():
+                pass
+        if apart.here.problems:
+            return [""]  # what should be a list is none
+        thing = _Thing(self.reading, self.event, apart, _Inherited())
+        return [one.id for event in events for one in thing._each(event)] or [self.id]
 
     def _item(self) -> list[Command]:
         menu, active = self.command == "UpsertMenuItem", self._yes("active")

@@ -24,11 +24,12 @@ class Difference:
 def difference(before: Reading, after: Reading) -> Difference:
     """In the order in which each says them; the same one said twice is two."""
     was, will = _problems(before), _problems(after)
+    known, found = set(was), set(will)
     return Difference(
         _without(before.commands, after.commands),
         _without(after.commands, before.commands),
-        [problem for problem in will if problem not in was],
-        [problem for problem in was if problem not in will],
+        [problem for problem in will if problem not in known],
+        [problem for problem in was if problem not in found],
     )
 
 

@@ -1,17 +1,36 @@
 """What a profile's paths and operators find in a payload. What is wrong there is a problem of the payload's own path."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from domain.documents import Document
 from domain.money import LIMIT_MINOR
 from domain.profiles import As, Condition, Field, MoneyUnit, Path, Value, folded
+from domain.refusals import invalid
 
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)  # nothing is ahead of it
 LISTED_MOST = 500  # values of one field
 LONGEST = 20_000  # what is longer is no value: a page, or a picture
+LONGEST_NUMBER = 1_000  # bytes of memory, of which each holds more than two digits
+PART = 200  # characters that are as much work as a value
+MOST_READ = 3_000_000  # values of one payload: a profile over a large body is work for seconds, never for minutes
+
+
+class Budget:
+    """Of the values that may be read of one payload: the same one again is another, since it is work again."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, values: int) -> None:
+        """Refuses InvalidInput where it is used up."""
+        self.left -= values
+        if self.left < 0:
+            raise invalid("$", "says more than can be read at once")
 
 
 @dataclass(frozen=True)
@@ -22,25 +41,35 @@ class Place:
     root: Document
     received_at: datetime
     zone: str
+    budget: Budget = field(default_factory=lambda: Budget(MOST_READ))
 
     def into(self, here: Document) -> "Place":
         """The same, of a part of it."""
-        return Place(here, self.root, self.received_at, self.zone)
+        return Place(here, self.root, self.received_at, self.zone, self.budget)
 
 
 def spread(path: Path, place: Place) -> Iterator[Document]:
     """Each of what a path of `[*]` names, as they stand there."""
-    return _spread(path.steps, place.root if path.rooted else place.here)
+    return _spread(path.steps, place.root if path.rooted else place.here, place.budget)
 
 
-def _spread(steps: tuple[str | int | None, ...], told: Document) -> Iterator[Document]:
+def _spread(steps: tuple[str | int | None, ...], told: Document, budget: Budget) -> Iterator[Document]:
     for index, step in enumerate(steps):
         if step is None:
-            for one in told.items():
-                yield from _spread(steps[index + 1 :], one)
+            for one in _each(told, budget):
+                yield from _spread(steps[index + 1 :], one, budget)
             return
         told = _step(told, step)
     yield told
+
+
+def _each(told: Document, budget: Budget) -> Iterator[Document]:
+    """Paid one by one as they are taken; what is told as an object is sorted first, and paid as a whole."""
+    if isinstance(told.told, dict):
+        budget.spend(len(told.told))
+    for one in told.each():
+        budget.spend(1)
+        yield one
 
 
 def listed(path: Path, place: Place) -> Document:
@@ -90,6 +119,7 @@ def _origin(value: Value, place: Place) -> Document:
         return _at(value.path, place)
     if value.const is not None:
         return Document(value.const, place.here.path, place.here.problems)
+    place.budget.spend(len(value.coalesce) + len(value.concat))
     if value.coalesce:
         told = [found(one, place) for one in value.coalesce[:1]]
         for one in value.coalesce[1:]:
@@ -113,6 +143,8 @@ def _at(path: Path, place: Place) -> Document:
         for step in path.steps:
             assert step is not None
             told = _step(told, step)
+        if isinstance(told.told, str):
+            place.budget.spend(len(told.told) // PART)
         return told
     first = listed(path, place)
     values: list[Any] = []
@@ -125,6 +157,8 @@ def _at(path: Path, place: Place) -> Document:
 
 
 def _endless(told: Document) -> bool:
+    if isinstance(told.told, Decimal):
+        return told.told.__sizeof__() > LONGEST_NUMBER  # to count its digits would be to write it
     return isinstance(told.told, str) and len(told.told) > LONGEST
 
 
@@ -137,10 +171,11 @@ def read(value: Value | None, shape: Field, place: Place) -> Any:
     """As the field has it, or None: where there is nothing, and where what is there is wrong."""
     if value is None:
         return () if shape.kind is As.LIST else None
-    return made(value, shape, found(value, place), place.received_at, place.zone)
+    return made(value, shape, found(value, place), place.received_at, place.zone, place.budget)
 
 
-def made(value: Value, shape: Field, told: Document, received_at: datetime, zone: str) -> Any:
+def made(value: Value, shape: Field, told: Document, received_at: datetime, zone: str, budget: Budget | None = None) -> Any:
+    """Without a budget, of what no payload says."""
     if _endless(told):
         told.wrong(f"is longer than {LONGEST} characters")
         return () if shape.kind is As.LIST else None
@@ -159,9 +194,10 @@ def made(value: Value, shape: Field, told: Document, received_at: datetime, zone
         case As.DATETIME:
             return told.time(received_at, value.tz or zone, ahead=shape.ahead, needed=shape.needed)
         case As.CSV_LIST:
-            return _texts(shape, told, [one.strip() for one in (_text(told).text() or "").split(",")])
+            parts = (_text(told).text() or "").split(",", LISTED_MOST + 1)[: LISTED_MOST + 1]
+            return _texts(shape, told, [one.strip() for one in parts], budget)
         case As.LIST:
-            return _texts(shape, told, told.told)
+            return _texts(shape, told, told.told, budget)
 
 
 def _word(text: str, shape: Field, told: Document) -> Any:
@@ -188,14 +224,15 @@ def _flag(value: Value, shape: Field, told: Document) -> bool | None:
     return value.yes is None
 
 
-def _texts(shape: Field, told: Document, values: Any) -> tuple[str, ...]:
+def _texts(shape: Field, told: Document, values: Any, budget: Budget | None) -> tuple[str, ...]:
     """A list, or the one value it would be a list of."""
     if values is None or values == "":
         if shape.needed:
             told.wrong("is missing")
         return ()
     whole = Document(values, told.path, told.problems)
-    parts = [whole] if not isinstance(values, list | dict) else list(whole.items())[: LISTED_MOST + 1]
+    budget = budget or Budget(MOST_READ)
+    parts = [whole] if not isinstance(values, list | dict) else list(islice(_each(whole, budget), LISTED_MOST + 1))
     if len(parts) > LISTED_MOST:
         told.wrong(f"has more than {LISTED_MOST} values")
     texts = []
@@ -203,5 +240,6 @@ def _texts(shape: Field, told: Document, values: Any) -> tuple[str, ...]:
         if _endless(one):
             one.wrong(f"is longer than {LONGEST} characters")
         elif (text := _text(one).text(most=shape.characters)) is not None:
+            budget.spend(len(text) // PART)
             texts.append(text)
     return tuple(texts)

@@ -304,7 +304,7 @@ def _images(one: Document) -> Iterator[str]:
 
 
 _ADDRESS = re.compile(r"https?://\S{1,2000}", re.IGNORECASE)
-_BETWEEN_ADDRESSES = re.compile(r"[,\s]+(?=https?://)", re.IGNORECASE)
+_BETWEEN_ADDRESSES = re.compile(r"(?<![,\s])[,\s]++(?=https?://)", re.IGNORECASE)  # a run of them is looked at once
 
 
 def _barcode(place: Document) -> str | None:

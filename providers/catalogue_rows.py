@@ -22,6 +22,7 @@ FEED_COLUMNS = frozenset(
 )  # fmt: skip
 MOST_ROWS = 200_000
 JOINED_LINES = 20  # a quoted field may hold line ends; a quote nobody closed must not eat the rest of the file
+MOST_UNCLOSED = 1_000  # where as many close nothing, the lines of a file are no longer joined
 BOM = b"\xef\xbb\xbf"
 Row = Mapping[str, object] | str  # what it has in its columns, or what is wrong with it
 
@@ -192,11 +193,12 @@ IMAGES = "additional_image_link"  # exports repeat the column
 def _of_csv(lines: list[bytes], columns: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
     """Numbered as in a spreadsheet, where the header is row 1."""
     repeated = columns.count(IMAGES) > 1
-    at, number = 1, 1
+    at, number, unclosed = 1, 1, 0
     while at < len(lines):
         number += 1
-        row, taken = _row(lines, at, len(columns), delimiter)
+        row, taken = _row(lines, at, len(columns), delimiter, joins=unclosed < MOST_UNCLOSED)
         at += taken
+        unclosed += row == UNCLOSED
         if isinstance(row, str):
             yield number, row
         elif row is not None:
@@ -206,23 +208,31 @@ def _of_csv(lines: list[bytes], columns: Sequence[str], delimiter: str) -> Itera
             yield number, told
 
 
-def _row(lines: list[bytes], at: int, columns: int, delimiter: str) -> tuple[list[str] | str | None, int]:
+def _row(lines: list[bytes], at: int, columns: int, delimiter: str, *, joins: bool) -> tuple[list[str] | str | None, int]:
     """The row that begins at this line, and how many lines it takes. None: there is nothing in it."""
     line = lines[at]
     if not line.strip():
         return None, 1
     alone = _fields(line, delimiter)
-    if alone == UNCLOSED:
-        for taken in range(2, min(JOINED_LINES, len(lines) - at) + 1):
-            joined = _fields(b"\n".join(lines[at : at + taken]), delimiter)
-            if isinstance(joined, list) and len(joined) == columns:
-                return joined, taken
+    if alone == UNCLOSED and joins:
+        joined, taken = _joined(lines[at : at + JOINED_LINES], delimiter)
+        if len(joined) == columns:
+            return joined, taken
     if isinstance(alone, list) and len(alone) != columns:
         return f"has {len(alone)} columns, not {columns}", 1
     return alone, 1
 
 
 UNCLOSED = "a quote is not closed"
+
+
+def _joined(lines: Sequence[bytes], delimiter: str) -> tuple[list[str], int]:
+    """The first row of these lines, and how many it takes: each is read once. Nothing where there is none."""
+    reader = csv.reader((line.decode() + "\n" for line in lines), delimiter=delimiter, strict=True)
+    try:
+        return next(reader), reader.line_num
+    except (csv.Error, ValueError):
+        return [], 0
 
 
 def _fields(line: bytes, delimiter: str) -> list[str] | str:
@@ -233,7 +243,7 @@ def _fields(line: bytes, delimiter: str) -> list[str] | str:
     if "\0" in text:
         return "has NUL bytes"
     try:
-        (fields,) = csv.reader([text] if "\n" not in text else text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        (fields,) = csv.reader([text], delimiter=delimiter, strict=True)
     except (csv.Error, ValueError) as error:
         return UNCLOSED if "unexpected end" in str(error) else f"is no CSV: {error}"
     return fields

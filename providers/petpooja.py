@@ -33,12 +33,13 @@ from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode
 from domain.pricing import Tax
 from domain.proofs import URL_TOKEN
-from domain.refusals import Problem, Refused, Unauthenticated
+from domain.refusals import Problem, Refused, Unauthenticated, invalid
 
 DIETS = {"1": Diet.VEG, "2": Diet.NON_VEG, "24": Diet.EGG}
 ORDER_TYPES = {"1": "delivery", "2": "pickup", "3": "dine-in"}
 MENU, INVENTORY, STATUS, ASKED, ORDER = "menu", "inventory", "store-status", "get-store-status", "order-status"
 DONE = {MENU: "Menu accepted", INVENTORY: "Stock updated", ORDER: "Order status updated"}
+MOST_CHOICES = 1_000_000  # of all its items together: a few kilobytes can offer everything with everything
 CANCELLED, ACCEPTED = "-1", frozenset({"1", "2", "3"})
 BECAME = {"4": OrderWord.DISPATCHED, "5": OrderWord.READY, "10": OrderWord.DELIVERED}
 # A reason is a sentence somebody at the till has written: what it says first of these counts.
@@ -235,11 +236,14 @@ class Menu:
         self.rest_id = self.outlet["details"]["menusharingcode"].id() or told["restID"].id()
         self.packaged = (self.outlet["details"]["packaging_applicable_on"].text() or "ITEM").upper() == "ITEM"
         self.problems: list[Problem] = []
+        self.tax_problems: set[Problem] = set()  # of those
         self.parents = {one["id"].id(): one["name"].text() or "" for one in told["parentcategories"].items()}
         self.categories = {one["categoryid"].id(): self._category(one) for one in told["categories"].items()}
         self.attributes = {one["attributeid"].id(): one["attribute"].text() or "" for one in told["attributes"].items()}
         self.groups = {one["addongroupid"].id(): one for one in told["addongroups"].items()}
         self.taxes = {one["taxid"].id(): one for one in told["taxes"].items()}
+        self.offers: dict[str, tuple[str, tuple[Choice, ...], Sequence[Problem]]] = {}  # of the groups that were asked for
+        self.offered = 0
         told.check()
 
     def _category(self, one: Document) -> tuple[str, ...]:
@@ -250,6 +254,7 @@ class Menu:
         """In the order of the industry's table, kind by kind."""
         kinds: tuple[list[Command], ...] = ([], [], [], [], [])
         present: list[str] = []
+        lost: str | None = None  # the first place where nobody can tell what is sold
         seen: set[str] = set()
         for one in self.items:
             item = one.apart()
@@ -257,8 +262,12 @@ class Menu:
             if id in seen:
                 item["itemid"].wrong(f"{id} comes twice")
             seen.add(id)
+            before = len(item.problems)
             variants = item["variation"].items()
-            present += [variant["id"].apart().id() for variant in variants] or [id]
+            sold = [variant["id"].apart().id() for variant in variants] or [id]
+            if lost is None and (len(item.problems) > before or not all(sold)):
+                lost = item.path
+            present += sold
             said = self._item(item, id, variants) if not item.problems else None
             if said is None or item.problems:
                 self.problems += item.problems
@@ -267,7 +276,11 @@ class Menu:
                 kind += more
         commands: list[Command] = [command for kind in kinds for command in kind]
         if commands or not self.problems:
-            commands = [*self._open(), *commands, DeactivateMissing(store=self.rest_id, present=tuple(filter(None, present)))]
+            commands = [*self._open(), *commands]
+            if lost is None:
+                commands.append(DeactivateMissing(store=self.rest_id, present=tuple(present)))
+        if lost is not None:
+            self.problems.append(Problem("$.items", f"nothing is taken away: nobody can tell what {lost} is"))
         return Batch(commands, self.problems)
 
     def _open(self) -> list[Command]:
@@ -308,7 +321,9 @@ class Menu:
             groups=tuple(self._groups(item, sizes)),
         )
         upserts = [
-            UpsertVariant(store=self.rest_id, variant=size.id, item=id, title=size.title, rank=size.rank, active=size in shown)
+            UpsertVariant(
+                store=self.rest_id, variant=size.id, item=id, title=size.title, rank=size.rank, active=active and size.active
+            )
             for size in sizes
         ]
         taxes = self._taxes(item)
@@ -344,7 +359,8 @@ class Menu:
             one = Document(tax.told, tax.path, told.problems)
             if one["active"].flag(default=True):
                 taxes.append(_tax(one, inclusive))
-        self.problems += [problem for problem in told.problems if problem not in self.problems]  # one tax is many items'
+        self.problems += [problem for problem in told.problems if problem not in self.tax_problems]  # one tax is many items'
+        self.tax_problems.update(told.problems)
         return None if told.problems or item["item_tax"].missing else tuple(taxes)
 
     def _diet(self, item: Document) -> Diet | None:
@@ -379,7 +395,25 @@ class Menu:
             return None
         if group["active"].flag(default=True) is False:
             return None
-        apart = Document(group.told, group.path, link.problems)
+        title, choices = self._choices(id, group, link)
+        self.offered += len(choices)
+        if self.offered > MOST_CHOICES:
+            raise invalid("$.addongroups", f"offer more than {MOST_CHOICES} add-ons, with all the items together")
+        least = link["addon_item_selection_min"].whole(least=0) or 0
+        most = link["addon_item_selection_max"].whole(least=0) or len(choices)  # 0 is how no limit is written
+        if least > most:
+            link["addon_item_selection_min"].wrong(f"{least} is more than the most, {most}")
+        return ChoiceGroup(id=id, title=title, least=least, most=most, choices=choices, variants=variants, rank=rank)
+
+    def _choices(self, id: str, group: Document, link: Document) -> tuple[str, tuple[Choice, ...]]:
+        """A group's title and its add-ons, the same for all that link to it. What is wrong there is told in full with the first
+        of these."""
+        known = self.offers.get(id)
+        if known is not None:
+            title, choices, problems = known
+            link.problems += problems[:1]
+            return title, choices
+        apart = group.apart()
         choices = tuple(
             Choice(
                 id=one["addonitemid"].id(),
@@ -390,12 +424,10 @@ class Menu:
             )
             for one in apart["addongroupitems"].items()
         )
-        least = link["addon_item_selection_min"].whole(least=0) or 0
-        most = link["addon_item_selection_max"].whole(least=0) or len(choices)  # 0 is how no limit is written
-        if least > most:
-            link["addon_item_selection_min"].wrong(f"{least} is more than the most, {most}")
         title = apart["addongroup_name"].text(most=200) or id
-        return ChoiceGroup(id=id, title=title, least=least, most=most, choices=choices, variants=variants, rank=rank)
+        self.offers[id] = title, choices, apart.problems
+        link.problems += apart.problems
+        return title, choices
 
 
 def _tax(told: Document, inclusive: bool) -> Tax:

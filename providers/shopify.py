@@ -195,7 +195,7 @@ class _Product:
         ]
 
 
-_MARK = re.compile(r"<(/?)([a-z0-9]*)[^<>]*>", re.IGNORECASE)
+_MARK = re.compile(r"<(/?)([a-z0-9]*+)[^<>]*+>", re.IGNORECASE)  # which looks at each character once, whatever is not closed
 _BREAKS = frozenset({"br", "p", "li", "div", "tr", "h1", "h2", "h3", "h4", "h5", "h6"})
 _UNSEEN = frozenset({"script", "style"})
 

@@ -16,6 +16,7 @@ from domain.refusals import Problem
 from domain.stock import StockMovementKind
 
 MOST_SALES, MOST_LINES = 5_000, 500
+MOST_UNITS = 1_000_000_000  # of one SKU in one sale, as of one line
 SIGNS = {"sale": -1, "return": 1, "void": 1}
 
 
@@ -73,6 +74,8 @@ def _sale(sale: Document, device: str, store: str | None, call: Call) -> list[Co
     for line in lines[:MOST_LINES]:
         sku, quantity = line["sku"].id(), line["quantity"].whole(needed=True, least=1)
         units[sku] = units.get(sku, 0) + (quantity or 0)
+        if units[sku] > MOST_UNITS:
+            line["quantity"].wrong(f"makes {units[sku]} of {sku}: out of range")
     if sale.problems:
         return []
     movement = StockMovementKind.SOLD if kind == "sale" else StockMovementKind.RETURNED

@@ -103,7 +103,7 @@ class Unicommerce:
             return None
         if call.door == CANCELLED:
             codes = sorted(_text(item["itemCode"]) for item in told["items"].apart().items())
-            parts = [_text(told["saleOrderCode"]), ",".join(codes)]
+            parts = [_text(told["saleOrderCode"]), ",".join(codes) if all(codes) else ""]
         else:
             parts = [_text(told[name]) for name in ("code", "statusCode", "updated")]
         if not all(parts):
@@ -120,7 +120,8 @@ class Unicommerce:
         return _NEWS[call.door](told, call, source)
 
     def talk(self, access: Access, source: Source, since: datetime, until: datetime) -> Talk:
-        """What changed in each facility; of goods nobody has heard of what they are."""
+        """What changed in each facility; of goods nobody has heard of what they are. One that cannot be told of does not keep the
+        others from being asked: it is what failed in the end."""
         if not source.stores:
             raise PullFailed("no facility is mapped to a store yet", retry=False)
         password = {"grant_type": "password", "client_id": CLIENT, **access.credentials}
@@ -130,17 +131,30 @@ class Unicommerce:
         headers = {"authorization": f"bearer {token}", "content-type": "application/json"}
         minutes = min(MINUTES_MOST, math.ceil((until - since) / timedelta(minutes=1)))
         skus: dict[str, str] = {}  # and a facility that has it
+        failed: list[PullFailed] = []
         for facility in source.stores:
             asked = json.dumps({"updatedSinceInMinutes": minutes}).encode()
-            told = _successful((yield Ask("POST", SNAPSHOTS, headers={**headers, "facility": facility}, body=asked)))
+            reply = yield Ask("POST", SNAPSHOTS, headers={**headers, "facility": facility}, body=asked)
+            try:
+                told = _successful(reply)
+            except PullFailed as error:
+                failed.append(PullFailed(f"{facility}: {error.message}"))
+                continue
             yield News(SNAPSHOT, f"{facility}:{until.isoformat()}", {"facility": facility})
             for row in told["inventorySnapshots"].items():
                 skus.setdefault(_text(row["itemTypeSKU"]), facility)
         unknown = (yield Unknown([sku for sku in skus if sku])).body.decode().splitlines() if skus else []
         for sku in unknown[:ITEMS_AT_ONCE]:
             asked = json.dumps({"skuCode": sku}).encode()
-            _successful((yield Ask("POST", ITEM_TYPE, headers={**headers, "facility": skus[sku]}, body=asked)))
+            reply = yield Ask("POST", ITEM_TYPE, headers={**headers, "facility": skus[sku]}, body=asked)
+            try:
+                _successful(reply)
+            except PullFailed as error:
+                failed.append(PullFailed(f"{sku[:KEY_CHARACTERS]}: {error.message}"))
+                continue
             yield News(ITEM, f"{sku[:KEY_CHARACTERS]}:{until.isoformat()}")
+        if failed:
+            raise failed[0]
 
     def acknowledge(self, call: Call, payload_id: UUID) -> Answer:
         if call.door in NOTIFICATIONS:

@@ -26,7 +26,7 @@ from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode
 from domain.proofs import Proof, Strategy
 from domain.refusals import Problem, Refused
-from providers.urbanpiper_menu import Menu, every, for_us, names
+from providers.urbanpiper_menu import MOST_COMMANDS, Menu, every, for_us, names
 
 MENU, INVENTORY, STATUS, ORDER = "menu", "inventory", "store-status", "order-status"
 SOONEST, LATEST = timedelta(minutes=5), timedelta(days=30)  # a store's return
@@ -132,6 +132,9 @@ def _switched(told: Document, call: Call, source: Source) -> Batch:
     ours = for_us(names(told["platforms"]), call)
     if not items and not options and not told.problems:
         told["item_ref_ids"].wrong("names no item, and option_ref_ids no option")
+    stores, things = every(store, source), dict.fromkeys([*items, *options])
+    if len(stores) * len(things) > MOST_COMMANDS:
+        told["item_ref_ids"].wrong(f"says more than {MOST_COMMANDS} things at once, over {len(stores)} stores")
     told.check()
     if not ours:
         return Batch(())
@@ -140,8 +143,8 @@ def _switched(told: Document, call: Call, source: Source) -> Batch:
     return Batch(
         [
             UpdateStockLevel(store=one, id=id, kind=kind, mode=StockMode.AVAILABILITY, available=on, restore_at=back_at)
-            for one in every(store, source)
-            for kind, id in dict.fromkeys([*items, *options])
+            for one in stores
+            for kind, id in things
         ]
     )
 

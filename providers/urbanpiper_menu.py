@@ -6,6 +6,7 @@ A push says all there is where it flushes the items, else what it names: an item
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import TypeVar
 
 from domain.catalog import Diet, ProductKind
@@ -25,12 +26,15 @@ from domain.instructions import (
 )
 from domain.intake import Batch, Call, EntityKind, Source
 from domain.pricing import Tax
-from domain.refusals import Problem
+from domain.refusals import Problem, invalid
 
 EVERY = "-1"  # the store whose menu is every store's
 DIETS = {"1": Diet.VEG, "2": Diet.NON_VEG, "3": Diet.EGG}
 NOISE = Decimal("0.000001")
 WHOLE_BP = 10_000
+DEEPEST = 20  # categories in one another
+MOST_COMMANDS = 200_000  # of one push, over all the stores that it is for
+MOST_CHOICES = 1_000_000  # of all its items together: a few kilobytes can offer everything with everything
 _Thing = TypeVar("_Thing")
 
 
@@ -92,9 +96,23 @@ class _Group:
         """One of them has to be taken, and only one: they are what the item comes in."""
         return self.least == 1 and self.most == 1
 
-    @property
-    def problems(self) -> Sequence[Problem]:
-        return [*self.place.problems, *(problem for option in self.options for problem in option.place.problems)]
+    @cached_property
+    def spoiled(self) -> bool:
+        """As every item that offers it is. What is wrong is noted as it is read."""
+        return bool(self.place.problems) or any(option.place.problems for option in self.options)
+
+    @cached_property
+    def weight(self) -> int:
+        """What it costs to look through it."""
+        return 1 + sum(1 + len(option.nested) for option in self.options)
+
+    @cached_property
+    def choices(self) -> tuple[Choice, ...]:
+        """The same for all the items that offer it."""
+        return tuple(
+            Choice(id=option.id, title=option.title, price_minor=option.price_minor, active=option.sold, rank=option.rank)
+            for option in self.options
+        )
 
 
 @dataclass(frozen=True)
@@ -132,9 +150,12 @@ class Menu:
         self.untaxed = () if told["flush_taxes"].flag(default=False) else None
         self.items = told["items"].items(needed=self.whole)
         self.problems: dict[Problem, None] = {}  # each once, however many items it spoils
+        self.lost: str | None = None  # the first place where nobody can tell what is sold
+        self.made = self.looked_through = 0
         self.categories = dict(map(self._category, told["categories"].items()))
         self.options = [self._option(place.apart()) for place in told["options"].items()]
-        self.of_group = _by(self.options, lambda option: option.groups)
+        of_group = _by(self.options, lambda option: option.groups)
+        self.of_group = {id: sorted(options, key=_in_order) for id, options in of_group.items()}
         groups = [self._group(place.apart()) for place in told["option_groups"].items()]
         self.groups = {group.id: group for group in sorted(filter(None, groups), key=_in_order)}
         self.of_item = _by(self.groups.values(), lambda group: group.items)
@@ -150,20 +171,22 @@ class Menu:
         used: set[str] = set()
         for place in self.items:
             item = place.apart()
-            id = item["ref_id"].id()
-            if id and id in seen:
+            id = self._id(item["ref_id"])
+            again = id in seen
+            if id and again:
                 item["ref_id"].wrong(f"{id} comes twice")
             seen.add(id)
-            groups = self.of_item.get(id, ()) if id else ()
+            groups = self.of_item.get(id, ()) if id and not again else ()
             axis = next((group for group in groups if group.sizes), None)
-            offers = _offers(id, groups, axis, self.groups)
+            offers = _offers(id, groups, axis, self.groups, self._look_through)
             concerned = [*([axis] if axis else []), *(offer.group for offer in offers)]
             used.update(group.id for group in concerned)
-            present.update(dict.fromkeys(_formed(id, option.id) for option in axis.options) if axis else {id: None})
+            if not again:
+                present.update(dict.fromkeys(_formed(id, option.id) for option in axis.options) if axis else {id: None})
             said = self._item(item, id, axis, offers)
-            wrong = [*item.problems, *(problem for group in concerned for problem in group.problems)]
-            self.problems.update(dict.fromkeys(wrong))
-            if not wrong:
+            self._make(said)
+            self._note(item)
+            if not item.problems and not any(group.spoiled for group in concerned):
                 for kind, more in zip(kinds, said, strict=True):
                     kind += more
         kinds[-1].extend(self._options_off_and_on(used))
@@ -174,9 +197,24 @@ class Menu:
         products, *rest = kinds
         commands = [*products, *(replace(command, store=store) for kind in rest for store in self.stores for command in kind)]
         problems = list(self.problems)
-        if self.whole and (commands or not problems):
-            commands += [DeactivateMissing(store=store, present=tuple(filter(None, present))) for store in self.stores]
+        if self.whole and self.lost is not None:
+            problems.append(Problem("$.items", f"nothing is taken away: nobody can tell what {self.lost} is"))
+        elif self.whole and (commands or not problems):
+            commands += [DeactivateMissing(store=store, present=tuple(present)) for store in self.stores]
         return Batch(commands, problems)
+
+    def _make(self, said: Sequence[Sequence[Command]]) -> None:
+        """Refuses InvalidInput where it comes to too many."""
+        products, *rest = said
+        self.made += len(products) + len(self.stores) * sum(map(len, rest))
+        if self.made > MOST_COMMANDS:
+            raise invalid("$.items", f"says more than {MOST_COMMANDS} things at once, over {len(self.stores)} stores")
+
+    def _look_through(self, group: _Group) -> None:
+        """As one more item does. Refuses InvalidInput where it comes to too much."""
+        self.looked_through += group.weight
+        if self.looked_through > MOST_CHOICES:
+            raise invalid("$.option_groups", f"offers more than {MOST_CHOICES} options, with all the items together")
 
     # ------------------------------------------------------------ an item
 
@@ -241,6 +279,20 @@ class Menu:
     def _note(self, place: Document) -> None:
         self.problems.update(dict.fromkeys(place.problems))
 
+    def _id(self, place: Document) -> str:
+        """Of what decides which things are sold: where it cannot be read, no push takes anything away."""
+        id = place.id()
+        if not id and self.lost is None:
+            self.lost = place.path
+        return id
+
+    def _ids(self, place: Document) -> list[str]:
+        before = len(place.problems)
+        ids = [ref.id() for ref in place.items()]
+        if len(place.problems) > before and self.lost is None:
+            self.lost = place.path
+        return ids
+
     def _category(self, place: Document) -> tuple[str, _Category]:
         one = place.apart()
         id = one["ref_id"].id()
@@ -253,7 +305,7 @@ class Menu:
         """From the root down. Where it leads to a category that this push does not name, what is known of it stays."""
         names: list[str] = []
         seen: set[str] = set()
-        while id and id not in seen:
+        while id and id not in seen and len(names) < DEEPEST:
             seen.add(id)
             if id not in self.categories:
                 return ()
@@ -264,14 +316,14 @@ class Menu:
     def _option(self, one: Document) -> _Option:
         option = _Option(
             one,
-            id=one["ref_id"].id(),
+            id=self._id(one["ref_id"]),
             title=one["title"].text(needed=True, most=200) or "",
             price_minor=self._price(one) or 0,
             available=bool(one["available"].flag(default=True)),
             sold=self._sold(one),
             rank=one["sort_order"].whole() or 0,
-            groups=[ref.id() for ref in one["opt_grp_ref_ids"].items()],
-            nested=[ref.id() for ref in one["nested_opt_grps"].items()],
+            groups=self._ids(one["opt_grp_ref_ids"]),
+            nested=list(dict.fromkeys(ref.id() for ref in one["nested_opt_grps"].items())),
         )
         self._note(one)
         return option
@@ -279,9 +331,9 @@ class Menu:
     def _group(self, one: Document) -> _Group | None:
         if one["active"].flag(default=True) is False:
             return None
-        id = one["ref_id"].id()
+        id = self._id(one["ref_id"])
         least, most = one["min_selectable"].whole(least=0) or 0, one["max_selectable"].whole(least=-1)
-        options = sorted(self.of_group.get(id, ()), key=_in_order)
+        options = self.of_group.get(id, ())
         if most is not None and 0 < most < least:
             one["min_selectable"].wrong(f"{least} is more than the most, {most}")
         if len(options) < least:
@@ -293,7 +345,7 @@ class Menu:
             least=least,
             most=most if most is not None and most > 0 else None,
             rank=one["sort_order"].whole() or 0,
-            items=frozenset(ref.id() for ref in one["item_ref_ids"].items()),
+            items=frozenset(self._ids(one["item_ref_ids"])),
             options=options,
         )
         self._note(one)
@@ -331,16 +383,18 @@ class Menu:
 
     def _taxes(self, places: Iterable[Document]) -> Mapping[str, tuple[Tax, ...] | None]:
         """Of each item. What is wrong in one is said and keeps no item from the shelf: it is taxed as it was before."""
-        found: dict[str, tuple[Tax, ...] | None] = {}
+        found: dict[str, list[Tax]] = {}
+        wrong: set[str] = set()
         for place in places:
             one = place.apart()
             tax, items = _tax(one), [ref.id() for ref in one["item_ref_ids"].items()]
-            mine = (tax,) if one["active"].flag(default=True) else ()
+            mine = [tax] if one["active"].flag(default=True) else []
             self._note(one)
-            for id in items:
-                before = found.get(id, ())
-                found[id] = None if one.problems or before is None else (*before, *mine)
-        return found
+            for id in dict.fromkeys(items):
+                found.setdefault(id, []).extend(mine)
+            if one.problems:
+                wrong.update(items)
+        return {id: None if id in wrong else tuple(taxes) for id, taxes in found.items()}
 
 
 def _tax(one: Document) -> Tax:
@@ -403,8 +457,12 @@ def _forms(id: str, price_minor: int, shown: bool, available: bool, axis: _Group
     ]
 
 
-def _offers(id: str, groups: Sequence[_Group], axis: _Group | None, known: Mapping[str, _Group]) -> list[_Offer]:
+def _offers(
+    id: str, groups: Sequence[_Group], axis: _Group | None, known: Mapping[str, _Group], look_through: Callable[[_Group], None]
+) -> list[_Offer]:
     """The item's own groups, those under a size with that size alone, and those under a choice, which nobody has to take."""
+    if axis is not None:
+        look_through(axis)
     todo = [_Offer(group) for group in groups if group is not axis]
     todo += [
         _Offer(known[ref], (_formed(id, option.id),))
@@ -412,29 +470,32 @@ def _offers(id: str, groups: Sequence[_Group], axis: _Group | None, known: Mappi
         for ref in option.nested
         if ref in known and known[ref] is not axis
     ]
-    found: dict[str, _Offer] = {}
+    found: dict[str, _Group] = {}
+    variants: dict[str, dict[str, None]] = {}  # none are all
+    needed: set[str] = set()
     for offer in todo:  # which grows as groups turn out to have others under them
-        before = found.get(offer.group.id)
-        if before is not None:
-            both = (*before.variants, *offer.variants) if before.variants and offer.variants else ()
-            found[offer.group.id] = _Offer(offer.group, tuple(dict.fromkeys(both)), before.needed or offer.needed)
+        group = offer.group
+        if offer.needed:
+            needed.add(group.id)
+        if group.id in found:
+            if offer.variants and variants[group.id]:
+                variants[group.id].update(dict.fromkeys(offer.variants))
+            else:
+                variants[group.id].clear()
             continue
-        found[offer.group.id] = offer
+        look_through(group)
+        found[group.id], variants[group.id] = group, dict.fromkeys(offer.variants)
         todo += [
             _Offer(known[ref], offer.variants, needed=False)
-            for option in offer.group.options
+            for option in group.options
             for ref in option.nested
             if ref in known and known[ref] is not axis
         ]
-    return [offer for offer in found.values() if offer.group.options]
+    return [_Offer(group, tuple(variants[id]), id in needed) for id, group in found.items() if group.options]
 
 
 def _choice_group(rank: int, offer: _Offer) -> ChoiceGroup:
-    group = offer.group
-    choices = tuple(
-        Choice(id=option.id, title=option.title, price_minor=option.price_minor, active=option.sold, rank=option.rank)
-        for option in group.options
-    )
+    group, choices = offer.group, offer.group.choices
     most = len(choices) if group.most is None else group.most
     least = group.least if offer.needed else 0
     return ChoiceGroup(id=group.id, title=group.title, least=least, most=most, choices=choices, variants=offer.variants, rank=rank)

@@ -45,6 +45,7 @@ ASKED: Mapping[str, object] = {"skuCodes": [], "dropShipFlag": "no", "includeNew
 FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 FORMAT = "%d/%m/%Y %H:%M:%S"
 FINAL = frozenset({11, 702, 812, 913, 917, 2023})  # asked again alike they are answered alike
+NO_LOCATION = 812
 PAGES_MOST = 1_000
 TIME = re.compile(r"(\d{2})/(\d{2})/(\d{4}) (\d{2}:\d{2}:\d{2})")
 
@@ -91,10 +92,15 @@ class Vinculum:
     # ------------------------------------------------------------ asked
 
     def talk(self, access: Access, source: Source, since: datetime, until: datetime) -> Talk:
-        """What changed within the window, location by location, page by page. A location nobody has mapped waits for it."""
+        """What changed within the window, location by location, page by page. A location nobody has mapped waits for it.
+
+        One that cannot be told of does not keep the others from being asked: it is what failed in the end.
+        """
         zone = ZoneInfo(source.time_zone)
         window = {"fromDate": f"{since.astimezone(zone):{FORMAT}}", "toDate": f"{until.astimezone(zone):{FORMAT}}"}
+        failed: list[PullFailed] = []
         for location in source.stores or ("",):
+            of = f"{location}: " if location else ""
             for page in range(1, PAGES_MOST + 1):
                 asked = {**ASKED, **window, "pageNumber": str(page), "locCode": location}
                 form = {**access.credentials, "RequestBody": json.dumps(asked)}
@@ -102,14 +108,20 @@ class Vinculum:
                 told = answered(reply)
                 code = code_of(told)
                 if told.problems:
-                    raise PullFailed(told.problems[0].message, retry=code not in FINAL)
+                    message, retry = told.problems[0].message, code not in FINAL
+                    if code in FINAL and code != NO_LOCATION:
+                        raise PullFailed(message, retry=retry)  # as all of them would be answered
+                    failed.append(PullFailed(f"{of}{message}", retry=retry))
+                    break
                 if code == NOTHING_FOUND:
                     break
                 yield News(PULLED, f"{location}:{until.isoformat()}:{page}")
                 if not _more(told, page):
                     break
             else:
-                raise PullFailed(f"it has more than {PAGES_MOST} pages", retry=False)
+                failed.append(PullFailed(f"{of}it has more than {PAGES_MOST} pages", retry=False))
+        if failed:
+            raise failed[0]
 
 
 def _more(told: Document, page: int) -> bool:

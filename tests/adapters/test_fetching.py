@@ -1,6 +1,7 @@
 """What we ask of others' servers: nothing but the world's, however the address is written, and no more than was asked."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,8 @@ PRIVATE = [
     "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1",
     "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254",
     "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "2002:7f00:1::", "2002:a9fe:a9fe::1",
-    "2001::1", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "100::1", "nonsense", "", "127.1", "0x7f.1",
+    "2001::1", "fe80::1", "fc00::1", "fd00:ec2::254", "fec0::1", "feff::1",
+    "ff02::1", "2001:db8::1", "100::1", "nonsense", "", "127.1", "0x7f.1",
 ]  # fmt: skip
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "2a00:1450:4001:80b::200e"]
 # What leads to this machine or to a private network, however it is written. The listener is asked for at its own port, too.
@@ -99,6 +101,18 @@ async def test_a_name_is_looked_up_once_and_one_private_address_of_it_is_one_too
 
     assert "not public" in (await refused(SafeFetch(resolve=mixed), "https://partner.example")).message
     assert looked_up == ["partner.example"]
+
+
+async def test_whether_there_is_such_a_name_among_ours_is_not_told():
+    async def private(host: str, port: int) -> Sequence[str]:
+        return ["10.0.0.5"]
+
+    async def unknown(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    for url in ("https://db.internal", "http://db.internal", "https://db.internal:6379"):
+        there, nowhere = [await refused(SafeFetch(resolve=resolve), url) for resolve in (private, unknown)]
+        assert (there.message, there.retry, there.after_s) == (nowhere.message, nowhere.retry, nowhere.after_s)
 
 
 async def test_a_name_that_is_another_the_second_time_is_asked_for_once():

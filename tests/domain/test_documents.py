@@ -84,3 +84,21 @@ def test_no_value_raises_however_it_is_read(told):
     for read in (one.text, one.id, one.flag, one.number, one.whole, one.minor, one.items, one.object):
         read()
     one.time(NOW, "Asia/Kolkata")
+
+
+class Unread(dict[str, str]):
+    def __str__(self) -> str:
+        raise AssertionError("it may hold all of the payload")
+
+    __repr__ = __str__
+
+
+def test_what_holds_other_things_is_not_written_out_to_say_that_it_is_no_value():
+    one = Document(Unread(a="b"), "$.x", [])
+    assert (one.flag(), one.number(), one.time(NOW, "UTC")) == (None, None, None)
+    assert [told.message for told in one.problems] == ["is neither yes nor no", "'{…}' is no number", "'{…}' is no time"]
+
+
+def test_of_a_long_list_those_are_made_that_are_taken():
+    taken = iter(Document([1, 2, 3], "$", []).each())
+    assert (next(taken).path, next(taken).told) == ("$[0]", 2)

@@ -1,13 +1,16 @@
 import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from time import process_time
+from typing import Any
 
 import pytest
 
 from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
-from providers.catalogue_file import CatalogueFile
-from providers.catalogue_rows import COLUMNS
+from providers.catalogue_file import _BETWEEN_ADDRESSES, CatalogueFile
+from providers.catalogue_rows import COLUMNS, JOINED_LINES, MOST_UNCLOSED
 from tests.providers.calls import call, said, source
 
 FILE = CatalogueFile()
@@ -80,6 +83,43 @@ def test_every_bad_row_is_told_with_its_number_and_all_its_reasons_and_the_good_
 def test_a_quoted_line_end_belongs_to_its_field():
     batch = read('7,"Tea,\nAssam",Beverages,Tea,Leafy,189,210,Black Tea,', "8,Rice,a,b,c,1,2,d,")
     assert [one.title for one in batch.commands if isinstance(one, UpsertCatalogItem)] == ["Tea,\nAssam", "Rice"]
+
+
+def test_a_quote_that_nobody_closes_costs_no_more_than_it_is_long(monkeypatch):
+    """Each of these lines closes the quote of the line before, and opens one."""
+    parsed = 0
+    reader = csv.reader
+
+    def counting(lines: Iterable[str], **how: Any) -> Any:
+        def counted() -> Iterator[str]:
+            nonlocal parsed
+            for line in lines:
+                parsed += 1
+                yield line
+
+        return reader(counted(), **how)
+
+    monkeypatch.setattr(csv, "reader", counting)
+    batch = read(*['a","x'] * 3_000)
+    assert {problem.message for problem in batch.problems} == {"a quote is not closed"}
+    assert len(batch.problems) == 3_000
+    assert parsed < 3_000 + MOST_UNCLOSED * (JOINED_LINES + 1) + 10
+
+
+def test_a_row_whose_quote_is_closed_too_late_eats_no_other():
+    batch = read('7,"Tea', 'Assam",Tea,1', "8,Rice,a,b,c,1,2,d,")
+    assert [one.title for one in batch.commands if isinstance(one, UpsertCatalogItem)] == ["Rice"]
+    assert [f"{one.path}: {one.message}" for one in batch.problems] == [
+        "row 2: a quote is not closed",
+        "row 3: has 3 columns, not 9",
+    ]
+
+
+@pytest.mark.parametrize("evil", ["," * 1_000_000, ", " * 500_000, "https://a," * 100_000, ",,,h" * 250_000], ids=range(4))
+def test_addresses_of_a_million_characters_are_looked_through_once(evil):
+    began = process_time()
+    _BETWEEN_ADDRESSES.split(evil)
+    assert process_time() - began < 5
 
 
 @pytest.mark.parametrize("raw", [b"", b"a,b,c\n1,2,3", b"\x00\x01\x02", HEADER.replace("brand", "make").encode()])

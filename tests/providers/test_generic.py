@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from domain.catalog import Diet, ProductKind, Unit
+from domain.documents import Document
 from domain.instructions import (
     AcceptOrder,
     Choice,
@@ -385,14 +386,36 @@ WHOLE = {
 
 
 def test_a_whole_push_says_what_is_there_no_more():
-    items = [{"id": 1, "name": "One", "price": 1}, {"id": 2, "name": "Two", "price": "?", "sizes": [{"id": "2s"}]}, {"name": "?"}]
+    two = {"id": 2, "name": "Two", "price": "?", "sizes": [{"id": "2s"}]}
+    items = [{"id": 1, "name": "One", "price": 1}, two, {"id": 3, "name": "?"}]
     said = batch(WHOLE, {"store": "S", "items": items}, "menu")
-    assert said.commands[-1] == DeactivateMissing(store="S", present=("1", "2s"))
-    assert {one.path for one in said.problems} == {"$.items[1].sizes[0].price", "$.items[2].id", "$.items[2].price"}
+    assert said.commands[-1] == DeactivateMissing(store="S", present=("1", "2s", "3"))
+    assert {one.path for one in said.problems} == {"$.items[1].sizes[0].price", "$.items[2].price"}
     assert batch(WHOLE, {"store": "S", "items": items[1:]}, "menu").commands == []  # of which nothing is right
     assert says(WHOLE, {"store": "S", "items": []}, "menu") == [DeactivateMissing(store="S", present=())]
     assert batch(WHOLE, {"store": "S"}, "menu").commands == []
     assert problems(WHOLE, {"store": "S"}, "menu") == [("$.items", "is missing")]
+
+
+@pytest.mark.parametrize(
+    ("bad", "path"),
+    [
+        ({"name": "?", "price": 1}, ".id"),
+        ({"id": ["2"], "name": "?", "price": 1}, ".id"),
+        ({"id": "2" * 201, "name": "?", "price": 1}, ".id"),
+        ({"id": 2, "name": "?", "sizes": [{"price": 1}]}, ".sizes[0].id"),
+        ({"id": 2, "name": "?", "price": 1, "sizes": {"id": "2s"}}, ".sizes"),
+        ({"id": 2, "name": "?", "price": 1, "at": {"store": 1}}, ".at"),
+    ],
+)
+def test_where_an_id_or_a_store_cannot_be_read_nothing_is_taken_away(bad, path):
+    event = WHOLE["events"][0]
+    profile = {"events": [event | {"fields": event["fields"] | {"store": "at"}}]}
+    said = batch(profile, {"items": [{"id": 1, "name": "One", "price": 1, "at": "S"}, bad]}, "menu")
+    assert [one.item for one in said.commands if isinstance(one, UpsertCatalogItem)] == ["1"]
+    assert not [one for one in said.commands if isinstance(one, DeactivateMissing)]
+    assert [one.path for one in said.problems] == [f"$.items[1]{path}", "$.items"]
+    assert said.problems[-1].message == "nothing is taken away: nobody can tell what $.items[1] is"
 
 
 def test_what_is_whole_must_be_there_whatever_else_is():
@@ -532,6 +555,43 @@ def test_a_profile_over_a_large_body_is_no_endless_work(monkeypatch):
     monkeypatch.setattr("domain.profile_reading.MOST_READ", 10)
     with pytest.raises(Refused, match="more than can be read"):
         batch(SAMPLE, {"items": [DOSA] * 10}, "menu")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"images": "$.l[*].id"},  # all of the list, for each of the list
+        {"images": "$.l[*].none[*]"},  # of which there is nothing
+        {"images": {"path": "$.named[*]"}},  # which is an object with numbers for names
+        {"images": "$.l"},
+        {"images": {"path": "$.words", "as": "csv_list"}},
+        {"description": "$.text"},
+    ],
+)
+def test_what_is_read_again_for_each_thing_is_paid_each_time(more, monkeypatch):
+    """By the values that are looked at, not by the fields that a profile has."""
+    most, made = 60_000, 0
+    born = Document.__init__
+
+    def counting(self: Document, *told: Any) -> None:
+        nonlocal made
+        made += 1
+        assert made < 10 * most
+        born(self, *told)
+
+    monkeypatch.setattr(Document, "__init__", counting)
+    monkeypatch.setattr("domain.profile_reading.MOST_READ", most)
+    body = {
+        "l": [{"id": n} for n in range(15_000)],  # of 250 KB
+        "named": {str(n): "u" for n in range(1_000)},
+        "words": "w," * 4_000,
+        "text": "t" * 10_000,
+    }
+    profile = of("UpsertCatalogItem", each="$.l[*]", fields={"title": {"const": "T"}, **more})
+    with pytest.raises(Refused, match="more than can be read"):
+        batch(profile, body)
+    plain = of("UpsertCatalogItem", each="$.l[*]", fields={"title": {"const": "T"}})
+    assert len(batch(plain, body).commands) == 2 * 15_000
 
 
 def test_the_sample_is_posists():

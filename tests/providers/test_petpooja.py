@@ -26,7 +26,7 @@ from domain.intake import EntityKind, FailureKind, Question, read, translated
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode
 from domain.pricing import Tax
-from domain.refusals import InvalidInput, Refused, Unauthenticated
+from domain.refusals import InvalidInput, Problem, Refused, Unauthenticated
 from providers.petpooja import Petpooja
 from tests.providers.calls import RECEIVED, call, said, source
 
@@ -208,18 +208,72 @@ def test_a_tax_that_cannot_be_right_is_said_once_and_keeps_no_item_from_the_shel
     assert [one.taxes for one in batch.commands if isinstance(one, UpdatePrice)] == [None] * 3
 
 
+def test_what_is_wrong_with_many_taxes_is_not_compared_each_with_all(monkeypatch):
+    compared = 0
+    same = Problem.__eq__
+
+    def counting(self: Problem, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return same(self, other)
+
+    items = [{"itemid": str(n), "itemname": "x", "price": "1", "item_tax": "503"} for n in range(1_000)]
+    monkeypatch.setattr(Problem, "__eq__", counting)
+    assert len(said(TILL, "menu", {**MENU, "items": items}, STORE).problems) == 1_000
+    assert compared < 10_000
+
+
 def test_bad_items_are_left_out_each_with_all_its_problems_and_are_present_still():
     bad = {"itemid": "6", "itemname": " ", "price": "12.345", "in_stock": "maybe", "addon": [{"addon_group_id": "404"}]}
-    worse = {"itemname": "No id", "price": "NaN"}
-    batch = said(TILL, "menu", {**MENU, "items": [bad, worse, MENU["items"][0]]}, STORE)
+    batch = said(TILL, "menu", {**MENU, "items": [bad, MENU["items"][0]]}, STORE)
     assert [f"{one.path}: {one.message}" for one in batch.problems] == [
         "$.items[0].in_stock: is neither yes nor no",
         "$.items[0].itemname: is missing",
         "$.items[0].price: 12.345 is finer than the minor unit",
         "$.items[0].addon[0].addon_group_id: 404 is no group of this menu",
-        "$.items[1].itemid: is missing",
     ]
     assert batch.commands[-1] == DeactivateMissing(store=STORE, present=("6", "81091", "81092"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "path", "message"),
+    [
+        ({"itemname": "No id", "price": "1"}, ".itemid", "is missing"),
+        ({"itemid": {"id": 6}, "itemname": "x", "price": "1"}, ".itemid", "is no text"),
+        ({"itemid": "6" * 201, "itemname": "x", "price": "1"}, ".itemid", "is longer than 200 characters"),
+        ({"itemid": "6", "itemname": "x", "variation": [{"name": "Large", "price": "1"}]}, ".variation[0].id", "is missing"),
+        ({"itemid": "6", "itemname": "x", "price": "1", "variation": {"id": "61"}}, ".variation", "is no list"),
+    ],
+)
+def test_where_an_id_cannot_be_read_nothing_is_taken_away(bad, path, message):
+    batch = said(TILL, "menu", {**MENU, "items": [bad, MENU["items"][0]]}, STORE)
+    assert not [one for one in batch.commands if isinstance(one, DeactivateMissing)]
+    assert [one.item for one in batch.commands if isinstance(one, UpsertCatalogItem)] == ["81001"]
+    assert [f"{one.path}: {one.message}" for one in batch.problems] == [
+        f"$.items[0]{path}: {message}",
+        "$.items: nothing is taken away: nobody can tell what $.items[0] is",
+    ]
+
+
+def test_a_group_is_read_once_however_many_items_link_to_it():
+    items = [{**MENU["items"][0], "itemid": str(n), "variation": [], "addon": [{"addon_group_id": "300"}]} for n in range(3)]
+    menus = [one for one in said(TILL, "menu", {**MENU, "items": items}, STORE).commands if isinstance(one, UpsertMenuItem)]
+    assert len({id(one.groups[0].choices) for one in menus}) == 1
+    worst = [{"addonitemid": n} for n in range(2)]  # wrong in each of them
+    groups = [{"addongroupid": "300", "addongroupitems": worst}]
+    batch = said(TILL, "menu", {**MENU, "items": [*items, {**items[0], "itemid": "9", "addon": []}], "addongroups": groups}, STORE)
+    assert [one.path.rpartition(".items")[2] for one in batch.problems] == [
+        f"$.addongroups[0].addongroupitems[{n}].addonitem_name" for n in (0, 1, 0, 0)
+    ]
+    assert [one.item for one in batch.commands if isinstance(one, UpsertCatalogItem)] == ["9"]
+
+
+def test_what_offers_everything_with_everything_is_refused(monkeypatch):
+    monkeypatch.setattr("providers.petpooja.MOST_CHOICES", 2)
+    items = [{**MENU["items"][0], "itemid": str(n), "variation": [], "addon": [{"addon_group_id": "300"}]} for n in range(3)]
+    assert said(TILL, "menu", {**MENU, "items": items[:2]}, STORE).commands
+    reading = read(TILL, call("menu", {**MENU, "items": items}), source(TILL, STORE))
+    assert [one.message for one in reading.problems] == ["offer more than 2 add-ons, with all the items together"]
 
 
 def test_a_menu_without_a_good_item_is_refused_whole():

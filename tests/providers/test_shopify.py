@@ -4,6 +4,7 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import process_time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, Upsert
 from domain.intake import Batch, Call, EntityKind, Reading, translated
 from domain.proofs import Signed, Strategy, prove
 from domain.stock import StockMovementKind
-from providers.shopify import Shopify
+from providers.shopify import Shopify, _plain
 from tests.providers.calls import RECEIVED, SOURCE_ID, call, source
 
 SHOPIFY, LOCATION = Shopify(), "24826418"
@@ -177,6 +178,16 @@ def test_the_signature_is_over_the_body():
     body = b'{"type":"stock.snapshot","data":{"sku":"TEA-250","available":12}}'
     headers = prove(SHOPIFY.proof, "docs-example-key-not-a-secret-01", SOURCE_ID, "", body, RECEIVED)
     assert headers == {"x-shopify-hmac-sha256": "SUMLoSoN28iVLgqemPIaNf7nAeYWNTY80RdO6rX6MGA="}
+
+
+EVIL = ["<" + "a" * 1_000_000, "<" * 1_000_000, "</" * 500_000, "<a" * 500_000, "<a b" * 250_000, "<!" + "a>b<" * 250_000]
+
+
+@pytest.mark.parametrize("html", EVIL, ids=range(len(EVIL)))
+def test_a_description_of_a_million_characters_is_read_once(html):
+    began = process_time()
+    _plain(html)
+    assert process_time() - began < 5
 
 
 @pytest.mark.parametrize("html", ["<" * 200_000, "<script" * 20_000, "&#0;&#xD800;<p", "<script>a</style>b", "a<br>b", "x > y"])

@@ -8,7 +8,7 @@ import pytest
 from domain.instructions import StockMode, UpdateStockLevel
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
-from providers.till import MOST_SALES, Till
+from providers.till import MOST_SALES, MOST_UNITS, Till
 from tests.providers.calls import said
 
 TILL = Till()
@@ -87,3 +87,14 @@ def test_what_is_no_list_of_sales_is_refused(body: Any):
     with pytest.raises(Refused) as refused:
         said(TILL, "sales", body, "MAIN")
     assert isinstance(refused.value.refusal, InvalidInput)
+
+
+def test_what_the_lines_of_one_sku_come_to_has_a_bound():
+    most = {"sku": "TEA-250", "quantity": MOST_UNITS}
+    batch = said(
+        TILL, "sales", told(sale(7, most), sale(8, most, {"sku": "RICE", "quantity": 1}, {"sku": "TEA-250", "quantity": 2}))
+    )
+    assert [one.quantity for one in batch.commands if isinstance(one, UpdateStockLevel)] == [-MOST_UNITS]
+    assert [f"{one.path}: {one.message}" for one in batch.problems] == [
+        "$.sales[1].lines[2].quantity: makes 1000000002 of TEA-250: out of range"
+    ]

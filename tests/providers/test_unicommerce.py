@@ -16,6 +16,7 @@ from domain.orders import Fulfilment
 from domain.orders import OrderStatus as Status
 from domain.places import Point, PostalAddress
 from domain.pricing import Charge, ChargeKind
+from domain.pulling import Access, Ask, News, PullFailed, Reply, Unknown
 from domain.questions import GoodsAsked, GoodsCounted, Ordered, OrderedItem, OrdersAsked, SoldForm, SoldProduct
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
@@ -313,6 +314,8 @@ def test_the_same_news_is_known_by_what_it_is_about():
     assert UNI.event_id(call("gatepass-closed", GATEPASS | {"updated": None})) is None
     assert UNI.event_id(call("gatepass-closed", b"{")) is None
     many = CANCELLED | {"items": [{"itemCode": f"MK-100045-{n}"} for n in range(90)]}
+    unnamed = CANCELLED | {"items": [{"itemSku": "TEA"}, {"itemSku": "RICE"}]}  # two such are not one, and neither are its next two
+    assert UNI.event_id(call("cancelled-items", unnamed)) is None
     key, turned = UNI.event_id(call("cancelled-items", many)), CANCELLED | {"items": many["items"][::-1]}
     assert key is not None
     assert len(key) < 100
@@ -489,3 +492,33 @@ def test_a_question_that_makes_no_sense_is_refused(door, query, message):
         asking(door, **query)
     assert isinstance(no.value.refusal, InvalidInput)
     assert no.value.refusal.message == message
+
+
+def test_one_facility_or_sku_that_cannot_be_told_of_does_not_keep_the_others_from_being_asked():
+    """Replies, by what was asked; what is news is what there is of the rest."""
+    failing = {"successful": False, "errors": [{"description": "there is none"}]}
+    rows = {"successful": True, "inventorySnapshots": [{"itemTypeSKU": "TEA"}, {"itemTypeSKU": "RICE"}]}
+    answers = {"BLR_GONE": failing, STORE: rows, "TEA": failing, "RICE": {"successful": True}}
+    talk = UNI.talk(Access("https://x.example", {}), source(UNI, "BLR_GONE", STORE), RECEIVED - timedelta(minutes=5), RECEIVED)
+    news, body = [], b""
+
+    def until_it_ends() -> None:
+        nonlocal body
+        asked = next(talk)
+        while True:
+            match asked:
+                case Unknown(skus):
+                    body = "\n".join(skus).encode()
+                case News():
+                    news.append(asked.key.partition(":")[0])
+                case Ask(path="/oauth/token"):
+                    body = b'{"access_token": "t"}'
+                case Ask():
+                    of = json.loads(asked.body).get("skuCode") or asked.headers["facility"]
+                    body = json.dumps(answers[of]).encode()
+            asked = talk.send(Reply(200, {}, body))
+
+    with pytest.raises(PullFailed) as failed:
+        until_it_ends()
+    assert news == [STORE, "RICE"]
+    assert failed.value.message == "BLR_GONE: it does not succeed: there is none"

@@ -395,6 +395,12 @@ def test_categories_are_paths_from_the_root():
     assert path(main, pizza, refs=["C-MAIN", "C-PIZ"]) == ("Main",)
 
 
+def test_no_path_is_deeper_than_anybody_looks():
+    chain = [{"ref_id": f"C{n}", "name": f"N{n}", "parent_ref_id": f"C{n + 1}"} for n in range(1000)]
+    (item,) = of(menu({**PLAIN, "categories": chain, "items": [{**LASSI, "category_ref_ids": ["C0"]}]}), UpsertCatalogItem)
+    assert item.category == tuple(f"N{n}" for n in reversed(range(20)))
+
+
 def test_a_push_without_groups_says_nothing_of_what_an_item_comes_in():
     batch = menu({"items": [{**PIZZA, "current_stock": 4}]})
     assert [type(one) for one in batch.commands] == [UpsertCatalogItem, UpdatePrice, UpdateStockLevel, UpdateStockLevel]
@@ -415,20 +421,79 @@ def test_options_that_belong_to_no_item_of_a_part_are_told():
 def test_bad_items_are_left_out_each_with_all_its_problems_and_are_present_still():
     bad = {"ref_id": "6", "title": " ", "price": "x", "available": "maybe", "current_stock": 1.5, "category_ref_ids": "C"}
     again = {**LASSI, "title": "Twice"}
-    batch = menu({**PLAIN, "flush_items": True, "items": [bad, {"title": "No id", "price": 1}, 7, LASSI, again]})
+    batch = menu({**PLAIN, "flush_items": True, "items": [bad, LASSI, again]})
     assert told(batch) == [
         "$.items[0].category_ref_ids: is no list",
         "$.items[0].available: is neither yes nor no",
         "$.items[0].current_stock: 1.5 does not come out whole",
         "$.items[0].price: 'x' is no number",
         "$.items[0].title: is missing",
-        "$.items[1].ref_id: is missing",
-        "$.items[2].ref_id: is missing",
-        "$.items[2].price: is missing",
-        "$.items[2].title: is missing",
-        "$.items[4].ref_id: 5 comes twice",
+        "$.items[2].ref_id: 5 comes twice",
     ]
     assert batch.commands[-1] == DeactivateMissing(store=STORE, present=("6", "5"))
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        ({"items": [LASSI, {"title": "No id", "price": 1}]}, "$.items[1].ref_id", "is missing"),
+        ({"items": [LASSI, {**LASSI, "ref_id": ["5"]}]}, "$.items[1].ref_id", "is no text"),
+        ({"items": [LASSI, {**LASSI, "ref_id": "5" * 201}]}, "$.items[1].ref_id", "is longer than 200 characters"),
+        ({"options": [{**LARGE, "ref_id": None}]}, "$.options[0].ref_id", "is missing"),
+        ({"options": [{**LARGE, "opt_grp_ref_ids": "G-SIZE"}]}, "$.options[0].opt_grp_ref_ids", "is no list"),
+        ({"option_groups": [{**SIZE, "ref_id": "", "min_selectable": 0}]}, "$.option_groups[0].ref_id", "is missing"),
+        ({"option_groups": [{**SIZE, "item_ref_ids": 5, "min_selectable": 0}]}, "$.option_groups[0].item_ref_ids", "is no list"),
+    ],
+)
+def test_where_it_cannot_be_told_what_is_sold_nothing_is_taken_away(change, path, message):
+    batch = menu({**PLAIN, "flush_items": True, **change})
+    assert not of(batch, DeactivateMissing)
+    assert [one.item for one in of(batch, UpsertCatalogItem)] == ["5"]
+    lost = f"$.items: nothing is taken away: nobody can tell what {path} is"
+    assert told(batch) == [f"{path}: {message}", lost]
+
+
+EACH = range(20)
+EVERYTHING = {
+    "flush_items": True,
+    "items": [{"ref_id": f"I{n}", "title": "x", "price": 1} for n in EACH],
+    "option_groups": [{"ref_id": "G", "item_ref_ids": [f"I{n}" for n in EACH], "max_selectable": 5}],
+    "options": [{"ref_id": f"O{n}", "title": "x", "price": 1, "opt_grp_ref_ids": ["G"]} for n in EACH],
+}
+
+
+def test_what_many_items_offer_is_made_once():
+    groups = [group for one in of(menu(EVERYTHING), UpsertMenuItem) for group in one.groups]
+    assert len(groups) == 20
+    assert len({id(group.choices) for group in groups}) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"option_groups": [{**EVERYTHING["option_groups"][0], "min_selectable": 1, "max_selectable": 1}]}]
+)
+def test_what_offers_everything_with_everything_is_refused(change, monkeypatch):
+    assert menu({**EVERYTHING, **change}).commands
+    monkeypatch.setattr("providers.urbanpiper_menu.MOST_CHOICES", 19 * 21)
+    reading = translated(HUB, call("menu", {**EVERYTHING, **change}), source(HUB, STORE))
+    assert [one.path for one in reading.problems] == ["$.option_groups"]
+    assert not reading.commands
+
+
+def test_what_would_be_too_many_commands_over_all_the_stores_is_refused(monkeypatch):
+    monkeypatch.setattr("providers.urbanpiper_menu.MOST_COMMANDS", 100)
+    assert menu(PLAIN, "-1", *(f"S{n}" for n in range(20))).commands
+    plenty = translated(HUB, call("menu", PLAIN, store="-1"), source(HUB, *(f"S{n}" for n in range(30))))
+    assert [one.message for one in plenty.problems] == ["says more than 100 things at once, over 30 stores"]
+    monkeypatch.setattr("providers.urbanpiper.MOST_COMMANDS", 100)
+    off = {"location_ref_id": "-1", "item_ref_ids": ["1", "2", "3", "4"], "action": "disable"}
+    switched = translated(HUB, call("inventory", off), source(HUB, *(f"S{n}" for n in range(26))))
+    assert [one.path for one in switched.problems] == ["$.item_ref_ids"]
+    assert not switched.commands
+
+
+def test_a_tax_is_of_an_item_once_however_often_it_names_it():
+    taxes = [{**MENU["taxes"][0], "item_ref_ids": ["5"] * 1000}, {**MENU["taxes"][1], "item_ref_ids": ["5"]}]
+    assert [one.taxes for one in of(menu({**PLAIN, "taxes": taxes}), UpdatePrice)] == [GST]
 
 
 def test_an_option_that_is_wrong_is_told_once_and_leaves_out_the_items_that_offer_it():

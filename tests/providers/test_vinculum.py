@@ -1,14 +1,17 @@
 """Golden payloads of Vinculum: what its pull API answers, as a relay pushes it."""
 
+import json
 from datetime import UTC, datetime
+from urllib.parse import parse_qs
 
 import pytest
 
 from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Batch, read
+from domain.pulling import Access, Ask, News, PullFailed, Reply
 from domain.refusals import InvalidInput, Refused
 from providers.vinculum import CODES, Vinculum
-from tests.providers.calls import call, said, source
+from tests.providers.calls import RECEIVED, call, said, source
 
 VINCULUM = Vinculum()
 ROW = {"skuCode": "TEA-250", "location": "DS1", "qty": "20", "bucket": "Good", "committedQty": "15"}
@@ -240,3 +243,31 @@ def test_the_id_of_the_message_is_the_id_of_the_news():
 def test_it_is_answered_as_it_answers():
     assert VINCULUM.refuse(call("stock", {}), 401, "no").body == {"responseCode": 401, "responseMessage": "no"}
     assert VINCULUM.refuse(call("stock", {}), 401, "no").status == 401
+
+
+@pytest.mark.parametrize(
+    ("code", "news", "message"),
+    [
+        (812, ["DS1", "DS2"], "GONE: 812: there is no such location"),
+        (3050, ["DS1", "DS2"], "GONE: 3050: the stock cannot be told"),
+        (11, ["DS1"], "11: the credentials are wrong"),  # so they are for all of them
+    ],
+)
+def test_one_location_that_cannot_be_told_of_does_not_keep_the_others_from_being_asked(code, news, message):
+    talk = VINCULUM.talk(Access("https://x.example", {}), source(VINCULUM, "DS1", "GONE", "DS2"), RECEIVED, RECEIVED)
+    told: list[str] = []
+
+    def until_it_ends() -> None:
+        body, asked = b"", next(talk)
+        while True:
+            if isinstance(asked, News):
+                told.append(asked.key.partition(":")[0])
+            elif isinstance(asked, Ask):
+                location = json.loads(parse_qs(asked.body.decode())["RequestBody"][0])["locCode"]
+                body = json.dumps({"responseCode": code} if location == "GONE" else warehouse(ROW)).encode()
+            asked = talk.send(Reply(200, {}, body))
+
+    with pytest.raises(PullFailed) as failed:
+        until_it_ends()
+    assert told == news
+    assert failed.value.message == message

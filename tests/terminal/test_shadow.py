@@ -1,6 +1,7 @@
 """A changed profile on what a source has sent: how the commands differ, and nothing written."""
 
 import json
+from time import process_time
 
 import pytest
 from sqlalchemy import func, select
@@ -21,6 +22,15 @@ from terminal.shadow import Asked, shadow
 from tests.partners import partner
 
 CHANGED = ASSUMED | {"events": [ASSUMED["events"][0] | {"fields": {"store": "$.locationCode", "quantity": {"path": "left"}}}]}
+
+
+def test_ten_thousand_problems_are_compared_one_by_one():
+    """Not each with all: that would be a hundred million comparisons."""
+    told = [[Wrongs(f"${n}.{m}", "is missing") for m in range(20_000)] for n in range(2)]
+    began = process_time()
+    found = difference(*(Reading(problems=one) for one in told))
+    assert (len(found.wrong), len(found.right)) == (20_000, 20_000)
+    assert process_time() - began < 5
 
 
 def test_the_difference_is_what_goes_and_what_comes():
