@@ -18,6 +18,7 @@ from db.reads import Reads
 from db.sources import of_merchant
 from db.tables import failure, instruction, mapping, merchant, payload
 from db.words import beginnings
+from domain.doors import PATH
 from domain.failures import Failed, Failure, NewFailure, Seen, fingerprint
 from domain.identity import Actor
 from domain.intake import APPROVAL, EntityKind, FailureKind, FailureState, InstructionState, PayloadState
@@ -109,6 +110,7 @@ class SqlFailures:
             again.c.id != p.id,
             again.c.sha256 == p.sha256,
             again.c.door == p.door,
+            again.c.headers[PATH].astext.is_not_distinct_from(p.headers[PATH].astext),
             again.c.id > p.id,
             again.c.state.not_in([PayloadState.REJECTED, PayloadState.DUPLICATE]),
             p.state == PayloadState.REJECTED,

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.instructions import FOR_ITS_DAY, IS_WAITING
 from db.tables import instruction, payload
+from domain.doors import PATH
 from domain.intake import PayloadState
 from domain.payloads import Payload, Unjudged, Unread
 
@@ -59,15 +60,16 @@ class SqlPayloads:
         digest = hashlib.sha256(f"{source_id}/{door}".encode()).digest()
         await self._connection.execute(select(func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
 
-    async def repeated(self, source_id: UUID, door: str, sha256: bytes, within: timedelta) -> bool:
+    async def repeated(self, source_id: UUID, door: str, path: str, sha256: bytes, within: timedelta) -> bool:
         last = (
-            select(p.sha256, p.received_at)
+            select(p.sha256, p.received_at, func.coalesce(p.headers[PATH].astext, "").label("path"))
             .where(p.source_id == source_id, p.door == door, LIVE)
             .order_by(p.id.desc())
             .limit(1)
             .subquery()
         )
-        same = select(last.c.sha256).where(last.c.sha256 == sha256, last.c.received_at > func.clock_timestamp() - within)
+        recent = last.c.received_at > func.clock_timestamp() - within
+        same = select(last.c.sha256).where(last.c.sha256 == sha256, last.c.path == path, recent)
         return (await self._connection.execute(same)).scalar_one_or_none() is not None
 
     async def sha256_of(self, source_id: UUID | None, dedupe_key: str) -> bytes | None:
@@ -91,6 +93,11 @@ class SqlPayloads:
         )
         row = found.one_or_none()
         return Unread(*row) if row else None
+
+    async def lock_unread(self, unread: Unread) -> bool:
+        same = p.dedupe_key.is_not_distinct_from(unread.dedupe_key)
+        found = select(p.id).where(p.id == unread.id, ~p.translated, same).with_for_update(skip_locked=True)
+        return (await self._connection.execute(found)).scalar_one_or_none() is not None
 
     async def unread(self, payload_id: UUID) -> bool:
         found = select(p.id).where(p.id == payload_id, ~p.translated)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from uuid import UUID
 
 from domain import proofs
-from domain.proofs import Proof
+from domain.proofs import Proof, Signed
 from domain.refusals import InvalidInput, Problem, Refused, Unauthenticated
 
 if TYPE_CHECKING:
@@ -215,6 +215,8 @@ class Reading:
 
 
 MESSAGE_LIMIT = 8_000
+SECRET_WORDS = ("auth", "cookie", "token", "secret", "signature", "password", "apikey", "api-key", "api_key")  # in a name
+HIDDEN = "***"  # what is kept of what has such a name
 LATER_BYTES = 256 * 1024  # what is larger is kept at once and translated by the worker
 
 
@@ -231,12 +233,45 @@ def read(inbound: Inbound, call: Call, source: Source) -> Reading:
         return Reading(wrong=Wrong(kind, described(refused)))
     except Exception as error:  # a bug of ours, or bytes nobody thought of: kept either way
         return Reading(wrong=Wrong(FailureKind.VALIDATION, described(error)))
-    call = replace(call, profile=source.profile)
+    told_in = source.proof.told_in if source.proof is not None else ()
+    shown = {name: value for name, value in call.headers.items() if name not in told_in}  # no id holds the proof itself
+    call = replace(call, profile=source.profile, headers=shown)
     known_by = proofs.replay_key(source.proof, call)
     if len(call.body) > LATER_BYTES:
-        return Reading(event_id=_keepable_id(inbound.event_id(call)) or known_by, translated=False)
-    reading = translated(inbound, call, source)
-    return reading if reading.event_id or known_by is None else replace(reading, event_id=known_by)
+        reading = Reading(event_id=_own_id(inbound, call), translated=False)
+    else:
+        reading = translated(inbound, call, source)
+    if known_by is None or (reading.event_id and not _unsigned(reading.event_id, inbound, call, source.proof)):
+        return reading
+    return replace(reading, event_id=known_by)
+
+
+def _own_id(inbound: Inbound, call: Call) -> str | None:
+    """None too where it cannot be told: the call is kept all the same."""
+    try:
+        return _keepable_id(inbound.event_id(call))
+    except Exception:  # a bug of ours, or bytes nobody thought of: the worker says what is wrong with them
+        return None
+
+
+class _Others(Mapping[str, str]):
+    """Headers as somebody else might have written them: each is there, and says something else."""
+
+    def __getitem__(self, name: str) -> str:
+        return "?"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _unsigned(event_id: str, inbound: Inbound, call: Call, proof: Proof | None) -> bool:
+    """Whether who has caught the call may give it another id: it is in a header, and no header but the time is signed."""
+    if proof is None or not proof.timed or proof.signed is not Signed.BODY_TIMESTAMP:
+        return False
+    return _own_id(inbound, replace(call, headers=_Others())) != event_id
 
 
 def translated(inbound: Inbound, call: Call, source: Source) -> Reading:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from domain.doors import PATH
 from domain.failures import NewFailure, fail
 from domain.health import heard
 from domain.intake import JUDGEMENT, LATER_BYTES, FailureKind, Family, PayloadState, Reading, Source, Wrong
@@ -89,8 +90,9 @@ class PayloadStore(Protocol):
     async def lock_door(self, source_id: UUID, door: str) -> None:
         """Until the transaction ends: what has no id of its own is compared with what came just before."""
 
-    async def repeated(self, source_id: UUID, door: str, sha256: bytes, within: timedelta) -> bool:
-        """Whether the last accepted payload of the door is the same bytes, and so recent."""
+    async def repeated(self, source_id: UUID, door: str, path: str, sha256: bytes, within: timedelta) -> bool:
+        """Whether the last accepted payload of the door is the same bytes, told by the same path and query, and so recent: the
+        same word of another order is news."""
 
     async def sha256_of(self, source_id: UUID | None, dedupe_key: str) -> bytes | None:
         """Of the live one; without a source, of a payment gateway's."""
@@ -100,6 +102,9 @@ class PayloadStore(Protocol):
 
     async def next_untranslated(self, providers: Collection[str]) -> Unread | None:
         """Locked, the oldest of these providers' that nobody else has in hand."""
+
+    async def lock_unread(self, unread: Unread) -> bool:
+        """Whether it is still to be translated, and still as it was when we looked. False also where somebody has it in hand."""
 
     async def unread(self, payload_id: UUID) -> bool:
         """Whether it is still to be translated."""
@@ -126,7 +131,7 @@ async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:
     if reading.event_id is None:
         await uow.payloads.lock_door(source.id, received.door)
         within = timedelta(seconds=SAME_NEWS_S)
-        if await uow.payloads.repeated(source.id, received.door, received.sha256, within):
+        if await uow.payloads.repeated(source.id, received.door, received.headers.get(PATH, ""), received.sha256, within):
             return await _keep_again(received, None, uow)
     payload = _accepted(uow.new_id(), received, reading)
     received_at = await uow.payloads.add(payload)
@@ -241,6 +246,6 @@ async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> 
     )
     await uow.payloads.add(payload)
     await fail(uow, new_failure(uow.new_id(), payload, wrong))
-    if received.source is not None and not unproven:
+    if received.source is not None and not unproven and wrong.kind is not FailureKind.PROCESSING:  # who cannot be asked is silent
         await _heard(received.source, received, uow)
     return Kept(payload.id, payload.state, wrong.message)

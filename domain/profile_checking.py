@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from domain.documents import Document, parse
-from domain.intake import keepable
+from domain.intake import SECRET_WORDS, keepable
 from domain.profile_values import NEVER, made
 from domain.profiles import (
     ACK,
@@ -435,6 +435,8 @@ def _dedupe(told: Document) -> tuple[str | Path, ...]:
             name = text.removeprefix(HEADER)
             if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
                 one.wrong("is header: and a header's name")
+            elif any(word in name.lower() for word in SECRET_WORDS):
+                one.wrong("is kept as it is told, and by its name that header holds a secret")
             found.append(f"{HEADER}{name.lower()}")
         elif text.startswith("$"):
             path = _path(one)

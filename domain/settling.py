@@ -1,6 +1,8 @@
 """What became of a group of instructions, and of payloads read late: written down with what went wrong."""
 
-from collections.abc import Mapping
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -21,6 +23,7 @@ from domain.payloads import Unjudged, Unread, first_stage, whole
 from domain.queue import Group, Instruction, Origin, Outcome
 
 if TYPE_CHECKING:
+    from domain.instructions import Command
     from domain.unit_of_work import UnitOfWork
 
 DONE = frozenset({InstructionState.APPLIED, InstructionState.SUPERSEDED})
@@ -90,14 +93,20 @@ async def read_late(unread: Unread, source: Source, reading: Reading, uow: "Unit
     """A payload that was kept before it was translated, or is replayed. What it said before is not said again."""
     before = await uow.instructions.of_payload(unread.id)
     said = [one.command for one in before.instructions] if before else []
-    new = [command for command in reading.commands if command not in said] if said else list(reading.commands)
+    key = unread.dedupe_key  # what it was known by at the door it stays known by
+    if key is None and not reading.refused:  # an id whose first body says nothing is free for the right one
+        key = reading.event_id
+    if key is not None and unread.dedupe_key is None:
+        other = await uow.payloads.sha256_of(source.id, key)
+        if other is not None and not said:
+            await _known_already(unread, source, key, other, uow)
+            return
+        key = None if other is not None else key  # another delivery of it was accepted meanwhile
+    new = _unsaid(reading.commands, said)
     if reading.refused:
         state = PayloadState.FAILED
     else:
         state = PayloadState.ACCEPTED if new or said else PayloadState.APPLIED
-    key = reading.event_id or unread.dedupe_key
-    if key is not None and unread.dedupe_key is None and await uow.payloads.sha256_of(source.id, key) is not None:
-        key = None  # another delivery of it was accepted meanwhile
     judge_first = whole(new)
     await uow.payloads.translated(
         unread.id, state=state, judged=not judge_first, stage=first_stage(new, await uow.now()), dedupe_key=key
@@ -107,6 +116,30 @@ async def read_late(unread: Unread, source: Source, reading: Reading, uow: "Unit
     )
     await _told_late(unread, source, reading.wrong, uow)
     await uow.instructions.settle()
+
+
+def _unsaid(commands: Sequence["Command"], said: Collection["Command"]) -> list["Command"]:
+    """In their order. Each is compared with the few that could be the same, and not with a whole menu."""
+    alike: defaultdict[Hashable, list[Command]] = defaultdict(list)
+    for command in said:
+        alike[_kin(command)].append(command)
+    return [command for command in commands if command not in alike.get(_kin(command), ())]
+
+
+def _kin(command: "Command") -> Hashable:
+    """The same of commands that are the same."""
+    return type(command), command.entity, command.version, command.at
+
+
+async def _known_already(unread: Unread, source: Source, key: str, sha256: bytes, uow: "UnitOfWork") -> None:
+    """As at the door: the same news is for the record alone, other news under the same id is not believed."""
+    if hashlib.sha256(unread.body).digest() == sha256:
+        state, wrong = PayloadState.DUPLICATE, Wrong(FailureKind.DUPLICATE, "the same news came before")
+    else:
+        state, wrong = PayloadState.FAILED, Wrong(FailureKind.VALIDATION, f"{key} came before, with another body")
+    kept = key if state is PayloadState.DUPLICATE else None
+    await uow.payloads.translated(unread.id, state=state, judged=True, stage=0, dedupe_key=kept)
+    await _told_late(unread, source, wrong, uow)
 
 
 async def _told_late(unread: Unread, source: Source, wrong: Wrong | None, uow: "UnitOfWork") -> None:

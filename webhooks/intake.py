@@ -24,6 +24,9 @@ from domain.figures import Figures, Uncounted
 from domain.identity import Seals
 from domain.imports import ImportAsked
 from domain.intake import (
+    HIDDEN,
+    LATER_BYTES,
+    SECRET_WORDS,
     Answer,
     Call,
     FailureKind,
@@ -49,7 +52,7 @@ from domain.unit_of_work import Begin
 from webhooks.bodies import body_of
 from webhooks.imports import Reports
 from webhooks.limits import MINUTE_S, Budget, InFlight, Known
-from webhooks.problems import STATUS, status_of
+from webhooks.problems import status_of
 from webhooks.traces import traced
 
 log = logging.getLogger("haat.intake")
@@ -60,7 +63,6 @@ INLINE_BYTES = 16 * 1024  # what is larger is read beside the event loop
 DEADLINE_S = 8
 RETRY_AFTER_S = 5
 HEADERS_KEPT, HEADER_CHARACTERS = 64, 1000
-SECRET_WORDS = ("auth", "cookie", "token", "secret", "signature", "password", "apikey", "api-key", "api_key")
 SECRET_QUERY = frozenset({"t", "key"})
 METHODS = ("POST", "PUT")
 BEFORE = "/v1/integrations/{family}/{provider}/".count("/")  # so many slashes
@@ -141,9 +143,10 @@ class Door:
         if request.method not in METHODS and door not in inbound.questions:
             return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": ", ".join(METHODS)})
         try:
-            body = await body_of(request, LARGE_BODY_BYTES if door in LARGE_DOORS else BODY_BYTES)
+            body = await body_of(request, _most(inbound, door))
         except ClientDisconnect:
-            return _respond(inbound.refuse(call, 400, "the body did not arrive"))
+            # Not 400: of what is wrong for good some providers are told that all is well, and this has to be sent again.
+            return _respond(inbound.refuse(call, 408, "the body did not arrive"))
         if body is None:
             return _respond(inbound.refuse(call, 413, "too large"))
         call = replace(call, body=body)
@@ -154,22 +157,19 @@ class Door:
                 if issuer is not None and door in issuer.tokens:
                     return await self._issue(inbound, issuer, call, named, path, remote)
                 return await self._receive(inbound, call, named, path, remote)
-        except Refused as refused:
-            return self._unavailable(inbound, call, STATUS[refused.refusal.kind], refused)
         except Exception as error:  # not kept, whatever the reason: it has to be sent again
-            return self._unavailable(inbound, call, 503, error)
+            return self._unavailable(inbound, call, error)
 
-    def _unavailable(self, inbound: Inbound, call: Call, status: int, error: Exception) -> Response:
+    def _unavailable(self, inbound: Inbound, call: Call, error: Exception) -> Response:
         log.warning("a call of %s was not kept: %s", inbound.provider, type(error).__name__, exc_info=error)
         self.figures.webhook(inbound.provider, "NOT_KEPT")
-        return _respond(inbound.refuse(call, status, "try again later"), {"Retry-After": str(RETRY_AFTER_S)})
+        return _respond(inbound.refuse(call, 503, "try again later"), {"Retry-After": str(RETRY_AFTER_S)})
 
     async def _receive(self, inbound: Inbound, call: Call, named: Named, path: Path, remote: str) -> Response:
         source = await self._source(inbound, named)
         async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
             if not mine:
-                self.figures.webhook(inbound.provider, "TOO_MANY")
-                return _respond(inbound.refuse(call, 429, "too many at once"), {"Retry-After": "1"})
+                return self._too_many(inbound, call, "too many at once", 1)
             stranger = source is None or not _allowed(source, remote)
             reading = await self._read(inbound, call, named, None if stranger else source)
             if _unproven(reading) and source is not None and not stranger:
@@ -200,11 +200,34 @@ class Door:
     async def _issue(self, inbound: Inbound, issuer: Issuer, call: Call, named: Named, path: Path, remote: str) -> Response:
         """A token for who shows the secret. Nothing of it is kept; of who shows a wrong one, all but what was shown."""
         asked, wrong = _asked(issuer, call)
+        network, now_s = network_of(remote), call.received_at.timestamp()
+        whose = _uuid(asked.username) if asked else None
+        if self.rejected.spent((None, network), now_s) or self.rejected.spent((whose, network), now_s):
+            return self._too_many(inbound, call, "too many wrong ones", MINUTE_S)  # or a password could be guessed at leisure
+        async with self.in_flight.turn(network) as turn:
+            if not turn:
+                return self._too_many(inbound, call, "too many at once", 1)
+            return await self._issued(inbound, issuer, call, asked, wrong, named, path, remote)
+
+    def _too_many(self, inbound: Inbound, call: Call, message: str, after_s: int) -> Response:
+        self.figures.webhook(inbound.provider, "TOO_MANY")
+        return _respond(inbound.refuse(call, 429, message), {"Retry-After": str(after_s)})
+
+    async def _issued(
+        self,
+        inbound: Inbound,
+        issuer: Issuer,
+        call: Call,
+        asked: TokenAsked | None,
+        wrong: Wrong,
+        named: Named,
+        path: Path,
+        remote: str,
+    ) -> Response:
         source = await self._source(inbound, Named(_uuid(asked.username)), afresh=True) if asked else None
         now_s, mine = call.received_at.timestamp(), (source.id if source else None, network_of(remote))
-        if self.rejected.spent(mine, now_s):  # or a password could be guessed at leisure
-            self.figures.webhook(inbound.provider, "TOO_MANY")
-            return _respond(inbound.refuse(call, 429, "too many wrong ones"), {"Retry-After": str(MINUTE_S)})
+        if self.rejected.spent(mine, now_s):  # meanwhile
+            return self._too_many(inbound, call, "too many wrong ones", MINUTE_S)
         if asked is not None and source is not None:
             token = _token(source, asked.password, named, remote, call.received_at)
             if token is not None:
@@ -273,6 +296,13 @@ class Door:
         found = await merchants.stores_by_id(self.reads, [store_id]) if store_id else []
         status = found[0].status if found else StoreStatus.CLOSED
         return _respond(inbound.answer(call, status))
+
+
+def _most(inbound: Inbound, door: str) -> int:
+    """Of what is only asked nothing is left for later."""
+    if door in inbound.questions:
+        return LATER_BYTES
+    return LARGE_BODY_BYTES if door in LARGE_DOORS else BODY_BYTES
 
 
 def _path(inbound: Inbound, request: Request, url: str) -> Path | None:
@@ -388,13 +418,13 @@ def _received(inbound: Inbound, call: Call, source: Source | None, path: Path, r
 def masked(call: Call, path: Path, told_in: Collection[str]) -> dict[str, str]:
     """As they are kept: without what proves anything, `told_in` being the headers of the proof itself."""
     kept = {
-        printable(name): "***"
+        printable(name): HIDDEN
         if name in told_in or any(word in name for word in SECRET_WORDS)
         else printable(value[:HEADER_CHARACTERS])
         for name, value in list(call.headers.items())[:HEADERS_KEPT]
     }
     shown = {
-        name: "***" if name in SECRET_QUERY or any(word in name.lower() for word in SECRET_WORDS) else value
+        name: HIDDEN if name in SECRET_QUERY or any(word in name.lower() for word in SECRET_WORDS) else value
         for name, value in call.query.items()
     }
     named = "" if path.segment is None else "***/" if call.token is not None else f"{path.segment}/"

@@ -1,20 +1,6 @@
-"""Refusals as HTTP statuses, for the doors of providers."""
-
-from collections.abc import Mapping
+"""What is wrong with a call as an HTTP status, for the doors of providers."""
 
 from domain.intake import FailureKind
-from domain.refusals import Kind
-
-STATUS: Mapping[Kind, int] = {
-    Kind.UNAUTHENTICATED: 401,
-    Kind.FORBIDDEN: 403,
-    Kind.NOT_FOUND: 404,
-    Kind.INVALID_INPUT: 400,
-    Kind.CONFLICT: 409,
-    Kind.RATE_LIMITED: 429,
-    Kind.TOO_COSTLY: 413,
-    Kind.UNAVAILABLE: 503,
-}
 
 
 def status_of(kind: FailureKind) -> int:

@@ -19,13 +19,13 @@ from domain.applying import carry_out
 from domain.bus import Bus
 from domain.cancelling import heed_cancelling
 from domain.doors import called
-from domain.intake import LATER_BYTES, Batch, Call, FailureKind, Inbound, InPieces, Pieces, described, translated
+from domain.intake import HIDDEN, LATER_BYTES, Batch, Call, FailureKind, Inbound, InPieces, Pieces, described, translated
 from domain.long_payloads import read_in_pieces
 from domain.payloads import Unjudged, Unread
 from domain.queue import Group, Outcome, failed
 from domain.refusals import Kind, Refused
 from domain.settling import give_up, judged, not_judged, read_late, settle
-from domain.unit_of_work import Begin, UnitOfWork
+from domain.unit_of_work import Begin
 
 log = logging.getLogger("haat.instructions")
 KEPT = "intake.kept"  # "": somebody has kept a payload
@@ -33,6 +33,7 @@ GROUP = 500
 POLL_S = 0.25  # for hints that were lost
 LOOK_AGAIN_S = 5.0  # for what appeared just while something was being parked for want of it
 ATTEMPTS = 5
+READINGS = 3  # in vain, of one payload by one process
 BACKOFF_S, BACKOFF_MOST_S = 0.5, 60.0
 FINAL = frozenset({Kind.INVALID_INPUT, Kind.NOT_FOUND, Kind.CONFLICT, Kind.FORBIDDEN})  # the same again would be refused again
 
@@ -48,6 +49,7 @@ class Instructions:
         self._bus = bus
         self._woken = asyncio.Event()
         self._look_again_at = 0.0
+        self._in_vain: dict[UUID, int] = {}
 
     def wake(self) -> None:
         """Something was kept."""
@@ -114,31 +116,50 @@ class Instructions:
         try:
             async with self._unit_of_work() as uow:
                 unread = await uow.payloads.next_untranslated(self._inbounds)
-                if unread is not None:
-                    await self._read_late(unread, uow)
+            if unread is not None:
+                await self._read_late(unread)
         except Exception as error:
             heed_cancelling(error)
-            if unread is None or _away(error):
+            if unread is None or (_away(error) and self._may_be_read_yet(unread.id)):
                 raise
             if not isinstance(error, _Unreadable):
                 log.exception("payload %s cannot be read", unread.id)
             async with self._unit_of_work() as uow:  # what nobody can read must not stand before what others sent
-                await give_up(unread, str(error) if isinstance(error, _Unreadable) else described(error), uow)
-        return 0 if unread is None else 1
+                if await uow.payloads.lock_unread(unread):
+                    await give_up(unread, str(error) if isinstance(error, _Unreadable) else described(error), uow)
+        if unread is None:
+            return 0
+        self._in_vain.pop(unread.id, None)
+        return 1
 
-    async def _read_late(self, unread: Unread, uow: UnitOfWork) -> None:
+    def _may_be_read_yet(self, id: UUID) -> bool:
+        """The database was away while it was read: that may be the payload's own doing, if it is so every time."""
+        self._in_vain[id] = self._in_vain.get(id, 0) + 1
+        return self._in_vain[id] < READINGS
+
+    async def _read_late(self, unread: Unread) -> None:
+        """However long it is read, no transaction is open meanwhile. Whoever else reads it too: one of them writes it down."""
         trace.correlation_id.set(unread.correlation_id)
         trace.cause.set(f"payload:{unread.id}")
         known = await sources.any_by_id(self._reads, unread.source_id)
         inbound = self._inbounds[unread.provider]
         told = called(inbound.doors, unread.headers)
-        call = Call(unread.door, unread.body, unread.headers, unread.received_at, told.query, told.values, told.method, told.url)
-        if isinstance(inbound, InPieces) and len(unread.body) > LATER_BYTES and not await uow.instructions.count(unread.id):
+        headers = {name: value for name, value in unread.headers.items() if value != HIDDEN}
+        call = Call(unread.door, unread.body, headers, unread.received_at, told.query, told.values, told.method, told.url)
+        if isinstance(inbound, InPieces) and len(unread.body) > LATER_BYTES and not await self._has_instructions(unread):
             pieces = await _read(inbound.in_pieces, call, known)
-            await read_in_pieces(unread, known, pieces.whole, _batches(pieces), uow)
+            async with self._unit_of_work() as uow:
+                if await uow.payloads.lock_unread(unread) and not await uow.instructions.count(unread.id):
+                    await read_in_pieces(unread, known, pieces.whole, _batches(pieces), uow)
             return
         reading = await asyncio.to_thread(translated, inbound, call, known)
-        await read_late(unread, known, reading, uow)
+        async with self._unit_of_work() as uow:
+            if await uow.payloads.lock_unread(unread):
+                await read_late(unread, known, reading, uow)
+
+    async def _has_instructions(self, unread: Unread) -> bool:
+        async with self._unit_of_work() as uow:
+            return await uow.instructions.count(unread.id) > 0
 
     async def _judge(self) -> int:
         unjudged: Unjudged | None = None

@@ -83,6 +83,8 @@ def of_field(value: Any, name: str = "reason") -> dict[str, str]:
         (one(source_ts={"path": "t", "as": "money"}), "profile.events[0].source_ts.as"),
         (one() | {"dedupe": ["header:"]}, "profile.dedupe[0]"),
         (one() | {"dedupe": ["header:a b"]}, "profile.dedupe[0]"),
+        (one() | {"dedupe": ["header:Authorization"]}, "profile.dedupe[0]"),
+        (one() | {"dedupe": ["hash", "header:x-api-token"]}, "profile.dedupe[1]"),
         (one() | {"dedupe": ["sha1"]}, "profile.dedupe[0]"),
         (one() | {"dedupe": ["$.a[*]"]}, "profile.dedupe[0]"),
         (one() | {"dedupe": "hash"}, "profile.dedupe"),

@@ -97,6 +97,28 @@ async def test_two_minutes_later_the_same_words_are_news_again(engine):
     assert await till.payloads() == ["ACCEPTED", "ACCEPTED"]
 
 
+async def test_the_same_words_of_another_order_and_of_another_store_are_news(engine):
+    till = await partner(engine, "urbanpiper", "ST-1")
+
+    async def put(rest: str, query: str, body: bytes) -> int:
+        return (await till.client.put(f"{till.path(rest)}{query}", content=body, headers=till.proven(rest, body))).status_code
+
+    ready = json.dumps({"new_status": "Food Ready"}).encode()
+    for order in ("A-1", "A-1", "B-2"):
+        assert await put(f"external/api/v1/orders/{order}/status", "", ready) == 200
+    goods = json.dumps({"items": []}).encode()
+    for store in ("ST-1", "ST-1", "ST-2"):
+        assert await put("webhooks/menu", f"&store={store}", goods) == 200
+    for store in ("ST-1", "ST-2"):
+        assert await put(f"external/api/v1/inventory/locations/{store}", "", goods) == 200
+    states = [state if state == "DUPLICATE" else "" for state in await till.payloads()]
+    assert states == ["", "DUPLICATE", "", "", "DUPLICATE", "", "", ""], await till.failures()
+    assert [entity for _, entity, _ in await till.instructions() if "A-1" in entity or "B-2" in entity] == [
+        "ORDER:A-1",
+        "ORDER:B-2",
+    ]
+
+
 async def test_what_has_nothing_against_it_is_kept_by_one_statement(engine):
     wms = await partner(engine, "wms", "BLR_DS1")
     wms = replace(wms, client=at(wms, known=Known(60)))

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db import tables as t
 from db.ids import new_id
 from db.unit_of_work import unit_of_work
-from domain.intake import Answer, Batch, Call, Family, Question, Source, TokenAsked
+from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Question, Source, TokenAsked
 from domain.proofs import (
     BASIC,
     BEARER_ISSUED,
@@ -37,7 +37,7 @@ from providers.wms import Wms
 from tests.conftest import LONG
 from tests.figures import show
 from tests.partners import INBOUNDS, SEALS, Partner, client_of, event, partner, snapshot
-from webhooks.limits import Budget, Known
+from webhooks.limits import Budget, InFlight, Known
 
 PROOFS = {
     "standard webhooks": STANDARD_WEBHOOKS,
@@ -364,6 +364,28 @@ async def test_for_a_wrong_secret_there_is_no_token_and_soon_no_answer(engine, n
     assert len(rows) == 7
     assert {row.body for row in rows} == {b""}  # what was shown may be nearly right
     assert sender.text not in str(rows)
+
+
+async def test_who_asks_for_too_many_tokens_is_turned_away_before_anything_is_looked_up(engine, named):
+    sender, rejected = await partner(engine, "named", "BLR_DS1"), Budget(a_minute=2)
+    remote, base, now = "198.51.100.5", "/v1/integrations/erp/named", datetime.now(UTC)
+    right = {"username": str(sender.source_id), "password": sender.text}
+    given = {"remote": remote, "rejected": rejected, "clock": lambda: now}
+    for _ in range(2):
+        wrong = {"username": str(new_id()), "password": "guess"}
+        assert (await at(sender, **given).post(f"{base}/oauth/token", json=wrong)).status_code == 401
+    blind = at(sender, reads=None, **given)  # what is looked up would be a 503
+    assert (await blind.post(f"{base}/oauth/token", json=wrong)).status_code == 429
+    busy = at(sender, reads=None, in_flight=InFlight(most_waiting=0))
+    answer = await busy.post(f"{base}/oauth/token", json=right)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+async def test_a_door_that_is_a_question_takes_no_long_body(engine, named):
+    sender = await partner(engine, "named", "BLR_DS1", proof=STANDARD_WEBHOOKS)
+    long = b'{"padding":"' + b"x" * LATER_BYTES + b'"}'
+    assert (await sender.post("stores/BLR_DS1/open", long)).status_code == 413
+    assert not await sender.payloads()
 
 
 async def test_only_a_source_that_is_shown_by_tokens_gives_any(engine, named):

@@ -180,6 +180,34 @@ async def test_an_error_that_comes_with_200_is_one_and_is_told(engine):
         assert (await asked.cursor()).failed == 0
 
 
+async def seen(asked: Asked) -> datetime:
+    [(at,)] = await asked.source.rows(select(t.source.c.last_seen_at).where(t.source.c.id == asked.source.source_id))
+    assert isinstance(at, datetime)
+    return at
+
+
+async def test_who_has_nothing_new_to_tell_has_spoken_and_who_cannot_be_asked_has_not(engine):
+    async with vineretail(engine) as (asked, server):
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+
+        async def forgotten() -> None:
+            mine = update(t.source).where(t.source.c.id == asked.source.source_id)
+            async with asked.engine.begin() as connection:
+                await connection.execute(mine.values(last_seen_at=long_ago))
+
+        server.counted(STORE, "T", 1, at=long_ago - timedelta(days=30))
+        await forgotten()
+        await asked.pull()
+        assert await asked.source.payloads() == []  # there was nothing to keep
+        assert await seen(asked) > long_ago
+        await forgotten()
+        server.key = "another by now"
+        await asked.pull()
+        [failure] = await asked.source.failures("PROCESSING")
+        assert "cannot be asked" in failure.message
+        assert await seen(asked) == long_ago
+
+
 async def test_who_asks_us_to_wait_is_waited_for_and_who_is_broken_is_tried_again(engine):
     async with uniware(engine) as (asked, tenant):
         (tea,) = await listings(engine, asked.source.shop, [1])
