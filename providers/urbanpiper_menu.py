@@ -6,14 +6,11 @@ A push says all there is where it flushes the items, else what it names: an item
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
 from typing import TypeVar
 
 from domain.catalog import Diet, ProductKind
 from domain.documents import LONGEST_ID, Document
 from domain.instructions import (
-    Choice,
-    ChoiceGroup,
     Command,
     DeactivateMissing,
     StockMode,
@@ -22,11 +19,11 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertMenuItem,
     UpsertVariant,
-    formed,
 )
 from domain.intake import Batch, Call, EntityKind, Source
 from domain.pricing import Tax
 from domain.refusals import Problem, invalid
+from providers.urbanpiper_choices import Form, Group, Offer, Option, choice_group, form_id, forms_of, in_order, offers_of
 
 EVERY = "-1"  # the store whose menu is every store's
 DIETS = {"1": Diet.VEG, "2": Diet.NON_VEG, "3": Diet.EGG}
@@ -65,77 +62,6 @@ class _Category:
     active: bool
 
 
-@dataclass(frozen=True)
-class _Option:
-    place: Document
-    id: str
-    title: str
-    price_minor: int
-    available: bool
-    sold: bool
-    rank: int
-    groups: Sequence[str]
-    nested: Sequence[str]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """`most` None is no limit."""
-
-    place: Document
-    id: str
-    title: str
-    least: int
-    most: int | None
-    rank: int
-    items: Collection[str]
-    options: Sequence[_Option]
-
-    @property
-    def sizes(self) -> bool:
-        """One of them has to be taken, and only one: they are what the item comes in."""
-        return self.least == 1 and self.most == 1
-
-    @cached_property
-    def spoiled(self) -> bool:
-        """As every item that offers it is. What is wrong is noted as it is read."""
-        return bool(self.place.problems) or any(option.place.problems for option in self.options)
-
-    @cached_property
-    def weight(self) -> int:
-        """What it costs to look through it."""
-        return 1 + sum(1 + len(option.nested) for option in self.options)
-
-    @cached_property
-    def choices(self) -> tuple[Choice, ...]:
-        """The same for all the items that offer it."""
-        return tuple(
-            Choice(id=option.id, title=option.title, price_minor=option.price_minor, active=option.sold, rank=option.rank)
-            for option in self.options
-        )
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """A group as an item offers it: with these of its forms, or with all; `needed` as its numbers say, or not at all."""
-
-    group: _Group
-    variants: tuple[str, ...] = ()
-    needed: bool = True
-
-
-@dataclass(frozen=True)
-class _Form:
-    """An item in one of its sizes, or as it is."""
-
-    id: str
-    title: str
-    rank: int
-    price_minor: int
-    shown: bool
-    available: bool
-
-
 class Menu:
     """An item with something wrong in it, or in what it is offered with, is left out and stays as it was."""
 
@@ -155,9 +81,9 @@ class Menu:
         self.categories = dict(map(self._category, told["categories"].items()))
         self.options = [self._option(place.apart()) for place in told["options"].items()]
         of_group = _by(self.options, lambda option: option.groups)
-        self.of_group = {id: sorted(options, key=_in_order) for id, options in of_group.items()}
+        self.of_group = {id: sorted(options, key=in_order) for id, options in of_group.items()}
         groups = [self._group(place.apart()) for place in told["option_groups"].items()]
-        self.groups = {group.id: group for group in sorted(filter(None, groups), key=_in_order)}
+        self.groups = {group.id: group for group in sorted(filter(None, groups), key=in_order)}
         self.of_item = _by(self.groups.values(), lambda group: group.items)
         self.packaging = {id: minor for place in told["charges"].items() for id, minor in self._packaging(place.apart())}
         self.taxes = self._taxes(told["taxes"].items())
@@ -178,11 +104,11 @@ class Menu:
             seen.add(id)
             groups = self.of_item.get(id, ()) if id and not again else ()
             axis = next((group for group in groups if group.sizes), None)
-            offers = _offers(id, groups, axis, self.groups, self._look_through)
+            offers = offers_of(id, groups, axis, self.groups, self._look_through)
             concerned = [*([axis] if axis else []), *(offer.group for offer in offers)]
             used.update(group.id for group in concerned)
             if not again:
-                present.update(dict.fromkeys(_formed(id, option.id) for option in axis.options) if axis else {id: None})
+                present.update(dict.fromkeys(form_id(id, option.id) for option in axis.options) if axis else {id: None})
             said = self._item(item, id, axis, offers)
             self._make(said)
             self._note(item)
@@ -210,7 +136,7 @@ class Menu:
         if self.made > MOST_COMMANDS:
             raise invalid("$.items", f"says more than {MOST_COMMANDS} things at once, over {len(self.stores)} stores")
 
-    def _look_through(self, group: _Group) -> None:
+    def _look_through(self, group: Group) -> None:
         """As one more item does. Refuses InvalidInput where it comes to too much."""
         self.looked_through += group.weight
         if self.looked_through > MOST_CHOICES:
@@ -218,7 +144,7 @@ class Menu:
 
     # ------------------------------------------------------------ an item
 
-    def _item(self, item: Document, id: str, axis: _Group | None, offers: Sequence[_Offer]) -> tuple[list[Command], ...]:
+    def _item(self, item: Document, id: str, axis: Group | None, offers: Sequence[Offer]) -> tuple[list[Command], ...]:
         sections = tuple(ref.id() for ref in item["category_ref_ids"].items())
         active = [self.categories[ref].active for ref in sections if ref in self.categories]
         shown = self._sold(item) and (any(active) or not active)
@@ -227,7 +153,7 @@ class Menu:
         image = item["img_url"].text(most=2000)
         rank = item["sort_order"].whole() or 0
         packaging = self.packaging.get(id, self.unpackaged)
-        forms = _forms(id, self._price(item, needed=True) or 0, shown, available, axis)
+        forms = forms_of(id, self._price(item, needed=True) or 0, shown, available, axis)
         if any(len(form.id) > LONGEST_ID for form in forms):
             item["ref_id"].wrong(f"is longer than {LONGEST_ID} characters together with its option's")
         product = UpsertCatalogItem(
@@ -245,7 +171,7 @@ class Menu:
             rank=rank,
             order_types=tuple(_order_type(word) for one in item["fulfillment_modes"].items() if (word := one.text(most=100))),
             packaging_minor=packaging,
-            groups=tuple(_choice_group(place, offer) for place, offer in enumerate(offers)),
+            groups=tuple(choice_group(place, offer) for place, offer in enumerate(offers)),
         )
         upserts = [UpsertVariant(variant=form.id, item=id, title=form.title, rank=form.rank, active=form.shown) for form in forms]
         prices = [
@@ -313,8 +239,8 @@ class Menu:
             id = self.categories[id].parent
         return tuple(names)
 
-    def _option(self, one: Document) -> _Option:
-        option = _Option(
+    def _option(self, one: Document) -> Option:
+        option = Option(
             one,
             id=self._id(one["ref_id"]),
             title=one["title"].text(needed=True, most=200) or "",
@@ -328,7 +254,7 @@ class Menu:
         self._note(one)
         return option
 
-    def _group(self, one: Document) -> _Group | None:
+    def _group(self, one: Document) -> Group | None:
         if one["active"].flag(default=True) is False:
             return None
         id = self._id(one["ref_id"])
@@ -338,7 +264,7 @@ class Menu:
             one["min_selectable"].wrong(f"{least} is more than the most, {most}")
         if len(options) < least:
             one["min_selectable"].wrong(f"{least} have to be taken, and {len(options)} options of it are in this push")
-        group = _Group(
+        group = Group(
             one,
             id=id,
             title=one.first("title", "ref_title").text(most=200) or id,
@@ -417,11 +343,6 @@ def _by(things: Iterable[_Thing], names_of: Callable[[_Thing], Iterable[str]]) -
     return found
 
 
-def _in_order(one: _Option | _Group) -> tuple[bool, int]:
-    """0 is no place: such come last, as they were told."""
-    return one.rank <= 0, one.rank
-
-
 def _rupees(place: Document, *, needed: bool = False) -> int | None:
     """A number as floats write it: 218.99999999999997 is 219.00, and 12.345 is too fine still."""
     number = place.number(needed=needed)
@@ -436,72 +357,7 @@ def _order_type(word: str) -> str:
     return word.lower().replace("_", "-")
 
 
-def _formed(item: str, option: str) -> str:
-    return formed(item, option) if item and option else ""
-
-
-def _forms(id: str, price_minor: int, shown: bool, available: bool, axis: _Group | None) -> list[_Form]:
-    """What it is sold in: the item in each of its sizes, or as it is."""
-    if axis is None:
-        return [_Form(id, "", 0, price_minor, shown, available)]
-    return [
-        _Form(
-            _formed(id, option.id),
-            option.title,
-            option.rank,
-            price_minor + option.price_minor,
-            shown and option.sold,
-            available and option.available and option.sold,
-        )
-        for option in axis.options
-    ]
-
-
-def _offers(
-    id: str, groups: Sequence[_Group], axis: _Group | None, known: Mapping[str, _Group], look_through: Callable[[_Group], None]
-) -> list[_Offer]:
-    """The item's own groups, those under a size with that size alone, and those under a choice, which nobody has to take."""
-    if axis is not None:
-        look_through(axis)
-    todo = [_Offer(group) for group in groups if group is not axis]
-    todo += [
-        _Offer(known[ref], (_formed(id, option.id),))
-        for option in (axis.options if axis else ())
-        for ref in option.nested
-        if ref in known and known[ref] is not axis
-    ]
-    found: dict[str, _Group] = {}
-    variants: dict[str, dict[str, None]] = {}  # none are all
-    needed: set[str] = set()
-    for offer in todo:  # which grows as groups turn out to have others under them
-        group = offer.group
-        if offer.needed:
-            needed.add(group.id)
-        if group.id in found:
-            if offer.variants and variants[group.id]:
-                variants[group.id].update(dict.fromkeys(offer.variants))
-            else:
-                variants[group.id].clear()
-            continue
-        look_through(group)
-        found[group.id], variants[group.id] = group, dict.fromkeys(offer.variants)
-        todo += [
-            _Offer(known[ref], offer.variants, needed=False)
-            for option in group.options
-            for ref in option.nested
-            if ref in known and known[ref] is not axis
-        ]
-    return [_Offer(group, tuple(variants[id]), id in needed) for id, group in found.items() if group.options]
-
-
-def _choice_group(rank: int, offer: _Offer) -> ChoiceGroup:
-    group, choices = offer.group, offer.group.choices
-    most = len(choices) if group.most is None else group.most
-    least = group.least if offer.needed else 0
-    return ChoiceGroup(id=group.id, title=group.title, least=least, most=most, choices=choices, variants=offer.variants, rank=rank)
-
-
-def _stock(id: str, forms: Sequence[_Form], available: bool, count: int | None) -> list[UpdateStockLevel]:
+def _stock(id: str, forms: Sequence[Form], available: bool, count: int | None) -> list[UpdateStockLevel]:
     """On or off: the item at once, or size by size where some are off. How many: of what comes in one form alone, since
     nobody knows how the units of several would be shared out."""
     several = len(forms) > 1
