@@ -202,7 +202,8 @@ class Shared(Generic[Item, Frame]):
             for one in beyond or ()
             if (one.pos is None or one.pos > head.pos) and one.seq <= self._ahead.get(one.entity, 0)
         }
-        self._unlogged_until = asyncio.get_running_loop().time() + (UNLOGGED_S if beyond is None or self._unlogged else 0)
+        unsure = self._unlogged or (beyond is None and self._ahead)
+        self._unlogged_until = asyncio.get_running_loop().time() + UNLOGGED_S if unsure else 0.0
         self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
         self._first = None
         if self._begun.is_set():
