@@ -144,6 +144,7 @@ def graphql_door(wiring: Wiring) -> Door:
     rules = Rules(
         introspection=wiring.settings.env is not Env.PRODUCTION,
         deadline_s=wiring.settings.request_deadline_s,
+        queries=wiring.settings.queries_at_once,
         allowed_origins=wiring.settings.allowed_origins,
         frame_bytes=wiring.settings.websocket_message_bytes,
         messages_per_s=20 if limits else None,

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     pool_overflow: int = Field(0, ge=0, description="closed again after each use: a rush is slower with them, not faster")
     pool_timeout_s: float = 2
     writes_at_once: int = Field(8, ge=1, description="transactions of a process; others wait their turn, not on locks")
+    queries_at_once: int = Field(8, ge=1, description="of a process; others wait their turn, and leave connections to writes")
     pool_recycle_s: int = 1800
     intake_pool_size: int = Field(10, ge=1, description="a pool of its own: browsing cannot starve the webhooks")
     database_connect_timeout_s: float = 5

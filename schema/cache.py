@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from graphql import FieldNode, OperationDefinitionNode
@@ -32,6 +33,13 @@ class Erred(Exception):
     def __init__(self, result: ExecutionResult) -> None:
         super().__init__()
         self.result = result
+
+
+class Kept(NamedTuple):
+    """What anybody may be told, and how it was come by: HIT, MISS or BYPASS."""
+
+    answer: Answer
+    outcome: str
 
 
 class Public:
@@ -78,14 +86,14 @@ class Public:
                 return all(isinstance(field, FieldNode) and field.name.value in self.fields for field in asked)
         return False
 
-    async def answer(self, context: Api, asking: Asking, asked: Asked) -> tuple[Answer, str]:
-        """With HIT, MISS or BYPASS. Raises Erred."""
+    async def answer(self, context: Api, asking: Asking, asked: Asked) -> Kept:
+        """Raises Erred."""
         started = time.perf_counter()
         key = self._version + asking.digest
         found = self._cache.kept(key)
         if found is not None:
             self._gate.count(asked, None, started)
-            return found, HIT
+            return Kept(found, HIT)
         outcome = HIT if self._cache.believed else BYPASS
 
         async def make() -> Answer:
@@ -102,4 +110,4 @@ class Public:
         answer = await self._cache.answer(key, make)
         if outcome == HIT:  # made by another, who counted it as theirs
             self._gate.count(asked, None, started)
-        return answer, outcome
+        return Kept(answer, outcome)

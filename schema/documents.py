@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
+from weakref import WeakValueDictionary
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, specified_rules, validate
 from strawberry.extensions import SchemaExtension
@@ -17,7 +18,7 @@ from schema.limits import refused
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 """As strawberry validates."""
 ERRORS_MOST = 10
-KEPT_CHARACTERS = 500_000
+KEPT_CHARACTERS, WRONG_CHARACTERS = 500_000, 50_000
 """Of query text; a parsed document takes some hundred times as much memory."""
 
 
@@ -48,23 +49,28 @@ class Document:
 
 
 class Documents:
-    """The latest valid documents. What is not valid is not kept: who sends rubbish pays for it alone."""
+    """The latest documents. Those that are not valid have a shelf of their own: rubbish displaces only rubbish, and an app whose
+    query has grown old is refused at no more than the price of a look.
+
+    Those who send the same at the same time share it from the start, so that a crowd's new document is validated once.
+    """
 
     def __init__(self, schema: GraphQLSchema, guard: Guard) -> None:
         self.guard = guard
         self.suggestions = True
         self._schema = schema
-        self._kept: OrderedDict[str, Document] = OrderedDict()
-        self._characters = 0
+        self._valid = Shelf(KEPT_CHARACTERS)
+        self._wrong = Shelf(WRONG_CHARACTERS)
+        self._in_use: WeakValueDictionary[str, Document] = WeakValueDictionary()
 
     def knows(self, query: str) -> bool:
-        return query in self._kept
+        """As valid."""
+        return query in self._valid
 
     def read(self, query: str) -> Document:
         """Raises GraphQLError for what is no GraphQL; refuses InvalidInput for what is beyond a limit."""
-        found = self._kept.get(query)
+        found = self._valid.get(query) or self._wrong.get(query) or self._in_use.get(query)
         if found is not None:
-            self._kept.move_to_end(query)
             return found
         self.guard.check_text(query)
         try:
@@ -72,14 +78,38 @@ class Documents:
         except RecursionError:
             raise refused("nested too deep") from None
         self.guard.check_document(node)
-        return Document(query, node, self._schema, self.guard, self.suggestions)
+        document = Document(query, node, self._schema, self.guard, self.suggestions)
+        self._in_use[query] = document
+        return document
 
-    def keep(self, query: str, document: Document) -> None:
-        if query in self._kept:
+    def keep(self, document: Document) -> None:
+        """Once it is known what validation says."""
+        (self._wrong if document.errors else self._valid).put(document)
+
+
+class Shelf:
+    """What was looked at last, up to so many characters of text."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._characters = 0
+
+    def __contains__(self, query: str) -> bool:
+        return query in self._kept
+
+    def get(self, query: str) -> Document | None:
+        found = self._kept.get(query)
+        if found is not None:
+            self._kept.move_to_end(query)
+        return found
+
+    def put(self, document: Document) -> None:
+        if document.query in self._kept:
             return
-        self._kept[query] = document
+        self._kept[document.query] = document
         self._characters += document.size
-        while self._characters > KEPT_CHARACTERS:
+        while self._characters > self._most:
             self._characters -= self._kept.popitem(last=False)[1].size
 
 

@@ -27,6 +27,7 @@ class Rules:
     body_bytes: int = 65_536
     body_s: float = 15
     deadline_s: float = 10
+    queries: int = 8  # of a process at once; others wait their turn
     allowed_origins: Sequence[str] = ()  # besides our own, of pages that may open a socket
     frame_bytes: int = 65_536
     init_s: float = 5

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from domain import trace
 from domain.limits import network_of
 from domain.sessions import Claims
+from schema.cache import Kept
 from schema.gate import Asking, Stopped
 from schema.listeners import FORBIDDEN
 from schema.roots import Api
@@ -134,8 +135,11 @@ class EventStream:
         try:
             asked = await gate.admit(context, self._asking, self._kinds)
             if asked.kind is not OperationType.SUBSCRIPTION:
-                answer = await gate.execute(context, self._asking, asked)
-                yield event(encoded(answer.data, answer.errors or []).payload, None)  # type: ignore[arg-type]  # told by the gate
+                answer = await self._door.perform(context, self._asking, asked)
+                if isinstance(answer, Kept):
+                    yield event(answer.answer.body.decode(), None)
+                else:
+                    yield event(encoded(answer.data, answer.errors or []).payload, None)  # type: ignore[arg-type]  # told by the gate
                 return
             asking = self._resumed()
             async with aclosing(gate.follow(context, asking, asked)) as results:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -69,6 +69,7 @@ class Gate:
         self._figures = figures
         self._rules = rules
         self._sharing = Sharing(schema)
+        self._turns = asyncio.Semaphore(rules.queries)
 
     async def admit(self, context: Api, asking: Asking, kinds: Sequence[OperationType]) -> Asked:
         """What may run now; its cost is paid. Raises Stopped, told and logged."""
@@ -85,8 +86,8 @@ class Gate:
             check_introspection(asked, self._rules.introspection or context.actor.role is Role.SUPPORT)
             await self._pay(context, asked.cost(asking.variables or {}))
             errors = document.errors
+            self._documents.keep(document)
             if not errors:
-                self._documents.keep(asking.query, document)
                 return asked
         except GraphQLError as error:
             errors = [error]
@@ -104,11 +105,15 @@ class Gate:
             await check_limit(limits, "cost by address", network_of(context.remote), max(cost, 1))
 
     async def execute(self, context: Api, asking: Asking, asked: Asked) -> ExecutionResult:
-        """A query or mutation that was admitted. What takes too long is cancelled, and its transaction rolled back."""
+        """A query or mutation that was admitted. What takes too long is cancelled, and its transaction rolled back.
+
+        Queries take turns: a thousand at once leave connections, and the loop's attention, to who writes.
+        """
         started = perf_counter()
         result: ExecutionResult
         try:
-            async with asyncio.timeout(self._rules.deadline_s):
+            turn = self._turns if asked.kind is OperationType.QUERY else nullcontext()
+            async with asyncio.timeout(self._rules.deadline_s), turn:
                 result = await self._schema.execute(asking.query, asking.variables, context, None, asking.operation_name)
         except TimeoutError:
             result = PreExecutionError(None, list(tell_all([_TOO_LONG], asking.query)))

@@ -25,17 +25,18 @@ from domain.identity import ANYBODY, Actor
 from domain.refusals import InvalidInput, Refused, Unavailable
 from domain.sessions import Claims
 from schema.build import Schema
-from schema.cache import Erred, Public
+from schema.cache import Erred, Kept, Public
 from schema.decoding import NotReadable, read_object
 from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, remote
 from schema.errors import STATUS, refusal_error, tell_all
 from schema.events import EventStream, last_event_id, wants_events
 from schema.gate import Asking, Gate, Stopped, read_asking, undone
+from schema.guard import Asked
 from schema.listeners import Ending, Listeners
 from schema.roots import Api
 from schema.sockets import Socket
 from schema.wire import Wire
-from subscriptions.cache import Answer, Cache
+from subscriptions.cache import Cache
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
@@ -172,16 +173,23 @@ class Door(GraphQL[Api, None]):
             asked = await self.gate.admit(context, asking, kinds)
         except Stopped as stopped:
             return self.respond_undone(stopped.errors, accepted)
-        if self.public is not None and asked.kind is OperationType.QUERY and self.public.takes(asking):
-            try:
-                return self.respond_kept(*await self.public.answer(context, asking, asked), accepted)
-            except Erred as erred:
-                result = erred.result
-        else:
-            result = await self.gate.execute(context, asking, asked)
+        result = await self.perform(context, asking, asked)
+        if isinstance(result, Kept):
+            return self.respond_kept(result, accepted)
         if undone(result):
             return self.respond_undone(result.errors or [], accepted)
         return self.respond_body(_encode_result(result), accepted, 200)
+
+    async def perform(self, context: Api, asking: Asking, asked: Asked) -> ExecutionResult | Kept:
+        """A query or mutation that was admitted, whichever way it came: what anybody may be told is answered from the cache."""
+        if self.public is None or asked.kind is not OperationType.QUERY or not self.public.takes(asking):
+            return await self.gate.execute(context, asking, asked)
+        try:
+            kept = await self.public.answer(context, asking, asked)
+        except Erred as erred:
+            return erred.result
+        self.figures.cached(kept.outcome)
+        return kept
 
     async def read(self, request: Incoming) -> tuple[Asking, Sequence[OperationType]]:
         """Raises NotRead for what is no GraphQL request."""
@@ -259,12 +267,11 @@ class Door(GraphQL[Api, None]):
             headers.append((b"retry-after", b"%d" % max(1, ceil(wait.total_seconds()))))
         return self.respond({"errors": errors}, accepted, STATUS[code] if accepted == GRAPHQL else 200, headers)
 
-    def respond_kept(self, answer: Answer, outcome: str, accepted: str) -> Answered:
-        """What anybody may be told. How old it is, is said for people: no client is to keep it itself."""
-        self.figures.cached(outcome)
-        age = max(0, int(time.time() - answer.made_at)) if outcome == HIT else 0
-        said = [(b"cache-status", CACHE_STATUS[outcome]), (b"age", b"%d" % age)]
-        return self.respond_body(answer.body, accepted, 200, said, keep=b"no-cache")
+    def respond_kept(self, kept: Kept, accepted: str) -> Answered:
+        """How old it is, is said for people: no client is to keep it itself."""
+        age = max(0, int(time.time() - kept.answer.made_at)) if kept.outcome == HIT else 0
+        said = [(b"cache-status", CACHE_STATUS[kept.outcome]), (b"age", b"%d" % age)]
+        return self.respond_body(kept.answer.body, accepted, 200, said, keep=b"no-cache")
 
     def respond(self, answer: Mapping[str, Any], accepted: str, status: int, headers: Headers = ()) -> Answered:
         return self.respond_body(encode(answer), accepted, status, headers)

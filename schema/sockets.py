@@ -26,6 +26,7 @@ from domain.identity import Actor
 from domain.limits import network_of
 from domain.refusals import RateLimited, Refused
 from domain.sessions import Claims
+from schema.cache import Kept
 from schema.doors import bearer
 from schema.errors import refusal_error
 from schema.gate import Asking, Followed, Stopped, read_asking, undone
@@ -49,7 +50,7 @@ class Doing(Operation[Api, None]):
     def __init__(self, handler: "Socket", id: str, asking: Asking) -> None:
         super().__init__(handler, id, asking.query, asking.variables, asking.operation_name)
         self.results: Followed | None = None
-        self.before = b""
+        self.before = b'{"id":' + msgspec.json.encode(id) + b',"type":"next","payload":'
         self.context = copy_context()
 
     def forget_asking(self) -> None:
@@ -59,6 +60,11 @@ class Doing(Operation[Api, None]):
     def work(self) -> None:
         self.task = asyncio.create_task(self.handler.run_operation(self), context=self.context)
         self.task.add_done_callback(self.handler._task_done)
+
+    async def tell(self, payload: str) -> None:
+        """What is encoded already."""
+        if not self.completed:
+            await self.handler.websocket.send_text(f"{self.before.decode()}{payload}}}")
 
     def write(self, told: Encoded) -> bool:
         """Straight to the wire, if the client keeps up."""
@@ -279,16 +285,18 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
             await operation.send_initial_errors(list(stopped.errors))
             return
         if asked.kind is OperationType.SUBSCRIPTION:
-            operation.before = b'{"id":' + msgspec.json.encode(operation.id) + b',"type":"next","payload":'
             operation.results = gate.follow(context, asking, asked)
             operation.forget_asking()
             await self.follow(operation, operation.results)
             return
-        answer = await gate.execute(context, asking, asked)
-        if undone(answer):
+        answer = await self.view.perform(context, asking, asked)
+        if isinstance(answer, Kept):
+            await operation.tell(answer.answer.body.decode())
+        elif undone(answer):
             await operation.send_initial_errors(answer.errors or [])
             return
-        await operation.send_next(answer)
+        else:
+            await operation.send_next(answer)
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def follow(self, operation: Doing, results: Followed) -> None:
@@ -297,11 +305,9 @@ class Socket(BaseGraphQLTransportWSHandler[Api, None]):
         Where nothing waits to be told, and the client keeps up, the results rest and this returns: what everybody is told
         goes straight to the wire.
         """
-        before = operation.before.decode()
         try:
             async for result in results:
-                if not operation.completed:
-                    await self.websocket.send_text(f"{before}{result.payload}}}")
+                await operation.tell(result.payload)
                 if self.websocket.put is not None and results.rest(operation.write, operation.work):
                     operation.task = None
                     return

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
 
 from app import create_app
 from db import tables as t
@@ -74,6 +75,7 @@ SEED = 41
 class Running:
     """One process's app, spoken to by its own door."""
 
+    app: ASGIApp
     wiring: Wiring
     client: httpx2.AsyncClient
 
@@ -82,6 +84,31 @@ class Running:
         assert answer.status_code == 200, answer.text
         assert b'"errors"' not in answer.content, answer.text
         return answer.content, answer.headers.get("cache-status", "")
+
+    async def ask_by_socket(self, asking: dict[str, Any]) -> tuple[str, str]:
+        """The text of both frames that it is answered by."""
+        said: asyncio.Queue[Any] = asyncio.Queue()
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        scope = {
+            "type": "websocket", "path": "/graphql", "raw_path": b"/graphql", "root_path": "", "query_string": b"", "scheme": "ws",
+            "headers": [], "client": ("127.0.0.1", 1), "subprotocols": ["graphql-transport-ws"], "extensions": {}, "state": {},
+        }  # fmt: skip
+        said.put_nowait({"type": "websocket.connect"})
+        for message in ({"type": "connection_init"}, {"type": "subscribe", "id": "é", "payload": asking}):
+            said.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+        socket = asyncio.create_task(self.app(scope, said.get, heard.put))
+        try:
+            async with asyncio.timeout(10):
+                _, _, answer, end = [(await heard.get()).get("text") for _ in range(4)]  # after the upgrade, and the ack
+            return answer, end
+        finally:
+            said.put_nowait({"type": "websocket.disconnect", "code": 1000})
+            await socket
+
+    async def cached(self) -> float:
+        """So many public queries went by the cache."""
+        lines = (await self.client.get("/metrics")).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("haat_cached_total{"))
 
     async def kept(self, document: str, **variables: Any) -> bytes:
         """Asks until it is answered by what is kept: where a heartbeat comes late, on a busy machine, nothing is believed."""
@@ -98,7 +125,7 @@ async def running(settings: Settings, *workers: str) -> AsyncIterator[Running]:
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://haat") as client:
-            yield Running(app.state.wiring, client)
+            yield Running(app, app.state.wiring, client)
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +368,23 @@ async def test_who_asks_does_not_matter_what_is_asked_does(processes: tuple[Runn
     assert first.wiring.cache.figures.entries == entries
     assert (await first.ask(document, id=id, first=3))[1] != "haat; hit"
     assert (await first.ask(document + " ", id=id, first=2))[1] != "haat; hit"
+
+
+async def test_sockets_and_streams_of_events_are_answered_from_what_is_kept_too(
+    processes: tuple[Running, Running, Running], street: Street
+):
+    first, *_ = processes
+    document, variables = "query($id: ID!) { store(id: $id) { name id } }", {"id": str(street.mine.store_id)}
+    asking = {"query": document, "variables": variables}
+    plain = (await first.kept(document, **variables)).decode()
+    before = await first.cached()
+    streamed = await first.client.post("/graphql", json=asking, headers={"accept": "text/event-stream"})
+    assert streamed.text == f"event: next\ndata: {plain}\n\nevent: complete\ndata: \n\n"
+    assert await first.cached() == before + 1
+    answer, end = await first.ask_by_socket(asking)
+    assert answer == f'{{"id":"é","type":"next","payload":{plain}}}'
+    assert end == '{"id":"é","type":"complete"}'
+    assert await first.cached() == before + 2
 
 
 async def test_variables_that_nobody_declared_may_be_anything(processes: tuple[Running, Running, Running], street: Street):

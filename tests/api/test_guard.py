@@ -1,11 +1,13 @@
 """Documents made to hurt: each is refused before anything runs, and soon. Documents that screens need: each passes."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 from time import process_time
+from typing import Any
 
 import pytest
-from graphql import OperationType, get_introspection_query
+from graphql import GraphQLError, OperationType, get_introspection_query, validate
 
 from domain.identity import ANYBODY, Actor, ActorKind
 from schema.doors import Rules
@@ -215,10 +217,10 @@ async def test_it_is_refused_soon_and_nothing_of_it_runs(name: str, document: st
     context = stall.door.make_context(ANYBODY, "127.0.0.1")
     ran.clear()
     times = []
-    for _ in range(2):  # the second time nothing is loaded for the first time
+    for again in ("", " "):  # the second time nothing is loaded for the first time; it is another text, which nobody knows yet
         begun = process_time()
         with pytest.raises(Stopped) as stopped:
-            await stall.door.gate.admit(context, Asking(document, None, variables), EVERY)
+            await stall.door.gate.admit(context, Asking(document + again, None, variables), EVERY)
         times.append(process_time() - begun)
     assert min(times) < CPU_S
     assert {error.code for error in stopped.value.errors} <= {"INVALID_INPUT", "TOO_COSTLY"}
@@ -334,4 +336,51 @@ async def test_a_document_is_read_once_and_what_is_kept_has_an_end():
     for number in range(60):
         await admit(stall, "{ viewer } #" + str(number) + "x" * 15_000)
     assert not documents.knows("{ viewer }")
-    assert sum(document.size for document in documents._kept.values()) <= 500_000
+    assert sum(document.size for document in documents._valid._kept.values()) <= 500_000
+
+
+async def test_what_is_not_valid_is_looked_at_once_and_displaces_nothing_that_is(monkeypatch: pytest.MonkeyPatch):
+    looked = looks(monkeypatch)
+    stall = make(Rules())
+    documents = stall.door.gate._documents
+    await admit(stall, "{ viewer }")
+    told = []
+    for _ in range(3):
+        with pytest.raises(Stopped) as stopped:
+            await admit(stall, "{ nobody }")
+        told.append([error.message for error in stopped.value.errors])
+    assert len(looked) == 2
+    assert told[0] == told[1] == told[2] != []
+    for number in range(60):
+        with pytest.raises(Stopped):
+            await admit(stall, "{ nobody } #" + str(number) + "x" * 15_000)
+    assert documents.knows("{ viewer }")
+    assert sum(document.size for document in documents._wrong._kept.values()) <= 50_000
+
+
+@pytest.mark.parametrize("document", ["{ viewer }", "{ nobody }"])
+async def test_a_crowd_that_brings_a_new_document_has_it_looked_at_once(monkeypatch: pytest.MonkeyPatch, document: str):
+    looked = looks(monkeypatch)
+    stall = make(Rules())
+    everybody = asyncio.Barrier(50)
+
+    async def pay(*_: object) -> None:
+        await everybody.wait()
+
+    monkeypatch.setattr(stall.door.gate, "_pay", pay)
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(admit(stall, document) for _ in range(50)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Asked if document == "{ viewer }" else Stopped}
+    assert len(looked) == 1
+
+
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is validated from now on."""
+    looked: list[object] = []
+
+    def look(*given: Any, **named: Any) -> list[GraphQLError]:
+        looked.append(given[1])
+        return validate(*given, **named)
+
+    monkeypatch.setattr("schema.documents.validate", look)
+    return looked

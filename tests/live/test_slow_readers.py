@@ -30,8 +30,8 @@ FREED_S = 30  # promised: a send that is not through in 10 s ends, and the kerne
 HOLE_S = 45  # promised of a client of which nothing comes: a ping each 20 s, and 20 s for its answer
 FILLED_S = 5  # until then they cost what they ask; from then on their connections are full, and they are what this is about
 GROWN_MB = 50
-WIDE = """query($id: ID!) { store(id: $id) { listings(first: 50) { nodes {
-  id name price { amount currency } stock { version available } product { id name description } } } } }"""
+WIDE = """query($id: ID!, $first: Int!) { store(id: $id) { listings(first: $first) { nodes {
+  id variantName price { amount currency } stock { version available } product { id name description } } } } }"""
 NARROW = "query($id: ID!) { store(id: $id) { id } }"
 
 
@@ -62,7 +62,7 @@ class Deaf:
         with suppress(OSError):  # nobody reads what it says either, by then, or it is gone
             self.socket.send(masked(json.dumps(message).encode()))
 
-    def ask(self, query: str, **variables: str) -> None:
+    def ask(self, query: str, **variables: str | int) -> None:
         self.asked += 1
         self.say({"type": "subscribe", "id": str(self.asked), "payload": {"query": query, "variables": variables}})
 
@@ -100,11 +100,13 @@ async def test_clients_that_never_read_are_closed_and_cost_the_others_nothing(ru
                     one.say({"type": "connection_init"})
                 ports = {one.socket.getsockname()[1] for one in deaf}
                 assert reached(server, ports) == DEAF
+                wide = await running.client(None).ask(WIDE, id=store, first=50)
+                assert len(wide["store"]["listings"]["nodes"]) == 50
                 began, most, went_by = time.monotonic(), before, 0.0
                 while reached(server, ports) and time.monotonic() - began < 2 * FREED_S:
                     for one in deaf:
                         for _ in range(5):
-                            one.ask(WIDE, id=store)
+                            one.ask(WIDE, id=store, first=50 - one.asked % 40)  # so that not all is answered from what is kept
                     asked_at = time.monotonic()
                     await running.client(None).ask(NARROW, id=store)
                     if asked_at - began > FILLED_S:
