@@ -32,6 +32,7 @@ from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
 from db.figures import backlog
 from db.migrate import check_migrated
+from db.mirror import SqlMirror
 from db.pool import ping_the_idle
 from db.reads import Reads
 from db.relay import leadership
@@ -71,6 +72,7 @@ from workers.alerts import Watch
 from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
 from workers.instructions import KEPT, Instructions
+from workers.mirror import Mirror
 from workers.pulling import Pulling
 from workers.relay import Hints, Relay
 from workers.replays import Replays
@@ -168,7 +170,10 @@ class Wiring:
 
 
 async def _relay(wiring: Wiring) -> None:
-    await wiring.relay.run()
+    """The log, and beside it the commands: what keeps the one from being told is nothing to the other."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(wiring.relay.run())
+        tasks.create_task(Mirror(SqlMirror(wiring.engine), wiring.bus).run())
 
 
 async def _instructions(wiring: Wiring) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Row, Text, bindparam, cast, func, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.horizon import last_number_of, writers_of
 from db.tables import event, log_epoch
 from domain.bus import Entry
 
@@ -47,12 +48,8 @@ _STAMP = (
 _LAG = select(func.count(), func.coalesce(func.extract("epoch", func.clock_timestamp() - func.min(e.at)), 0)).where(
     e.pos.is_(None), e.id > bindparam("floor")
 )
-# A transaction holds this lock from before its first event has an id until after the others can see it.
-_WRITERS = text(
-    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'event'::regclass AND mode = 'RowExclusiveLock'"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
-_LAST_ID = text("SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('event', 'id')::regclass), 0)")
+_WRITERS = writers_of("event")
+_LAST_ID = last_number_of("event", "id")
 # A leader that is silent, but whose connection lives: a stopped process, a blocked loop. Its connection ends, and
 # with it the lock and its power to stamp.
 _END_FROZEN = text(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     or_,
     select,
     true,
@@ -42,6 +43,8 @@ COUNTERS = tuple(level[field.name] for field in fields(Counters))  # in the orde
 KIND = StockMovementKind
 
 
+# As they stand in the partial indexes: of bound values no plan could know that they fit.
+SOLD_OR_RETURNED = movement.kind.in_([literal_column("'SOLD'"), literal_column("'RETURNED'")])
 COUNTED, SWITCHED = "STOCK", "AVAILABILITY"  # as `told` has what a source has said of a listing
 
 
@@ -233,7 +236,7 @@ class SqlStock:
         units = -func.sum(movement.on_hand_delta)
         found = await self._connection.execute(
             select(movement.order_id, movement.listing_id, units.label("units"))
-            .where(movement.order_id.in_(order_ids), movement.kind.in_((KIND.SOLD, KIND.RETURNED)))
+            .where(movement.order_id.in_(order_ids), SOLD_OR_RETURNED)
             .group_by(movement.order_id, movement.listing_id)
             .having(units > 0)
         )
@@ -292,7 +295,7 @@ class SqlStock:
                     orders, orders.c.id == movement.order_id
                 )
             )
-            .where(movement.kind.in_((KIND.SOLD, KIND.RETURNED)), movement.order_id.is_not(None), unknown, recent)
+            .where(SOLD_OR_RETURNED, movement.order_id.is_not(None), unknown, recent)
         )
         told = (
             select(said.c.listing_id, func.coalesce(movement.told, movement.on_hand_delta))

@@ -220,7 +220,7 @@ stock_movement = _table(
     text("once", null=True),  # a source's own id of a change, which is made once
     Index("uq_stock_movement_once", "source_id", "once", "listing_id", unique=True, postgresql_where=sa.text("once IS NOT NULL")),
     Index(None, "listing_id", "id"),
-    Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),
+    Index("ix_stock_movement_sold", "listing_id", "at", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED') AND order_id IS NOT NULL")),
     Index("ix_stock_movement_order", "order_id", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')")),
     Index("ix_stock_movement_source", "source_id", "listing_id", "source_at", postgresql_where=sa.text("source_id IS NOT NULL")),
 )
@@ -386,6 +386,9 @@ mapping = _table(
     key("source_id", of="source", primary=True), word("kind", EntityKind, primary_key=True), text("external_id", primary_key=True),
     key("merchant_id", of="merchant"), key("id"), created(),
     Index(None, "source_id", "kind", "id"),
+    # What ends alike begins alike: all that an option makes of items. See db/sources.py.
+    Column("backwards", sa.Text(collation="C"), sa.Computed("reverse(external_id)", persisted=True), nullable=False),
+    Index("ix_mapping_backwards", "source_id", "backwards", postgresql_where=sa.text("kind = 'VARIANT'")),
 )
 payload = _table(
     "payload",
@@ -406,12 +409,13 @@ instruction = _table(
     key(primary=True), key("payload_id", of="payload"), key("source_id", of="source", null=True), key("merchant_id", null=True),
     count("ordinal"), text("command"), text("entity"), count("stage"), Column("body", JSONB, nullable=False), word("state", InstructionState),
     count("attempts"), time("next_at", null=False), text("waits_for", null=True), created(), time("done_at"),
+    Column("number", sa.BigInteger, sa.Identity(), nullable=False),  # in which order they are told to others: see workers/mirror.py
     # In order for each entity: the one that is WAITING or PARKED and came first.
     Index("ix_instruction_queue", "source_id", "next_at", "stage", "id", postgresql_where=sa.text("state = 'WAITING'")),
     Index("ix_instruction_entity", "source_id", "entity", "id", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')")),
     Index("ix_instruction_parked", "merchant_id", "waits_for", postgresql_where=sa.text("state = 'PARKED'")),
     Index("ix_instruction_stage", "payload_id", "stage", postgresql_where=sa.text("state = 'WAITING'")),
-    Index(None, "payload_id", "ordinal"),
+    Index(None, "payload_id", "ordinal"), Index(None, "number"),
 )
 # The newest version and time each source has told of one field of one entity: older news loses here.
 told = _table(
@@ -453,7 +457,8 @@ event = _table(
     UniqueConstraint("stream", "entity_id", "seq"),
     Index("ix_event_unstamped", "id", postgresql_where=sa.text("pos IS NULL")),
 )
-# How far each of those who read the log for themselves has come, and when they last told of something.
+# How far each of those who read the log for themselves has come, and when they last told of something: of groups of failures up to
+# when something has gone by untold.
 sink = _table("sink", text("name", primary_key=True), Column("pos", sa.BigInteger, nullable=False, server_default="0"), time("at"))
 # One row: which history `pos` counts. Another epoch means another database, and every cursor starts afresh.
 log_epoch = _table("log_epoch", Column("epoch", sa.Text, primary_key=True))

@@ -10,6 +10,8 @@ from msgspec import inspect
 
 from db import unit_of_work
 from domain.events import Event, Topic
+from domain.instructions import Command
+from domain.mirror import COMMANDS, PRIVATE
 
 VERSION = 1
 """Of all topics. Within one, fields and kinds are added, and none is taken away or means something else."""
@@ -28,28 +30,44 @@ def print_event_schemas() -> None:
 
 
 def event_schemas() -> Mapping[str, Mapping[str, Any]]:
-    """By topic: what an event's `kind` may be, and what its `body` then is."""
+    """By topic: what an event's `kind` may be, and what its `body` then is; of commands likewise."""
     assert unit_of_work  # all that a command may tell is known once every store of it is
     kinds = [one for one in Event.kinds.values() if one.__module__.startswith("domain.")]
-    return {topic.value: _of_topic(topic, [one for one in kinds if one.topic is topic]) for topic in Topic}
+    schemas = {topic.value: _of_topic(topic, [one for one in kinds if one.topic is topic]) for topic in Topic}
+    return {COMMANDS: _of_commands(), **schemas}
 
 
 def _of_topic(topic: Topic, kinds: Sequence[type[Event]]) -> Mapping[str, Any]:
+    return _schema(topic.value, "kind", {one: f"seq counts within the {one.stream}" for one in kinds})
+
+
+def _of_commands() -> Mapping[str, Any]:
+    """Of those that are carried out, without what is told to nobody."""
+    kinds = [one for one in Command.kinds.values() if one.__module__.startswith("domain.") and not one.__subclasses__()]
+    told = _schema(COMMANDS, "command", {one: f"of the stage {one.stage.name} of a batch" for one in kinds})
+    for kind, names in PRIVATE.items():
+        for name in names:
+            del told["$defs"][kind.__name__]["properties"][name]
+    return told
+
+
+def _schema(topic: str, named: str, kinds: Mapping[type, str]) -> Mapping[str, Any]:
+    """`named` is the field of a message that names the kind of its body."""
     names = {one.__name__ for one in kinds}
-    _, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
-    for name, field in _times(inspect.multi_type_info(kinds)):
+    _, parts = msgspec.json.schema_components(list(kinds), ref_template="#/$defs/{name}")
+    for name, field in _times(inspect.multi_type_info(list(kinds))):
         _mark(parts[name]["properties"][field])
     return {
         "$schema": DIALECT,
-        "$id": f"{topic.value}/{VERSION}",
-        "title": topic.value,
+        "$id": f"{topic}/{VERSION}",
+        "title": topic,
         "oneOf": [
             {
                 "title": one.__name__,
-                "description": f"seq counts within the {one.stream}",
+                "description": kinds[one],
                 "type": "object",
-                "properties": {"kind": {"const": one.__name__}, "body": {"$ref": f"#/$defs/{one.__name__}"}},
-                "required": ["kind", "body"],
+                "properties": {named: {"const": one.__name__}, "body": {"$ref": f"#/$defs/{one.__name__}"}},
+                "required": [named, "body"],
             }
             for one in sorted(kinds, key=lambda one: one.__name__)
         ],

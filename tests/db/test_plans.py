@@ -1,7 +1,7 @@
 """How reads are planned where there is much to read: by an index, and no more rows than they are about."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from db.pages import Page, total
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.catalog import ListingSort
+from domain.counting import Count
 from domain.failures import Seen
 from domain.identity import Actor, ActorKind
 from domain.intake import FailureKind, FailureState
@@ -392,6 +393,54 @@ async def test_a_backlog_is_claimed_in_the_time_of_its_rows(country: Country, th
             assert len(group.instructions) == min(things, 500)
 
     await check(replace(country, big={"instruction": 6_000}), claim, 6_000 * 4)
+
+
+@asynccontextmanager
+async def besides(engine: AsyncEngine, table: str, insert: str, delete: str) -> AsyncIterator[None]:
+    """So many rows more, which the planner has heard of."""
+    async with engine.connect() as connection:
+        free = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await free.exec_driver_sql(insert)
+        await free.exec_driver_sql(f"VACUUM ANALYZE {table}")
+        try:
+            yield
+        finally:
+            await free.exec_driver_sql(delete)
+            await free.exec_driver_sql(f"VACUUM ANALYZE {table}")
+
+
+async def test_what_an_option_makes_of_items_is_found_by_how_it_ends(country: Country):
+    crowd = country.crowd
+    many = (
+        "INSERT INTO mapping (source_id, kind, external_id, merchant_id, id)"
+        f" SELECT '{crowd.source_id}', 'VARIANT', 'I' || n || '+O' || n % 5000, '{crowd.merchant_id}', gen_random_uuid()"
+        " FROM generate_series(1, 20000) n"
+    )
+
+    async def ask() -> None:
+        async with unit_of_work(country.engine) as uow:
+            found = await uow.sources.formed(crowd.source_id, ["O7", "O8", "7", "O%", "O7\\"])
+            assert {option: len(ids) for option, ids in found.items()} == {"O7": 4, "O8": 4}
+
+    async with besides(country.engine, "mapping", many, f"DELETE FROM mapping WHERE source_id = '{crowd.source_id}'"):
+        await check(replace(country, big={"mapping": 20_000}), ask, 50)
+
+
+async def test_a_count_looks_at_what_orders_took_and_not_at_every_sale_of_the_till(country: Country):
+    listing_id = country.ids[-1]
+    many = (
+        "INSERT INTO stock_movement (id, listing_id, merchant_id, kind, on_hand_delta, cause)"
+        f" SELECT gen_random_uuid(), '{listing_id}', '{country.crowd.merchant_id}', 'SOLD', -1, 'till'"
+        " FROM generate_series(1, 20000) n"
+    )
+
+    async def ask() -> None:
+        async with unit_of_work(country.engine) as uow:
+            now = await uow.now()
+            assert await uow.stock.count_due([Count(listing_id, 7, now, "test", "test")]) == {listing_id: 7}
+
+    async with besides(country.engine, "stock_movement", many, "DELETE FROM stock_movement WHERE cause = 'till'"):
+        await check(replace(country, big={"stock_movement": 20_000}), ask, 100)
 
 
 async def test_a_read_without_an_index_is_told(country: Country):

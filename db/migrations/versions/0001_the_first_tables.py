@@ -311,9 +311,17 @@ def upgrade() -> None:
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("backwards", sa.Text(collation="C"), sa.Computed("reverse(external_id)", persisted=True), nullable=False),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_mapping_merchant_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_mapping_source_id")),
         sa.PrimaryKeyConstraint("source_id", "kind", "external_id", name=op.f("pk_mapping")),
+    )
+    op.create_index(
+        "ix_mapping_backwards",
+        "mapping",
+        ["source_id", "backwards"],
+        unique=False,
+        postgresql_where=sa.text("kind = 'VARIANT'"),
     )
     op.create_index(op.f("ix_mapping_source_id_kind_id"), "mapping", ["source_id", "kind", "id"], unique=False)
     op.create_table(
@@ -560,6 +568,7 @@ def upgrade() -> None:
         sa.Column("waits_for", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("number", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.ForeignKeyConstraint(["payload_id"], ["payload.id"], name=op.f("fk_instruction_payload_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_instruction_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instruction")),
@@ -578,6 +587,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'PARKED'"),
     )
+    op.create_index(op.f("ix_instruction_number"), "instruction", ["number"], unique=False)
     op.create_index(op.f("ix_instruction_payload_id_ordinal"), "instruction", ["payload_id", "ordinal"], unique=False)
     op.create_index(
         "ix_instruction_queue",
@@ -1023,7 +1033,7 @@ def upgrade() -> None:
         "stock_movement",
         ["listing_id", "at"],
         unique=False,
-        postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')"),
+        postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED') AND order_id IS NOT NULL"),
     )
     op.create_index(
         "ix_stock_movement_source",
@@ -1063,7 +1073,11 @@ def downgrade() -> None:
     op.drop_table("offer_delivery")
     op.drop_index("uq_stock_movement_once", table_name="stock_movement", postgresql_where=sa.text("once IS NOT NULL"))
     op.drop_index("ix_stock_movement_source", table_name="stock_movement", postgresql_where=sa.text("source_id IS NOT NULL"))
-    op.drop_index("ix_stock_movement_sold", table_name="stock_movement", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')"))
+    op.drop_index(
+        "ix_stock_movement_sold",
+        table_name="stock_movement",
+        postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED') AND order_id IS NOT NULL"),
+    )
     op.drop_index("ix_stock_movement_order", table_name="stock_movement", postgresql_where=sa.text("kind IN ('SOLD', 'RETURNED')"))
     op.drop_index(op.f("ix_stock_movement_listing_id_id"), table_name="stock_movement")
     op.drop_table("stock_movement")
@@ -1126,6 +1140,7 @@ def downgrade() -> None:
     op.drop_index("ix_instruction_stage", table_name="instruction", postgresql_where=sa.text("state = 'WAITING'"))
     op.drop_index("ix_instruction_queue", table_name="instruction", postgresql_where=sa.text("state = 'WAITING'"))
     op.drop_index(op.f("ix_instruction_payload_id_ordinal"), table_name="instruction")
+    op.drop_index(op.f("ix_instruction_number"), table_name="instruction")
     op.drop_index("ix_instruction_parked", table_name="instruction", postgresql_where=sa.text("state = 'PARKED'"))
     op.drop_index("ix_instruction_entity", table_name="instruction", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')"))
     op.drop_table("instruction")
@@ -1168,6 +1183,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_member_store_user_id"), table_name="member_store")
     op.drop_table("member_store")
     op.drop_index(op.f("ix_mapping_source_id_kind_id"), table_name="mapping")
+    op.drop_index("ix_mapping_backwards", table_name="mapping", postgresql_where=sa.text("kind = 'VARIANT'"))
     op.drop_table("mapping")
     op.drop_index(op.f("ix_store_search"), table_name="store", postgresql_using="gin")
     op.drop_index(op.f("ix_store_name_id"), table_name="store")
