@@ -1,7 +1,7 @@
 """What there is to tell those who watch over us, given to one of those who ask."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import and_, exists, func, or_, select, update
@@ -34,9 +34,13 @@ class SqlAlerts:
         entries = found.all()
         if not entries:
             return (), False
-        await self._connection.execute(update(sink).where(k.name == GROUPS).values(pos=entries[-1].pos))
         new = [one.entity_id for one in entries if one.kind == FailureChanged.__name__ and one.seq == 1]
-        return (await self._first_ones(new) if new else ()), len(entries) == limit
+        now: datetime = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
+        # Up to when something has gone by that nobody is told of, since nobody has looked for so long. `greatest` leaves out nulls.
+        untold_to = select(func.max(f.at)).where(among(f.id, new), f.at < now - OLD_AFTER).scalar_subquery()
+        told = {"pos": entries[-1].pos, "at": func.greatest(k.at, untold_to)}
+        await self._connection.execute(update(sink).where(k.name == GROUPS).values(told))
+        return (await self._first_ones(new, now) if new else ()), len(entries) == limit
 
     async def _position(self) -> int | None:
         """Locked. Who begins to listen begins where the log is by now."""
@@ -47,12 +51,14 @@ class SqlAlerts:
             await self._connection.execute(insert(sink).values(name=GROUPS, pos=last).on_conflict_do_nothing())
         return pos
 
-    async def _first_ones(self, ids: Sequence[UUID]) -> list[Failure]:
-        now = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
+    async def _first_ones(self, ids: Sequence[UUID], now: datetime) -> list[Failure]:
         before = failure.alias("before").c
         # In each state from where it may count on: a group that has gone on for months is not walked from its beginning.
         recent = before.state.in_(list(FailureState)), before.id >= first_id(now - NEW_AFTER - OLD_AFTER, -CLOCKS_APART_S)
-        alike = before.fingerprint == f.fingerprint, before.id < f.id, before.at >= f.at - NEW_AFTER, *recent
+        # What went by untold makes nothing known: else a group that goes on would never be told of.
+        untold_to = select(k.at).where(k.name == GROUPS).scalar_subquery()
+        told = or_(untold_to.is_(None), before.at > untold_to)
+        alike = before.fingerprint == f.fingerprint, before.id < f.id, before.at >= f.at - NEW_AFTER, told, *recent
         # As two, since no index knows `is not distinct from`.
         theirs = exists().where(before.merchant_id == f.merchant_id, *alike)
         nobodys = exists().where(before.merchant_id.is_(None), *alike)

@@ -238,7 +238,7 @@ def read(inbound: Inbound, call: Call, source: Source) -> Reading:
     call = replace(call, profile=source.profile, headers=shown)
     known_by = proofs.replay_key(source.proof, call)
     if len(call.body) > LATER_BYTES:
-        reading = Reading(event_id=_own_id(inbound, call), translated=False)
+        reading = Reading(event_id=own_id(inbound, call), translated=False)
     else:
         reading = translated(inbound, call, source)
     if known_by is None or (reading.event_id and not _unsigned(reading.event_id, inbound, call, source.proof)):
@@ -246,7 +246,7 @@ def read(inbound: Inbound, call: Call, source: Source) -> Reading:
     return replace(reading, event_id=known_by)
 
 
-def _own_id(inbound: Inbound, call: Call) -> str | None:
+def own_id(inbound: Inbound, call: Call) -> str | None:
     """None too where it cannot be told: the call is kept all the same."""
     try:
         return _keepable_id(inbound.event_id(call))
@@ -271,7 +271,7 @@ def _unsigned(event_id: str, inbound: Inbound, call: Call, proof: Proof | None) 
     """Whether who has caught the call may give it another id: it is in a header, and no header but the time is signed."""
     if proof is None or not proof.timed or proof.signed is not Signed.BODY_TIMESTAMP:
         return False
-    return _own_id(inbound, replace(call, headers=_Others())) != event_id
+    return own_id(inbound, replace(call, headers=_Others())) != event_id
 
 
 def translated(inbound: Inbound, call: Call, source: Source) -> Reading:

@@ -88,12 +88,39 @@ def pulled_as(call: Call) -> str | None:
 Talk = Generator[Ask | News | Unknown, Reply, None]
 
 
-class PullFailed(Exception):
-    """What the partner answered is no answer: for people, without credentials. `retry` says whether to ask again at all soon."""
+OF_ALL = frozenset({401, 403, 407, 429})  # who may not ask, or not now, may ask nothing
+IN_VAIN = 3  # things that HTTP refuses in one conversation: the others would be refused as well
 
-    def __init__(self, message: str, *, retry: bool = True, after_s: float | None = None) -> None:
+
+class PullFailed(Exception):
+    """What the partner answered is no answer: for people, without credentials. `retry` says whether to ask again at all soon.
+
+    `status` is HTTP's, where that says so.
+    """
+
+    def __init__(self, message: str, *, retry: bool = True, after_s: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
-        self.message, self.retry, self.after_s = message, retry, after_s
+        self.message, self.retry, self.after_s, self.status = message, retry, after_s, status
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may be so of what was asked alone."""
+        return self.status is not None and self.status not in OF_ALL
+
+    def of(self, what: str) -> "PullFailed":
+        message = f"{what}: {self.message}" if what else self.message
+        return PullFailed(message, retry=self.retry, after_s=self.after_s, status=self.status)
+
+
+def asked_alone(ask: Ask, of: str, failed: list[PullFailed]) -> Generator[Ask, Reply, Reply | None]:
+    """For a conversation about several things: `yield from` it. None: of this one nothing can be told, which stands in `failed`."""
+    try:
+        return (yield ask)
+    except PullFailed as error:
+        if not error.alone or sum(one.status is not None for one in failed) >= IN_VAIN - 1:
+            raise
+        failed.append(error.of(of))
+        return None
 
 
 @dataclass(frozen=True)
@@ -129,7 +156,10 @@ class Puller(Protocol):
     quota: Quota
 
     def talk(self, access: Access, source: Source, since: datetime, until: datetime) -> Talk:
-        """Raises PullFailed. What it has yielded as news before that is kept all the same."""
+        """Raises PullFailed. What it has yielded as news before that is kept all the same.
+
+        It is raised where something was asked too, when that is not answered: what goes on then asks the next.
+        """
 
 
 class Fetch(Protocol):

@@ -33,7 +33,7 @@ from domain.instructions import (
 from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Question, Source, TokenAsked
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import Proof, Strategy
-from domain.pulling import Access, Ask, News, PullFailed, Quota, Reply, Talk, Unknown, answered, asked_at, pulled_as
+from domain.pulling import Access, Ask, News, PullFailed, Quota, Reply, Talk, Unknown, answered, asked_alone, asked_at, pulled_as
 from domain.refusals import Problem, Refused
 from domain.stock import StockMovementKind
 from providers.unicommerce_questions import count, goods, orders
@@ -134,7 +134,10 @@ class Unicommerce:
         failed: list[PullFailed] = []
         for facility in source.stores:
             asked = json.dumps({"updatedSinceInMinutes": minutes}).encode()
-            reply = yield Ask("POST", SNAPSHOTS, headers={**headers, "facility": facility}, body=asked)
+            ask = Ask("POST", SNAPSHOTS, headers={**headers, "facility": facility}, body=asked)
+            reply = yield from asked_alone(ask, facility, failed)
+            if reply is None:
+                continue
             try:
                 told = _successful(reply)
             except PullFailed as error:
@@ -146,7 +149,10 @@ class Unicommerce:
         unknown = (yield Unknown([sku for sku in skus if sku])).body.decode().splitlines() if skus else []
         for sku in unknown[:ITEMS_AT_ONCE]:
             asked = json.dumps({"skuCode": sku}).encode()
-            reply = yield Ask("POST", ITEM_TYPE, headers={**headers, "facility": skus[sku]}, body=asked)
+            ask = Ask("POST", ITEM_TYPE, headers={**headers, "facility": skus[sku]}, body=asked)
+            reply = yield from asked_alone(ask, sku[:KEY_CHARACTERS], failed)
+            if reply is None:
+                continue
             try:
                 _successful(reply)
             except PullFailed as error:

@@ -19,7 +19,7 @@ from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.money import LIMIT_MINOR, rounded
 from domain.proofs import STANDARD_WEBHOOKS
-from domain.pulling import Access, Ask, News, PullFailed, Quota, Talk, answered, asked_at, pulled_as
+from domain.pulling import Access, Ask, News, PullFailed, Quota, Talk, answered, asked_alone, asked_at, pulled_as
 from domain.refusals import Problem
 
 STOCK, ITEMS, PULLED = "stock", "items", "pulled-stock"
@@ -104,7 +104,10 @@ class Vinculum:
             for page in range(1, PAGES_MOST + 1):
                 asked = {**ASKED, **window, "pageNumber": str(page), "locCode": location}
                 form = {**access.credentials, "RequestBody": json.dumps(asked)}
-                reply = yield Ask("POST", INVENTORY_STATUS, headers=FORM, body=urlencode(form).encode())
+                ask = Ask("POST", INVENTORY_STATUS, headers=FORM, body=urlencode(form).encode())
+                reply = yield from asked_alone(ask, location, failed)
+                if reply is None:
+                    break
                 told = answered(reply)
                 code = code_of(told)
                 if told.problems:

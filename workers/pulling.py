@@ -24,7 +24,7 @@ from domain import trace
 from domain.cancelling import heed_cancelling
 from domain.health import heard
 from domain.identity import Seals
-from domain.intake import LATER_BYTES, Call, EntityKind, FailureKind, Inbound, Reading, Source, Wrong, printable, translated
+from domain.intake import LATER_BYTES, Call, EntityKind, FailureKind, Inbound, Reading, Source, Wrong, own_id, printable, translated
 from domain.payloads import Received, keep
 from domain.pulling import (
     ASKED_AT,
@@ -50,7 +50,8 @@ log = logging.getLogger("haat.pulling")
 AT_ONCE = 4
 POLL_S = 2.0
 HOLD = timedelta(seconds=120)  # longer than any one step: it is renewed before each
-PULL_S = 900.0  # all of one talk: what takes longer is begun again, from where it stands
+ASK_S = 600.0  # one question with all of its tries. A whole talk may take hours: a small quota makes it
+ASIDE_S, ASIDE_MOST = 60.0, 16  # what takes longer goes on beside the others, so many at once
 TRIES = 4
 BACKOFF_S = 1.0
 WAIT_MOST_S = 60.0  # of what a partner asks us to wait; more than that is another turn
@@ -81,20 +82,29 @@ class Pulling:
         object.__setattr__(self, "pullers", pullers)
 
     async def run(self) -> None:
+        aside: set[asyncio.Task[bool]] = set()
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
-                group.create_task(self._loop())
+                group.create_task(self._loop(group, aside))
 
-    async def _loop(self) -> None:
+    async def _loop(self, group: asyncio.TaskGroup, aside: set[asyncio.Task[bool]]) -> None:
+        """One turn after the other; a long one keeps nobody from theirs."""
         while True:
-            try:
-                busy = await self.once()
-            except Exception as error:
-                heed_cancelling(error)
-                log.exception("a turn was given up")
-                busy = False
-            if not busy:
+            turn = group.create_task(self._guarded())
+            await asyncio.wait([turn], timeout=ASIDE_S)
+            if not turn.done() and len(aside) < ASIDE_MOST:
+                aside.add(turn)
+                turn.add_done_callback(aside.discard)
+            elif not await turn:
                 await asyncio.sleep(POLL_S * (0.5 + random.random()))  # noqa: S311  # so that not all look at the same moment
+
+    async def _guarded(self) -> bool:
+        try:
+            return await self.once()
+        except Exception as error:
+            heed_cancelling(error)
+            log.exception("a turn was given up")
+            return False
 
     async def once(self) -> bool:
         """One source, if it is any one's turn."""
@@ -126,12 +136,9 @@ class _Talking:
         try:
             if registered is None:
                 raise PullFailed("it is switched off", retry=False)
-            async with asyncio.timeout(PULL_S):
-                await self._talk(registered.source)
+            await self._talk(registered.source)
         except PullFailed as error:
             failed = error
-        except TimeoutError:
-            failed = PullFailed(f"it took longer than {PULL_S:g} s")
         except NotOurs:
             raise
         except Exception as error:  # a bug of ours, or of what reads their answers: it must not be asked without end
@@ -162,8 +169,15 @@ class _Talking:
             while True:
                 match said:
                     case Ask():
-                        reply = await self._ask(access.base_url, said)
-                        said = talk.send(reply)
+                        try:
+                            async with asyncio.timeout(ASK_S):
+                                reply = await self._ask(access.base_url, said)
+                        except PullFailed as error:
+                            said = talk.throw(error)
+                        except TimeoutError:
+                            said = talk.throw(PullFailed(f"no answer within {ASK_S:g} s"))
+                        else:
+                            said = talk.send(reply)
                     case News():
                         await self._keep(source, said, reply)
                         said = talk.send(reply)
@@ -217,7 +231,7 @@ class _Talking:
         }
         call = Call(news.door, reply.body, headers, now, news.query)
         if len(call.body) > LATER_BYTES:
-            reading = Reading(event_id=self.inbound.event_id(call), translated=False)
+            reading = Reading(event_id=own_id(self.inbound, call), translated=False)
         else:
             reading = await asyncio.to_thread(translated, self.inbound, call, source)
         await self._hold()
@@ -270,8 +284,9 @@ def _failed(reply: Reply, now: datetime) -> PullFailed | None:
         return None
     message = f"it answers HTTP {reply.status}"
     if reply.status == 429 or reply.status >= 500:
-        return PullFailed(message, after_s=_retry_after_s(reply.headers.get("retry-after", ""), now))
-    return PullFailed(message, retry=False)
+        after_s = _retry_after_s(reply.headers.get("retry-after", ""), now)
+        return PullFailed(message, after_s=after_s, status=reply.status)
+    return PullFailed(message, retry=False, status=reply.status)
 
 
 def _retry_after_s(told: str, now: datetime) -> float | None:

@@ -90,6 +90,28 @@ async def test_what_is_for_the_record_and_what_is_long_past_is_not_told(engine):
     assert ["VALIDATION" in alert.text for alert in heard.alerts] == [True]
 
 
+async def test_what_goes_on_after_nobody_looked_for_hours_is_told_once(engine):
+    """The first of it is no news any more; that it was there makes those after it no less new."""
+    wms = await partner(engine, "wms")
+    heard = Heard()
+    await stamp(engine)
+    await watch(engine, Heard()).groups()
+    await no(wms, "NO-1")
+    f = t.failure.c
+    async with engine.begin() as connection:
+        mine = update(t.failure).where(f.source_id == wms.source_id)
+        await connection.execute(mine.values(at=func.clock_timestamp() - timedelta(hours=2)))
+    await stamp(engine)
+    await watch(engine, heard).groups()
+    assert heard.alerts == []
+    for sku in ("NO-2", "NO-3"):
+        await no(wms, sku)
+        await stamp(engine)
+        await watch(engine, heard).groups()
+    (alert,) = heard.alerts
+    assert f"merchant {wms.shop.merchant_id}" in alert.text
+
+
 async def test_a_log_that_stands_still_is_an_error_once_in_five_minutes_among_all(engine, caplog: pytest.LogCaptureFixture):
     await no(await partner(engine, "wms"), "NO-1")
     unstamped = select(func.count()).where(t.event.c.pos.is_(None))
@@ -105,7 +127,7 @@ async def test_a_log_that_stands_still_is_an_error_once_in_five_minutes_among_al
         [message] = caplog.messages
         assert message.startswith("committed events wait for their place in the log since 12")
         async with engine.begin() as connection:
-            await connection.execute(text("UPDATE sink SET at = at - interval '6 minutes'"))
+            await connection.execute(text("UPDATE sink SET at = at - interval '6 minutes' WHERE name = 'lag of the relay'"))
         await watch(engine, Heard()).lag()
         assert len(caplog.messages) == 2
         await stamp(engine)

@@ -16,8 +16,10 @@ from adapters.fetching import SafeFetch
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.intake import Call, EntityKind
 from domain.pulling import Ask, Ended, PullFailed, Quota, Reply, SetSourceAccess, Turn, next_in, set_source_access
 from domain.refusals import InvalidInput, NotFound, Refused
+from providers.vinculum import Vinculum
 from tests.partners import INBOUNDS, SEALS, Partner, partner
 from tests.simulators.serving import serving
 from tests.simulators.uniware import Uniware, broken, elsewhere, too_many
@@ -265,6 +267,107 @@ async def test_a_page_that_was_kept_before_the_next_broke_stays_and_is_asked_for
         assert (await asked.cursor()).told_until is None
         await asked.pull()
         assert await units(asked, tea, rice) == [8, 9]
+
+
+async def test_a_facility_that_http_refuses_keeps_the_others_from_nothing(engine):
+    async with vineretail(engine) as (asked, server):
+        await asked.source.map(EntityKind.STORE, "AA1", asked.source.shop.store_id)  # which is asked first
+        (tea,) = await listings(engine, asked.source.shop, [1])
+        server.counted(STORE, f"SKU-{tea}", 8)
+        refused = 0
+
+        class Refuses(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                nonlocal refused
+                if b"AA1" in ask.body:
+                    refused += 1
+                    return Reply(400, {}, b"{}")
+                return await super().fetch(base_url, ask)
+
+        refusing = Asked(engine, asked.source, asked.url, Refuses(loopback=True))
+        await refusing.pull()
+        assert await units(asked, tea) == [8]
+        assert refused == 1
+        row = await asked.cursor()
+        assert (row.failed, row.message, row.told_until) == (1, "AA1: it answers HTTP 400", None)
+
+
+@pytest.mark.parametrize(("status", "calls"), [(401, 1), (429, 4), (404, 3)])
+async def test_who_refuses_everything_is_not_asked_for_every_facility(engine, monkeypatch, status, calls):
+    monkeypatch.setattr(pulling, "WAIT_MOST_S", 0.0)
+    async with vineretail(engine) as (asked, _):
+        for n in range(10):
+            await asked.source.map(EntityKind.STORE, f"DS-{n}", asked.source.shop.store_id)
+        made = 0
+
+        class Refuses(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                nonlocal made
+                made += 1
+                return Reply(status, {}, b"{}")
+
+        await Asked(engine, asked.source, asked.url, Refuses(loopback=True)).pull()
+        assert made == calls
+        assert (await asked.cursor()).message.endswith(f"it answers HTTP {status}")
+
+
+async def test_a_long_reply_that_has_no_id_is_kept_all_the_same(engine, monkeypatch):
+    monkeypatch.setattr(pulling, "LATER_BYTES", 100)
+
+    class Odd(Vinculum):
+        def event_id(self, call: Call) -> str | None:
+            raise ValueError("nobody thought of this")
+
+    async with vineretail(engine) as (asked, server):
+        (tea,) = await listings(engine, asked.source.shop, [1])
+        server.counted(STORE, f"SKU-{tea}", 8)
+        worker = replace(asked.worker, inbounds={"vinculum": Odd()})
+        asked.worker = worker
+        await asked.pull()
+        assert await units(asked, tea) == [8]
+        assert (await asked.cursor()).failed == 0
+
+
+async def test_a_long_talk_goes_on_beside_the_others_and_is_not_begun_again(engine, monkeypatch):
+    """One that asks at a time, and a partner whose second page takes longer than anybody's turn."""
+    monkeypatch.setattr(pulling, "AT_ONCE", 1)
+    monkeypatch.setattr(pulling, "ASIDE_S", 0.2)
+    async with vineretail(engine) as (slow, server), vineretail(engine) as (quick, other):
+        server.page_size = 1
+        tea, rice = await listings(engine, slow.source.shop, [1, 1])
+        server.counted(STORE, f"SKU-{tea}", 8)
+        server.counted(STORE, f"SKU-{rice}", 9)
+        other.counted(STORE, "T", 1)
+        again = asyncio.Event()
+
+        class Slow(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                if base_url == slow.url and b"pageNumber%22%3A+%222" in ask.body:
+                    await again.wait()
+                return await super().fetch(base_url, ask)
+
+        worker = replace(slow.worker, fetch=Slow(loopback=True))
+        c = t.source_cursor.c
+        async with engine.begin() as connection:
+            await connection.execute(update(t.source_cursor).values(next_at=func.clock_timestamp() + timedelta(days=1)))
+            for one, later_s in ((slow, 0), (quick, 0.001)):
+                mine = update(t.source_cursor).where(c.source_id == one.source.source_id)
+                await connection.execute(mine.values(next_at=func.clock_timestamp() + timedelta(seconds=later_s)))
+        running = asyncio.create_task(worker.run())
+        try:
+            async with asyncio.timeout(20):
+                while (await quick.cursor()).told_until is None:  # noqa: ASYNC110  # nobody says when
+                    await asyncio.sleep(0.05)
+                assert (await slow.cursor()).told_until is None
+                again.set()
+                while (await slow.cursor()).told_until is None:  # noqa: ASYNC110  # nobody says when
+                    await asyncio.sleep(0.05)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert [one["pageNumber"] for one in server.asked] == ["1", "2"]
+        await slow.source.worker.drain()
+        assert await units(slow, tea, rice) == [8, 9]
 
 
 async def test_a_source_without_a_mapped_facility_says_so(engine):

@@ -1,6 +1,7 @@
 """Failures that fit a filter, tried again in the background, on the real database."""
 
 import asyncio
+import itertools
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -27,6 +28,7 @@ from tests.partners import Partner, dish, event, menu, partner
 from tests.workers.test_instructions import stocked
 from tests.world import account, listing, member, shop
 from workers import instructions as loops
+from workers import replays as loop
 from workers.replays import Replays
 
 GOOD_OF_TEN = 9
@@ -119,6 +121,41 @@ async def test_poison_among_good_ones_is_cleared_by_one_replay_and_nothing_is_lo
         assert {(await wms.level(f"SKU-{n}")).on_hand for n in range(40)} == {times}
         assert await wms.discrepancies() == 0
         assert done.ended_at is not None
+
+
+async def test_a_step_that_breaks_is_tried_ever_more_seldom_and_the_others_at_once(engine, broken, monkeypatch):
+    wms = await goods(engine, 2)
+    broken.update({"SKU-0", "SKU-1"})
+    await adjust(wms, "SKU-0", "SKU-1")
+    broken.clear()
+    mine = {"merchant_id": wms.shop.merchant_id}
+    bad, good = await start(engine, wms.shop.owner, **mine), await start(engine, wms.shop.owner, **mine)
+    now_s, tried = 0.0, []
+    worker = Replays(lambda: unit_of_work(engine), clock=lambda: now_s)
+    really = loop.work_on
+
+    async def work_on(id, uow):
+        if id == bad:
+            tried.append(now_s)
+            raise RuntimeError("broken")
+        return await really(id, uow)
+
+    monkeypatch.setattr(loop, "work_on", work_on)
+    while now_s < 600:
+        await worker.once()
+        now_s += 1
+    apart = [after - before for before, after in itertools.pairwise(tried)]
+    assert len(tried) < 20
+    assert max(apart) <= loop.BACKOFF_MOST_S + 1
+    assert apart[-1] >= loop.BACKOFF_MOST_S / 2
+    async with asyncio.timeout(30):
+        while (await seen(engine, good, wms.shop.owner)).state is ReplayState.RUNNING:
+            await wms.worker.drain()
+            await worker.once()
+    monkeypatch.undo()
+    assert (await work_off(wms, bad)).state is ReplayState.DONE
+    await worker.once()
+    assert bad not in worker.waiting
 
 
 async def test_what_cannot_be_tried_again_or_fails_again_is_counted_and_stops_nobody(engine, broken):
