@@ -1,14 +1,20 @@
-"""Whatever the order, however often, whoever dies in between: what sources told of a thing comes to the same."""
+"""Whatever the order, however often, whoever is killed in between: what sources told of a thing comes to the same."""
 
 import asyncio
 import json
+import os
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx2
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,117 +22,201 @@ from db import tables as t
 from domain.intake import InstructionState
 from tests.conftest import LONG
 from tests.figures import show
-from tests.partners import Partner, event, partner, snapshot, worker_of
+from tests.partners import Partner, event, partner, snapshot
+from tests.world import listings, shop
 
+ROOT = Path(__file__).parents[2]
 SEED = 53
-SCHEDULES, EVENTS = (15, 500) if LONG else (2, 200)
-ENTITIES, WORKERS, MOST_TIMES, AT_ONCE = 20, 8, 5, 16
-KILLED_EVERY_S = 0.2
+SCHEDULES, EVENTS = (200, 500) if LONG else (4, 200)
+ENTITIES, WORKERS, MOST_TIMES = 20, 8, 5
+MOST_LINES = 10  # events of one payload
+SIDE_BY_SIDE, AT_ONCE = 4, 4  # schedules, and calls of each
+GROUP = 40
+KILLED_EVERY_S = 0.5
+DONE_WITHIN_S = 60
 BEGAN = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
-FEW = "index,product,category,sub_category,brand,sale_price,market_price,type,rating\n"
+STORE = "MAIN"
 
 
 @dataclass(frozen=True)
 class News:
-    """One change of one thing, at its version."""
+    """One change of one thing, at its version: so many there are, or with `change` so many more or fewer."""
 
     sku: str
     version: int
-    counted: int | None  # so many there are; None: `change` more
-    change: int
-
-    def body(self, store: str) -> dict[str, Any]:
-        at = BEGAN + timedelta(seconds=self.version)
-        if self.counted is not None:
-            return snapshot(store, (self.sku, self.counted, self.version), at=at)
-        return event("stock.adjusted", at, location=store, sku=self.sku, delta=str(self.change), version=self.version)
+    counted: int | None
+    change: int = 0
 
 
-def happened(chance: random.Random) -> list[News]:
+@dataclass(frozen=True)
+class Told:
+    """What happened at one moment, in one payload: all of it counts, or all more, or all fewer."""
+
+    number: int
+    news: Sequence[News]
+
+    def body(self) -> dict[str, Any]:
+        at, first = BEGAN + timedelta(seconds=self.number), self.news[0]
+        if first.counted is not None:
+            return snapshot(STORE, *((one.sku, one.counted or 0, one.version) for one in self.news), at=at)
+        if first.change > 0:
+            lines = [{"sku": one.sku, "accepted_qty": one.change, "version": one.version} for one in self.news]
+            return event("receipt.completed", at, location=STORE, lines=lines)
+        lines = [{"sku": one.sku, "qty": -one.change, "version": one.version} for one in self.news]
+        return event("transfer.dispatched", at, **{"from": STORE, "to": "ELSEWHERE", "lines": lines})
+
+
+def happened(chance: random.Random, skus: Sequence[str]) -> list[Told]:
     """In order. Each thing is counted first, and then counted again or changed."""
-    versions = {f"SKU-{number}": 0 for number in range(ENTITIES)}
-    news = []
-    for number in range(EVENTS):
-        sku = f"SKU-{number}" if number < ENTITIES else chance.choice(sorted(versions))
-        versions[sku] += 1
-        counted = chance.randint(200, 900) if versions[sku] == 1 or chance.random() < 0.4 else None
-        news.append(News(sku, versions[sku], counted, chance.randint(-6, 6)))
-    return news
+    versions = Counter[str]()
+    told: list[Told] = []
+
+    def tell(some: Sequence[str], change: int | None) -> None:
+        versions.update(some)
+        counts = [chance.randint(200, 900) if change is None else None for _ in some]
+        news = [
+            News(sku, versions[sku], counted, (change or 0) * chance.randint(1, 6))
+            for sku, counted in zip(some, counts, strict=True)
+        ]
+        told.append(Told(len(told), news))
+
+    for begin in range(0, len(skus), MOST_LINES):
+        tell(skus[begin : begin + MOST_LINES], None)
+    while (left := EVENTS - versions.total()) > 0:
+        tell(chance.sample(skus, min(left, chance.randint(1, MOST_LINES))), chance.choice((None, None, 1, 1, -1)))
+    return told
 
 
-def fold(news: list[News]) -> dict[str, int]:
+def fold(told: Sequence[Told]) -> dict[str, int]:
     left: dict[str, int] = {}
-    for one in news:
+    for one in (one for some in told for one in some.news):
         left[one.sku] = one.counted if one.counted is not None else left[one.sku] + one.change
     return left
 
 
-@asynccontextmanager
-async def workers(engine: AsyncEngine, chance: random.Random) -> AsyncIterator[list[int]]:
-    """So many at once; every moment one of them dies in the middle of whatever it does, and another takes its place."""
-    killed: list[int] = []
-    running = [asyncio.create_task(worker_of(engine, group=40).run()) for _ in range(WORKERS)]
+@dataclass
+class Nursery:
+    """Workers, each a process of its own."""
 
-    async def kill() -> None:
+    process: asyncio.subprocess.Process
+    alive: list[int] = field(default_factory=list)
+    killed: set[int] = field(default_factory=set)
+    died: set[int] = field(default_factory=set)
+
+    async def read(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            pid = int(line[1:])
+            if line.startswith(b"+"):
+                self.alive.append(pid)
+            else:
+                self.alive.remove(pid)
+                self.died.add(pid)
+
+    async def kill(self, chance: random.Random) -> None:
+        """In the middle of whatever it does."""
         while True:
             await asyncio.sleep(KILLED_EVERY_S)
-            place = chance.randrange(WORKERS)
-            running[place].cancel()
-            await asyncio.gather(running[place], return_exceptions=True)
-            running[place] = asyncio.create_task(worker_of(engine, group=40).run())
-            killed.append(place)
+            if fit := [pid for pid in self.alive if pid not in self.killed]:
+                pid = chance.choice(fit)
+                self.killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
 
-    killing = asyncio.create_task(kill())
+
+@asynccontextmanager
+async def workers(database_url: str) -> AsyncIterator[Nursery]:
+    """So many at once; every moment one is killed, and another takes its place."""
+    arguments = (database_url, str(WORKERS), str(GROUP))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.workers.nursery", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    nursery = Nursery(process)
+    tasks = [asyncio.create_task(nursery.read()), asyncio.create_task(nursery.kill(random.Random(SEED)))]
     try:
-        yield killed
+        yield nursery
     finally:
-        killing.cancel()
-        await asyncio.gather(killing, return_exceptions=True)
-        for task in running:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [one for one in ended if isinstance(one, Exception)] == []
 
 
-async def stocked(engine: AsyncEngine) -> Partner:
-    """A warehouse of a shop that lists all of it."""
-    shelf = await partner(engine, "catalogue_file", "MAIN")
-    rows = "".join(f"SKU-{number},Good {number},Snacks,Chips,Malabar,90,100,Chips,4\n" for number in range(ENTITIES))
-    assert (await shelf.tell("import?store=MAIN", (FEW + rows).encode())).status_code == 202
-    return await partner(engine, "wms", "MAIN", of=shelf.shop)
-
-
-async def tell(warehouse: Partner, one: News) -> int:
+async def post(warehouse: Partner, one: Told) -> httpx2.Response:
     """Under the same id, whenever it is told."""
-    raw = json.dumps(one.body("MAIN")).encode()
-    answer = await warehouse.post("webhooks/stock", raw, **warehouse.signed(raw, f"{one.sku}-{one.version}"))
-    return answer.status_code
+    raw = json.dumps(one.body()).encode()
+    return await warehouse.post("webhooks/stock", raw, **warehouse.signed(raw, f"news-{warehouse.source_id}-{one.number}"))
 
 
 async def carried_out(warehouse: Partner) -> None:
     i = t.instruction.c
     waiting = select(func.count()).where(i.source_id == warehouse.source_id, i.state == InstructionState.WAITING)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DONE_WITHIN_S):
         while (await warehouse.rows(waiting))[0][0]:  # noqa: ASYNC110  # nobody says when a queue is empty
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
-async def test_every_schedule_comes_to_the_fold_in_order_of_versions(engine: AsyncEngine):
-    right = sent = kills = 0
-    for schedule in range(SCHEDULES):
-        chance = random.Random(f"{SEED}-{schedule}")
-        news = happened(chance)
-        told = [one for one in news for _ in range(chance.randint(1, MOST_TIMES))]
-        chance.shuffle(told)
-        warehouse = await stocked(engine)
-        async with workers(engine, chance) as killed:
-            for begin in range(0, len(told), AT_ONCE):
-                answers = await asyncio.gather(*(tell(warehouse, one) for one in told[begin : begin + AT_ONCE]))
-                assert set(answers) == {200}
-            await carried_out(warehouse)
-            kills += len(killed)
-        sent += len(told)
-        left = {sku: (await warehouse.level(sku)).on_hand for sku in fold(news)}
-        assert left == fold(news), f"schedule {schedule}"
-        assert await warehouse.discrepancies() == 0
-        right += 1
-    show("schedules", seed=SEED, schedules=SCHEDULES, right=right, events=EVENTS * SCHEDULES, sent=sent, kills=kills)
+async def levels(warehouse: Partner, skus: Sequence[str]) -> dict[str, int]:
+    v, level = t.variant.c, t.stock_level.c
+    of = select(v.sku, level.on_hand).join(t.variant, v.id == level.listing_id)  # a listing here has its variant's key
+    return {row.sku: row.on_hand for row in await warehouse.rows(of.where(v.sku.in_(skus)))}
+
+
+@dataclass
+class Played:
+    sent: int
+    repeated: int
+    states: Counter[str]
+
+
+async def play(engine: AsyncEngine, schedule: int) -> Played:
+    chance = random.Random(f"{SEED}-{schedule}")
+    mine = await shop(engine)
+    ids = await listings(engine, mine, [None] * ENTITIES)
+    skus = [f"SKU-{id}" for id in ids]
+    warehouse = await partner(engine, "wms", STORE, of=mine)
+    told = happened(chance, skus)
+    sends = [one for one in told for _ in range(chance.randint(1, MOST_TIMES))]
+    chance.shuffle(sends)
+    for begin in range(0, len(sends), AT_ONCE):
+        answers = await asyncio.gather(*(post(warehouse, one) for one in sends[begin : begin + AT_ONCE]))
+        assert {answer.status_code for answer in answers} == {200}
+    await carried_out(warehouse)
+    states = Counter(state for *_, state in await warehouse.instructions())
+    assert states.keys() <= {"APPLIED", "SUPERSEDED"}
+    assert states.total() == sum(len(one.news) for one in told) == EVENTS
+    assert await levels(warehouse, skus) == fold(told), f"schedule {schedule}"
+    assert await warehouse.discrepancies() == 0
+    return Played(sum(len(one.news) for one in sends), len(sends) - len(told), states)
+
+
+async def test_every_schedule_comes_to_the_fold_in_order_of_versions(engine: AsyncEngine, database_url: str):
+    side_by_side = asyncio.Semaphore(SIDE_BY_SIDE)
+    played: list[Played] = []
+
+    async def one(schedule: int) -> None:
+        async with side_by_side:
+            played.append(await play(engine, schedule))
+
+    async with workers(database_url) as nursery:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for schedule in range(SCHEDULES):
+                    tasks.create_task(one(schedule))
+        finally:
+            show(
+                "schedules",
+                seeds=f"{SEED}-0 to {SEED}-{SCHEDULES - 1}",
+                schedules=SCHEDULES,
+                right=len(played),
+                events=EVENTS * len(played),
+                sent=sum(one.sent for one in played),
+                payloads_repeated=sum(one.repeated for one in played),
+                instructions=sum((one.states for one in played), Counter[str]()),
+                kills=len(nursery.died),
+            )
+    assert len(played) == SCHEDULES
+    assert nursery.died <= nursery.killed, "one ended by itself"
+    assert len(nursery.died) >= SCHEDULES / 2
