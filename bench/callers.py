@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -23,6 +24,8 @@ QUOTE = """mutation($address: AddressInput) { quoteCart(address: $address) { __t
   ... on Quote { id total { amount } expiresAt } ... on Refusal { code message } } }"""
 PLACE = """mutation($quote: ID!, $key: String!) { placeOrder(quoteId: $quote, method: CASH_ON_DELIVERY, idempotencyKey: $key) {
   __typename ... on Purchase { id number orders { id status } } ... on Refusal { code message } } }"""
+
+REPEATED = 10  # every so many-th webhook repeats the one before
 
 Call = Callable[[Http], Awaitable[None]]
 
@@ -97,30 +100,52 @@ def _check_page(nodes: list[Any]) -> None:
 
 
 def _raw_insert(job: dict[str, Any]) -> Iterator[Call]:
-    for number in count():
+    for news in _news(job):
 
-        async def call(http: Http, number: int = number) -> None:
-            body = _snapshot(job, number)
-            _check(await http.ask("/insert", body, _signed(job["sources"][0], body, number)))
+        async def call(http: Http, news: News = news) -> None:
+            _check(await http.ask("/insert", news.body, news.headers))
 
         yield call
 
 
 def _webhook(job: dict[str, Any]) -> Iterator[Call]:
-    for number in count():
+    for news in _news(job):
 
-        async def call(http: Http, number: int = number) -> None:
-            body, source = _snapshot(job, number), job["sources"][number % len(job["sources"])]
-            path = f"/v1/integrations/erp/wms/webhooks/stock?source={source['id']}"
-            _check(await http.ask(path, body, _signed(source, body, number)))
+        async def call(http: Http, news: News = news) -> None:
+            path = f"/v1/integrations/erp/wms/webhooks/stock?source={news.source['id']}"
+            _check(await http.ask(path, news.body, news.headers))
 
         yield call
 
 
+@dataclass(frozen=True)
+class News:
+    source: dict[str, Any]
+    body: bytes
+    headers: dict[str, str]
+
+
+def _news(job: dict[str, Any]) -> Iterator[News]:
+    """Source after source. Every tenth is the one before once more, as providers do whose answer came late."""
+    last = None
+    for number in count():
+        if last is None or number % REPEATED != REPEATED - 1:
+            source, body = job["sources"][number % len(job["sources"])], _snapshot(job, number)
+            last = News(source, body, _signed(source, body, number))
+        yield last
+
+
 def _snapshot(job: dict[str, Any], number: int) -> bytes:
-    lines = [{"sku": sku, "available": str(500 + number % 500), "version": number + 1} for sku in job["skus"]]
-    now = datetime.now(UTC).isoformat()
-    return json.dumps({"type": "stock.snapshot", "timestamp": now, "data": {"location": job["location"], "lines": lines}}).encode()
+    """So many lines of so many bytes together, and newer than any before it."""
+    skus, first, now = job["skus"], number * job["lines"], datetime.now(UTC)
+    version = int(now.timestamp() * 1_000_000)
+    lines = [
+        {"sku": skus[(first + line) % len(skus)], "available": str(500 + number % 500), "version": version}
+        for line in range(job["lines"])
+    ]
+    told = {"type": "stock.snapshot", "timestamp": now.isoformat(), "data": {"location": job["location"], "lines": lines}}
+    padding = job["bytes"] - len(json.dumps({**told, "remarks": ""}))
+    return json.dumps({**told, "remarks": "x" * padding} if padding > 0 else told).encode()
 
 
 _RUN = secrets.token_hex(6)

@@ -49,15 +49,19 @@ class Clock:
 
     def sum_up(self) -> dict[str, Any]:
         """The rate up to the last that was done: a job may run out of work before its time is over."""
-        took, seconds = sorted(self.took), max(self.last - self.begin, 1e-9)
-        if not took:
-            raise Wrong("nothing was done in the time")
-        return {
-            "done": len(took),
-            "per_s": len(took) / seconds,
-            "p50_ms": took[len(took) // 2] * 1000,
-            "p99_ms": took[min(len(took) - 1, len(took) * 99 // 100)] * 1000,
-        }
+        return _summed_up(self.took, max(self.last - self.begin, 1e-9))
+
+
+def _summed_up(each: Sequence[float], seconds: float) -> dict[str, Any]:
+    took = sorted(each)
+    if not took:
+        raise Wrong("nothing was done in the time")
+    return {
+        "done": len(took),
+        "per_s": len(took) / seconds,
+        "p50_ms": took[len(took) // 2] * 1000,
+        "p99_ms": took[min(len(took) - 1, len(took) * 99 // 100)] * 1000,
+    }
 
 
 async def http(job: dict[str, Any]) -> None:
@@ -78,6 +82,26 @@ async def http(job: dict[str, Any]) -> None:
 
     await asyncio.gather(*(caller() for _ in range(job["concurrency"])))
     say(**clock.sum_up())
+
+
+async def paced(job: dict[str, Any]) -> None:
+    """So many calls a second, however slowly those before are answered: each is timed from the moment that it was planned for."""
+    work, took, turns = calls(job), list[float](), iter(range(int(job["rate"] * job["seconds"])))
+    connections = [await Http.connect(job["port"]) for _ in range(job["concurrency"])]
+    begin = time.perf_counter()
+
+    async def caller(connection: Http) -> None:
+        for turn in turns:  # everybody's
+            planned = begin + turn / job["rate"]
+            await asyncio.sleep(planned - time.perf_counter())
+            await next(work)(connection)
+            took.append(time.perf_counter() - planned)
+
+    await asyncio.gather(*map(caller, connections))
+    seconds = time.perf_counter() - begin
+    for connection in connections:
+        connection.close()
+    say(**_summed_up(took, seconds))
 
 
 async def sql(job: dict[str, Any]) -> None:
@@ -201,7 +225,7 @@ async def _in_turns(opening: Sequence[Awaitable[Socket]]) -> list[Socket]:
     return list(await asyncio.gather(*map(one, opening)))
 
 
-JOBS = {"http": http, "sql": sql, "sockets": sockets, "watch": watch, "timed": timed, "deaf": deaf}
+JOBS = {"http": http, "paced": paced, "sql": sql, "sockets": sockets, "watch": watch, "timed": timed, "deaf": deaf}
 
 
 def main() -> None:

@@ -1,10 +1,14 @@
 """The rows of what is asked and answered: a page, a provider's call, an order."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.rows import Asked, Line, Ratio, Row, both, in_turns, median
 from bench.seed import LOCATION, PRODUCTS, Customer, add_customers, add_sources, throw_away_instructions
@@ -14,7 +18,9 @@ CONCURRENCY = 16
 ORDERS_PER_S = 100  # customers are made for so many: past that a round ends early, and its rate is right all the same
 ORDER_LINES = 2
 ORDERS_S = 2.0  # of a round at the least: with 16 who buy at once an order takes half a second, and more on a busy machine
-SOURCES = 8
+SOURCES, LINES, BODY_BYTES = 50, 3, 2048
+PLANNED_PER_S, PACED_CONNECTIONS = 500, 64
+EMPTIED_WITHIN_S = 300
 PATIENCE_S = 8.0  # of a round of Vendure, where a page may take seconds
 FILLED_WITHIN_S = 600
 
@@ -69,29 +75,60 @@ async def vendure(asked: Asked) -> AsyncIterator[int | None]:
 
 
 async def intake(asked: Asked) -> Row:
+    """The raw line has the machine to itself: it begins when workers have carried out what was kept before it."""
     sources = await add_sources(asked.engine, asked.stage.settings, asked.shop, SOURCES)
     job = {
-        "job": "http",
         "seconds": asked.seconds,
-        "concurrency": CONCURRENCY,
         "sources": sources,
-        "skus": asked.shop.skus[:3],
+        "skus": list(asked.shop.skus),
         "location": LOCATION,
+        "lines": LINES,
+        "bytes": BODY_BYTES,
     }
-    async with both(asked) as (ours, raw):
-        kept, inserted = await in_turns(
-            lambda _: carry_out(**job, port=ours, calls="webhook"), lambda _: carry_out(**job, port=raw, calls="raw insert")
+    async with both(asked) as (ours, raw), asked.stage.workers("relay,instructions"):
+        wide = {**job, "job": "http", "concurrency": CONCURRENCY}
+        even = {**job, "job": "paced", "concurrency": PACED_CONNECTIONS, "rate": PLANNED_PER_S}
+
+        async def told(**what: Any) -> dict[str, Any]:
+            said = await carry_out(**what, port=ours, calls="webhook")
+            return {**said, "emptied_s": await emptied(asked.engine)}
+
+        kept, inserted, planned = await in_turns(
+            lambda _: told(**wide), lambda _: carry_out(**wide, port=raw, calls="raw insert"), lambda _: told(**even)
         )
     await throw_away_instructions(asked.engine)
     return Row(
         "intake",
         (
-            Line("signed webhooks, each on disk before its answer", median(kept), "req/s"),
+            Line(
+                f"signed webhooks of {BODY_BYTES} bytes from {SOURCES} sources, each on disk before its answer",
+                median(kept),
+                "req/s",
+            ),
             Line("… p99 at 16 connections", median(kept, "p99_ms"), "ms"),
+            Line("… until all of them were carried out, from the last answer on", median(kept, "emptied_s"), "s"),
             Line("raw: one insert of the same bytes", median(inserted), "req/s"),
+            Line(f"of {PLANNED_PER_S} planned a second, kept", median(planned), "req/s"),
+            Line("… p50 from the planned moment", median(planned, "p50_ms"), "ms"),
+            Line("… p99", median(planned, "p99_ms"), "ms"),
+            Line("… until all of them were carried out", median(planned, "emptied_s"), "s"),
         ),
-        (Ratio("of the raw insert", median(kept) / median(inserted), 0.5, 0.1),),
+        (
+            Ratio("of the raw insert, with workers beside it", median(kept) / median(inserted), 0.5, 0.05),
+            Ratio("queue empty after the end, of 10 s", median(planned, "emptied_s") / 10, 1, 6),
+        ),
     )
+
+
+async def emptied(engine: AsyncEngine) -> float:
+    """Seconds until nothing waits any more. Raises TimeoutError."""
+    began = time.monotonic()
+    waiting = text("SELECT EXISTS (SELECT 1 FROM instruction WHERE state = 'WAITING')")
+    async with asyncio.timeout(EMPTIED_WITHIN_S), engine.connect() as connection:
+        while (await connection.execute(waiting)).scalar_one():
+            await connection.rollback()
+            await asyncio.sleep(0.02)
+    return time.monotonic() - began
 
 
 async def orders(asked: Asked) -> Row:

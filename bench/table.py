@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench import imports, live, requests
+from bench import imports, live, poison, requests
 from bench.rows import Asked, Row
 from bench.seed import add_shop
 from bench.stage import Stage
@@ -13,6 +13,7 @@ from launch.problem import Problem
 ROWS: Mapping[str, Callable[[Asked], Awaitable[Row]]] = {
     "page": requests.page,
     "intake": requests.intake,
+    "poison": poison.poison,
     "orders": requests.orders,
     "fan-out": live.fanout,
     "memory": live.memory,

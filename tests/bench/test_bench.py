@@ -1,5 +1,7 @@
 """./haat bench: that it measures at all, and what --check asks for. How fast it is, no test can say."""
 
+import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from bench import callers, load
 from bench.nodejs import KEPT, SCRIPTS, installed
 from bench.rows import Line, Ratio, Row
 from bench.table import ROWS
@@ -58,6 +61,38 @@ def test_it_ends_well_when_all_was_measured_and_checked(monkeypatch, capsys, che
     assert bench.bench(Asked(["page"], 1, 10, json=True, check=check)) is well
     (told,) = json.loads(capsys.readouterr().out)["rows"]
     assert (told["name"], told["wrong"], told["ratios"][0]["value"]) == ("page", wrong, value)
+
+
+class Opened:
+    def close(self) -> None: ...
+
+
+async def test_a_planned_call_is_timed_from_its_moment_however_slow_those_before_it_are(monkeypatch, capsys):
+    async def slow(http: object) -> None:
+        await asyncio.sleep(0.02)
+
+    async def connect(port: int) -> Opened:
+        return Opened()
+
+    monkeypatch.setattr(load, "calls", lambda job: itertools.repeat(slow))
+    monkeypatch.setattr(load.Http, "connect", connect)
+    await load.paced({"rate": 100, "seconds": 0.3, "concurrency": 1, "port": 0})
+    told = json.loads(capsys.readouterr().out)
+    assert told["done"] == 30
+    assert told["per_s"] < 55
+    assert told["p99_ms"] >= 30 * 20 - 290  # planned after 290 ms, done after 600
+
+
+def test_webhooks_are_of_the_size_that_was_asked_for_and_every_tenth_comes_twice():
+    sources = [{"id": str(n), "secret": "c2VjcmV0"} for n in range(3)]
+    job = {"sources": sources, "skus": [f"SKU-{n}" for n in range(40)], "location": "BENCH-1", "lines": 3, "bytes": 2048}
+    news = list(itertools.islice(callers._news(job), 30))
+    assert {len(one.body) for one in news} == {2048}
+    assert [n for n, (before, one) in enumerate(itertools.pairwise(news), 1) if one == before] == [9, 19, 29]
+    lines = [json.loads(one.body)["data"]["lines"] for one in news]
+    versions = [line["version"] for some in lines for line in some]
+    assert versions == sorted(versions)
+    assert len({line["sku"] for some in lines for line in some}) > 30
 
 
 def measured(*asked: str) -> dict[str, Any]:
