@@ -30,6 +30,7 @@ from adapters.phones import E164Phones
 from adapters.positions import open_positions
 from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
+from db.events import Beyond
 from db.figures import backlog
 from db.migrate import check_migrated
 from db.mirror import SqlMirror
@@ -41,6 +42,7 @@ from domain.alerts import Alerts, NoAlerts
 from domain.bus import Bus
 from domain.cache import NoShelf
 from domain.dispatch import Nearest
+from domain.events import Event
 from domain.figures import Reading
 from domain.identity import Phones, Seals
 from domain.intake import Inbound
@@ -154,11 +156,16 @@ class Wiring:
 
     @property
     def unit_of_work(self) -> Begin:
-        return partial(unit_of_work, self.engine, self.hints.committed, self.ports.gateway.name, turns=self.turns)
+        return partial(unit_of_work, self.engine, self.committed, self.ports.gateway.name, turns=self.turns)
 
     @property
     def intake_unit_of_work(self) -> Begin:
-        return partial(unit_of_work, self.intake_engine, self.hints.committed, self.ports.gateway.name)
+        return partial(unit_of_work, self.intake_engine, self.committed, self.ports.gateway.name)
+
+    def committed(self, events: Sequence[Event]) -> None:
+        """Who has written here reads here what was written: before the log has it, the cache knows."""
+        self.cache.foretold([Beyond(None, one.topic.value, one.stream, one.entity, one.seq, one.concerns) for one in events])
+        self.hints.committed()
 
     async def ready(self) -> None:
         """Raises what is in the way of serving. Redis is not: browsing and ordering go on without it."""

@@ -20,16 +20,16 @@ e = event.c
 
 
 class SqlEventLog:
-    """`added` counts what this transaction has appended: with none there is nothing to wake the relay for."""
+    """`added` is what this transaction has appended: with nothing there is nobody to wake."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self.added = 0
+        self.added: list[Event] = []
 
     async def add(self, *events: Event, causes: Mapping[UUID, str] | None = None) -> None:
         if not events:
             return
-        self.added += len(events)
+        self.added += events
         cause, correlation, correlations = trace.cause.get(), trace.correlation_id.get(), trace.correlations.get()
         await self._connection.execute(
             insert(event),

@@ -1,6 +1,6 @@
 """The transaction of a command."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +47,7 @@ from domain.catalog import CatalogStore
 from domain.choices import ChoiceStore
 from domain.delivery import DeliveryStore
 from domain.dispatch import OfferStore
-from domain.events import EventLog
+from domain.events import Event, EventLog
 from domain.failures import FailureStore
 from domain.health import HealthStore
 from domain.idempotency import IdempotencyStore
@@ -129,14 +129,14 @@ async def _answering() -> AsyncIterator[None]:
 @asynccontextmanager
 async def unit_of_work(
     engine: AsyncEngine,
-    committed: Callable[[], None] = lambda: None,
+    committed: Callable[[Sequence[Event]], None] = lambda _: None,
     gateway: str = "sandbox",
     ids: Iterator[UUID] = NEW_IDS,
     turns: AbstractAsyncContextManager[object] | None = None,
 ) -> AsyncIterator[UnitOfWork]:
     """One transaction. Leaving commits; any exception, cancellation included, rolls back. Refuses Unavailable.
 
-    `committed` is called after a commit that appended events: it wakes the relay and must not wait.
+    `committed` is told the events after a commit that appended any: it wakes the relay and must not wait.
     `gateway` is who takes what is not paid in cash. `ids` are what new things get, for who must know them beforehand.
     `turns` lets so many of a process in at once, in order: the others wait here, and not on each other's locks.
     """
@@ -177,4 +177,4 @@ async def unit_of_work(
         )
         await audit.append()
     if events.added:
-        committed()
+        committed(events.added)

@@ -168,7 +168,9 @@ class Cache:
         self._strike(tags_of(entry.topic, (entry.entity, *entry.concerns)), entry.pos)
 
     def foretold(self, events: Sequence[Beyond]) -> None:
-        """What a feed is about to tell may have these in it already."""
+        """What a feed is about to tell may have these in it already, or they were committed here."""
+        if not self._most:
+            return
         now = asyncio.get_running_loop().time()
         for event in events:
             names = tags_of(event.topic, (event.entity, *event.concerns))
