@@ -25,6 +25,8 @@ from schema.http import Door
 from schema.roots import Api
 from settings import Env, Settings
 from subscriptions.following import Following
+from webhooks.images import ImageDoor
+from webhooks.imports import Reports
 from webhooks.intake import Door as IntakeDoor
 from webhooks.payments import PaymentDoor
 from webhooks.sandbox import SandboxPage
@@ -126,6 +128,8 @@ def partners(wiring: Wiring) -> Sequence[BaseRoute]:
         wiring.arrivals.committed,
         figures=wiring.figures,
         url=wiring.ports.url,
+        bodies=wiring.ports.bodies,
+        reports=Reports(wiring.ports.bodies),
     )
     gateways = {wiring.sandbox.name: wiring.sandbox} if wiring.sandbox else {}
     routes = [*intake.routes(), *PaymentDoor(gateways, wiring.intake_unit_of_work).routes()]
@@ -166,8 +170,9 @@ def graphql(wiring: Wiring, door: Door) -> Sequence[BaseRoute]:
     async def jwks(request: Request) -> Response:
         return JSONResponse(wiring.ports.tokens.jwks(), headers={"cache-control": "public, max-age=300"})
 
+    images = ImageDoor(wiring.reads, wiring.blobs).routes()
     # The first is for who writes a slash after it, too.
-    return [Route(GRAPHQL, door), WebSocketRoute(GRAPHQL, door), Route("/.well-known/jwks.json", jwks)]
+    return [Route(GRAPHQL, door), WebSocketRoute(GRAPHQL, door), Route("/.well-known/jwks.json", jwks), *images]
 
 
 def health() -> list[BaseRoute]:

@@ -38,10 +38,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HAAT_", frozen=True, hide_input_in_errors=True, extra="forbid")
 
     env: Env = Env.DEMO
-    data: Path = Field(ROOT / ".haat", description="where the embedded servers and the demo keys live")
+    data: Path = Field(ROOT / ".haat", description="where the embedded servers, their blobs and the demo keys live")
 
     database_url: SecretStr | None = Field(None, description="postgresql+asyncpg://…; unset: the embedded PostgreSQL")
     redis_url: SecretStr | None = Field(None, description="redis://…, or memory:// for one server process alone")
+    blob_url: str | None = Field(
+        None, description="s3://…, gs://…, az://… or file:///…; unset: a directory of `data`, in production none"
+    )
     public_url: str | None = Field(None, description="what the world calls us by, https://… in production")
     host: str = Field("127.0.0.1", description="the address to listen on; 0.0.0.0 in a container")
     port: int = Field(8000, ge=0, le=65_535)
@@ -74,6 +77,11 @@ class Settings(BaseSettings):
     lock_timeout_ms: int = 2_000
     idle_in_transaction_timeout_ms: int = 10_000
 
+    payload_inline_bytes: int = Field(32_768, ge=0, description="what is longer lies in the blob store, not in its row")
+    payload_inline_days: int = Field(7, ge=0, description="so long short ones stay in their rows; 0: for ever")
+    payload_body_days: int = Field(90, ge=0, description="bodies of what is done with are kept so long; 0: for ever")
+    payload_days: int = Field(365, ge=0, description="and the payloads themselves, with what became of them; 0: for ever")
+
     request_deadline_s: float = 10
     keep_alive_s: int = Field(65, description="the front proxy's own idle time and 5 s more")
     graceful_shutdown_s: int = 25
@@ -97,6 +105,14 @@ class Settings(BaseSettings):
     def _known_bus(cls, value: SecretStr | None) -> SecretStr | None:
         known = ("redis://", "rediss://", "unix://", "memory://")
         if value is not None and not value.get_secret_value().startswith(known):
+            raise ValueError(f"must begin with one of {' '.join(known)}")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _known_store(cls, value: str | None) -> str | None:
+        known = ("s3://", "gs://", "az://", "file:///")
+        if value is not None and not value.startswith(known):
             raise ValueError(f"must begin with one of {' '.join(known)}")
         return value
 

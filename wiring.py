@@ -17,6 +17,7 @@ from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.alerts import AlertHandler, SlackAlerts
+from adapters.blobs import DirectoryBlobs, open_blobs
 from adapters.bus import open_bus
 from adapters.cache import RedisShelf
 from adapters.fetching import SafeFetch
@@ -39,6 +40,8 @@ from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
 from domain.alerts import Alerts, NoAlerts
+from domain.blobs import Blobs, NoBlobs
+from domain.bodies import Bodies
 from domain.bus import Bus
 from domain.cache import NoShelf
 from domain.dispatch import Nearest
@@ -47,7 +50,9 @@ from domain.figures import Reading
 from domain.identity import Phones, Seals
 from domain.intake import Inbound
 from domain.limits import Limits
+from domain.pictures import IMAGE_BYTES
 from domain.positions import Positions
+from domain.retention import Kept
 from domain.sessions import Digests, Passwords, Tokens
 from domain.unit_of_work import Begin
 from launch.ending import Close, close, end
@@ -75,9 +80,11 @@ from workers.deadlines import Deadlines
 from workers.dispatch import Dispatching
 from workers.instructions import KEPT, Instructions
 from workers.mirror import Mirror
+from workers.pictures import Pictures
 from workers.pulling import Pulling
 from workers.relay import Hints, Relay
 from workers.replays import Replays
+from workers.retention import Retention
 
 ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
@@ -85,6 +92,7 @@ the two are less than the five seconds that `up` gives a process."""
 
 LOGGERS = ("haat", "uvicorn.error", "asyncio")
 """Whose errors people are told: our own, and those of what runs us when something of ours was not caught."""
+IMAGE_WITHIN_S = 15.0
 _PROVIDERS: tuple[Inbound, ...] = (
     Petpooja(),
     Wms(),
@@ -145,6 +153,7 @@ class Wiring:
     sandbox: SandboxGateway | None
     http: httpx2.AsyncClient
     turns: asyncio.Semaphore
+    blobs: Blobs
 
     @cached_property
     def reads(self) -> Reads:
@@ -184,7 +193,7 @@ async def _relay(wiring: Wiring) -> None:
 
 
 async def _instructions(wiring: Wiring) -> None:
-    await Instructions(wiring.unit_of_work, wiring.reads, INBOUNDS, bus=wiring.bus).run()
+    await Instructions(wiring.unit_of_work, wiring.reads, INBOUNDS, bus=wiring.bus, bodies=wiring.ports.bodies).run()
 
 
 async def _deadlines(wiring: Wiring) -> None:
@@ -205,7 +214,21 @@ async def _alerts(wiring: Wiring) -> None:
 
 async def _pulling(wiring: Wiring) -> None:
     fetch = SafeFetch(loopback=wiring.settings.env is not Env.PRODUCTION)
-    await Pulling(wiring.reads, wiring.unit_of_work, INBOUNDS, wiring.ports.seals, fetch, kept=wiring.arrivals.committed).run()
+    kept, bodies = wiring.arrivals.committed, wiring.ports.bodies
+    await Pulling(wiring.reads, wiring.unit_of_work, INBOUNDS, wiring.ports.seals, fetch, kept=kept, bodies=bodies).run()
+
+
+async def _retention(wiring: Wiring) -> None:
+    settings = wiring.settings
+    kept = Kept.of_days(settings.payload_inline_days, settings.payload_body_days, settings.payload_days)
+    await Retention(wiring.unit_of_work, wiring.blobs, wiring.ports.bodies, kept).run()
+
+
+async def _pictures(wiring: Wiring) -> None:
+    if isinstance(wiring.blobs, NoBlobs):  # what is wanted waits for one
+        await asyncio.Event().wait()
+    fetch = SafeFetch(loopback=wiring.settings.env is not Env.PRODUCTION, timeout_s=IMAGE_WITHIN_S, most_bytes=IMAGE_BYTES)
+    await Pictures(wiring.unit_of_work, fetch, wiring.blobs).run()
 
 
 Worker = Callable[[Wiring], Awaitable[None]]
@@ -217,6 +240,8 @@ WORKERS: Mapping[str, Worker] = {
     "replays": _replays,
     "pulling": _pulling,
     "alerts": _alerts,
+    "retention": _retention,
+    "pictures": _pictures,
 }
 """The loops of `./haat work`, by name; each runs until it is cancelled."""
 
@@ -273,6 +298,7 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
         hub = Hub(bus, Reads(engine))
         http = httpx2.AsyncClient(timeout=10)
         closings["http"] = http.aclose
+        blobs = open_store(settings)
         sandbox = None if settings.env is Env.PRODUCTION else SandboxGateway(_sandbox_key(settings))
         figures = open_figures(settings, engine, intake_engine, bus)
         telling = asyncio.create_task(figures.run(), name="figures")
@@ -288,12 +314,13 @@ async def wire(settings: Settings, workers: Iterable[str] = ()) -> AsyncIterator
             relay,
             Hints(bus, relay if "relay" in names else None),
             Hints(bus, None, KEPT),
-            open_ports(settings, engine, bus, sandbox, limits, positions),
+            open_ports(settings, engine, bus, sandbox, limits, positions, blobs),
             figures,
             alerts,
             sandbox,
             http,
             asyncio.Semaphore(settings.writes_at_once),
+            blobs,
         )
 
 
@@ -336,7 +363,13 @@ def open_figures(settings: Settings, engine: AsyncEngine, intake_engine: AsyncEn
 
 
 def open_ports(
-    settings: Settings, engine: AsyncEngine, bus: Bus, sandbox: SandboxGateway | None, limits: Limits, positions: Positions
+    settings: Settings,
+    engine: AsyncEngine,
+    bus: Bus,
+    sandbox: SandboxGateway | None,
+    limits: Limits,
+    positions: Positions,
+    blobs: Blobs,
 ) -> Ports:
     ours = trust(settings)
     return Ports(
@@ -353,7 +386,20 @@ def open_ports(
         url=(settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/"),
         bus=bus,
         positions=positions,
+        bodies=Bodies(blobs, settings.payload_inline_bytes),
     )
+
+
+def open_store(settings: Settings) -> Blobs:
+    """In production a directory is only believed where it is named: it may be of one machine of many."""
+    if settings.blob_url is not None:
+        return open_blobs(settings.blob_url)
+    return NoBlobs() if settings.env is Env.PRODUCTION else DirectoryBlobs(settings.data.resolve() / "blobs")
+
+
+def open_bodies(settings: Settings) -> Bodies:
+    """For commands."""
+    return Bodies(open_store(settings), settings.payload_inline_bytes)
 
 
 def _sandbox_key(settings: Settings) -> bytes:

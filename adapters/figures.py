@@ -34,6 +34,7 @@ READINGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "instructions": ("Instructions of partners by state: waiting to be applied, or parked until a mapping appears", ("state",)),
     "relay_lag_events": ("Committed events that have no place in the log yet", ()),
     "relay_lag_seconds": ("Age of the oldest of them", ()),
+    "pictures": ("Pictures of products by state: wanted, or not to be had after all tries", ("state",)),
     "sources_silent": ("Sources that have not spoken for longer than they ever should", ()),
     "pool_connections": ("Database connections by pool: in use, or the most there may be", ("pool", "state")),
     "bus_up": ("1 while what other processes publish reaches us", ()),

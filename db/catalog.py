@@ -38,9 +38,9 @@ REACH_M = 100_000  # no store delivers farther
 
 
 def to_product(row: Sequence[Any] | Row[*tuple[Any, ...]]) -> Product:
-    id, merchant_id, kind, name, description, brand, category_id, diet, images, attributes, version = row
+    id, merchant_id, kind, name, description, brand, category_id, diet, images, attributes, version, copies = row
     told = tuple(Attribute(key, attributes[key]) for key in sorted(attributes))
-    return Product(id, merchant_id, kind, name, description, brand, category_id, diet, tuple(images), told, version)
+    return Product(id, merchant_id, kind, name, description, brand, category_id, diet, tuple(images), told, version, tuple(copies))
 
 
 # ---------------------------------------------------------------- rows

@@ -14,10 +14,12 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from db.arrays import among, rows
 from db.ids import first_id
 from db.pages import By, Page, page
+from db.payloads import WHOLE
 from db.reads import Reads
 from db.sources import of_merchant
 from db.tables import failure, instruction, mapping, merchant, payload
 from db.words import beginnings
+from domain.bodies import Stored
 from domain.doors import PATH
 from domain.failures import Failed, Failure, NewFailure, Seen, fingerprint
 from domain.identity import Actor
@@ -121,7 +123,7 @@ class SqlFailures:
                 *FAILURE,
                 its.c.state.label("instruction"),
                 p.state.label("payload"),
-                (p.size > func.length(p.body)).label("truncated"),
+                (~WHOLE).label("truncated"),
                 parked.label("parked"),
                 repeated.label("repeated"),
             )
@@ -192,7 +194,7 @@ async def failures_of(reads: Reads, actor: Actor, instruction_ids: Sequence[UUID
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """`headers` and `body` are for people: masked, and as much as can be shown as text."""
+    """`headers` are for people: masked. Of a body that lies in its row `stored` has the beginning."""
 
     id: UUID
     source_id: UUID | None
@@ -202,7 +204,7 @@ class Payload:
     received_at: datetime
     state: PayloadState
     headers: str
-    body: str
+    stored: Stored
 
 
 BODY_SHOWN = 64 * 1024
@@ -210,17 +212,15 @@ BODY_SHOWN = 64 * 1024
 
 async def payloads_by_id(reads: Reads, actor: Actor, ids: Sequence[UUID]) -> Sequence[Payload]:
     body = func.substring(p.body, 1, BODY_SHOWN).label("shown")
-    found = select(p.id, p.source_id, p.merchant_id, p.provider, p.door, p.received_at, p.state, p.headers, body, p.size)
+    stored = (body, p.blob, p.size, p.sha256)
+    found = select(p.id, p.source_id, p.merchant_id, p.provider, p.door, p.received_at, p.state, p.headers, *stored)
     return [_payload(row) for row in await reads.rows(found.where(p.id.in_(ids)).where(of_merchant(p.merchant_id, actor)))]
 
 
 def _payload(row: Row[Any]) -> Payload:
-    body: bytes = row.shown
-    shown = body.decode("utf-8", "replace").replace("\0", "␀")
-    if len(body) < row.size:
-        shown += f"\n… {row.size - len(body)} bytes more"
     headers = "\n".join(f"{name}: {value}" for name, value in sorted(row.headers.items()))
-    return Payload(row.id, row.source_id, row.merchant_id, row.provider, row.door, row.received_at, row.state, headers, shown)
+    stored = Stored(row.shown, row.blob, row.size, row.sha256)
+    return Payload(row.id, row.source_id, row.merchant_id, row.provider, row.door, row.received_at, row.state, headers, stored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import func, literal, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import ScalarSelect
 
 from db import tables as t
+from db.pictures import TO_DO
 from db.reads import Reads
 from domain.figures import Reading
 from domain.intake import InstructionState
+from domain.pictures import PictureState
 
 MOST = 100_000
 """Further is not counted: it is too much either way."""
@@ -33,6 +35,8 @@ _BACKLOG = select(
     .limit(1)
     .scalar_subquery()
     .label("lag_s"),
+    _count(TO_DO).label("wanted"),
+    _count(t.picture.c.state == literal_column(f"'{PictureState.FAILED.value}'")).label("not_had"),
     select(func.count()).where(t.source.c.enabled, t.source.c.silent_since.is_not(None)).scalar_subquery().label("silent"),
 )
 
@@ -47,4 +51,6 @@ async def backlog(reads: Reads) -> Sequence[Reading]:
         Reading("relay_lag_events", row.unstamped),
         Reading("relay_lag_seconds", float(row.lag_s or 0)),
         Reading("sources_silent", row.silent),
+        Reading("pictures", row.wanted, {"state": "wanted"}),
+        Reading("pictures", row.not_had, {"state": "failed"}),
     ]

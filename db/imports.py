@@ -4,9 +4,10 @@ from uuid import UUID
 
 from sqlalchemy import Boolean, func, select
 
-from db.payloads import LIVE
+from db.payloads import LIVE, STORED
 from db.reads import Reads
 from db.tables import failure, instruction, payload
+from domain.bodies import Stored
 from domain.imports import ERRORS_SHOWN, Job, Sent, Undone
 from domain.instructions import named
 from domain.intake import EntityKind, FailureState, InstructionState, PayloadState
@@ -47,6 +48,6 @@ async def job(reads: Reads, source_id: UUID, payload_id: UUID, door: str) -> Job
 
 
 async def sent(reads: Reads, payload_id: UUID) -> Sent:
-    found = await reads.one(select(p.body, p.headers, p.received_at).where(p.id == payload_id))
+    found = await reads.one(select(*STORED, p.headers, p.received_at).where(p.id == payload_id))
     assert found is not None
-    return Sent(*found)
+    return Sent(Stored(*found[:4]), *found[4:])

@@ -12,11 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.instructions import FOR_ITS_DAY, IS_WAITING
 from db.tables import instruction, payload
+from domain.bodies import Stored
 from domain.doors import PATH
 from domain.intake import PayloadState
 from domain.payloads import Payload, Unjudged, Unread
 
 p, i = payload.c, instruction.c
+STORED = (p.body, p.blob, p.size, p.sha256)  # as Stored takes them
+WHOLE = or_(p.blob.is_not(None), p.size == func.length(p.body))  # or only its beginning was kept, or nothing is any more
 # As it stands in the partial index: of bound values no plan could know that they fit.
 LIVE = p.state.not_in([literal_column("'DUPLICATE'"), literal_column("'REJECTED'")])
 
@@ -26,7 +29,7 @@ ADDED = (  # built once: every call of every provider comes by here
 
 
 def row_of(payload_: Payload) -> dict[str, Any]:
-    received, source = payload_.received, payload_.received.source
+    received, source, stored = payload_.received, payload_.received.source, payload_.stored
     return {
         "id": payload_.id,
         "source_id": source.id if source else None,
@@ -35,9 +38,10 @@ def row_of(payload_: Payload) -> dict[str, Any]:
         "family": received.family,
         "door": received.door,
         "headers": dict(received.headers),
-        "body": payload_.body,
-        "size": payload_.size,
-        "sha256": received.sha256,
+        "body": stored.kept,
+        "blob": stored.blob,
+        "size": stored.size,
+        "sha256": stored.sha256,
         "state": payload_.state,
         "dedupe_key": payload_.dedupe_key,
         "correlation_id": received.correlation_id,
@@ -83,16 +87,21 @@ class SqlPayloads:
             update(payload).where(p.id == payload_id).values(translated=False, state=PayloadState.ACCEPTED)
         )
 
-    async def next_untranslated(self, providers: Collection[str]) -> Unread | None:
+    async def next_untranslated(self, providers: Collection[str], besides: Collection[UUID] = ()) -> Unread | None:
         found = await self._connection.execute(
-            select(p.id, p.source_id, p.provider, p.door, p.body, p.headers, p.received_at, p.correlation_id, p.dedupe_key)
-            .where(~p.translated, p.provider.in_(list(providers)))
+            select(p.id, p.source_id, p.provider, p.door, *STORED, p.headers, p.received_at, p.correlation_id, p.dedupe_key)
+            .where(~p.translated, p.provider.in_(list(providers)), *([p.id.not_in(list(besides))] if besides else []))
             .order_by(p.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
         row = found.one_or_none()
-        return Unread(*row) if row else None
+        if row is None:
+            return None
+        body = Stored(row.body, row.blob, row.size, row.sha256)
+        return Unread(
+            row.id, row.source_id, row.provider, row.door, body, row.headers, row.received_at, row.correlation_id, row.dedupe_key
+        )
 
     async def lock_unread(self, unread: Unread) -> bool:
         same = p.dedupe_key.is_not_distinct_from(unread.dedupe_key)

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.payloads import STORED, WHOLE
 from db.reads import Reads
 from db.sources import of_merchant, visible_to
 from db.tables import payload, source, source_profile
+from domain.bodies import Stored
 from domain.identity import Actor
 from domain.intake import PayloadState
 from domain.profile_versions import SourceProfile
@@ -71,17 +74,16 @@ async def profiles_of_sources(reads: Reads, actor: Actor, ids: Sequence[UUID]) -
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A payload as it came, to be read once more. `whole` is False where only its beginning was kept."""
+    """A payload as it came, to be read once more."""
 
     id: UUID
     door: str
-    body: bytes
+    stored: Stored
     headers: dict[str, str]
     received_at: datetime
-    whole: bool
 
 
-BODY = select(p.id, p.door, p.body, p.headers, p.received_at, (p.size == func.length(p.body)).label("whole"))
+BODY = select(p.id, p.door, *STORED, p.headers, p.received_at)
 
 
 async def payload_body(reads: Reads, actor: Actor, source_id: UUID, payload_id: UUID) -> Body | None:
@@ -89,12 +91,12 @@ async def payload_body(reads: Reads, actor: Actor, source_id: UUID, payload_id: 
     return _body(row) if row else None
 
 
-def _body(row: Row[*tuple[object, ...]]) -> Body:
-    return Body(*row)  # type: ignore[arg-type]  # a row knows nothing of its columns' types
+def _body(row: Row[Any]) -> Body:
+    return Body(row.id, row.door, Stored(row.body, row.blob, row.size, row.sha256), row.headers, row.received_at)
 
 
 async def latest_bodies(reads: Reads, actor: Actor, source_id: UUID, first: int) -> Sequence[Body]:
     """Those that came last and were kept whole, the oldest of them first; what came twice, once."""
-    kept = BODY.where(p.source_id == source_id, p.size == func.length(p.body), p.state != PayloadState.DUPLICATE)
+    kept = BODY.where(p.source_id == source_id, WHOLE, p.state != PayloadState.DUPLICATE)
     found = await reads.rows(kept.where(of_merchant(p.merchant_id, actor)).order_by(p.id.desc()).limit(first))
     return [_body(row) for row in reversed(found)]

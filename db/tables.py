@@ -39,6 +39,7 @@ from domain.intake import EntityKind, FailureKind, FailureState, Family, Instruc
 from domain.merchants import StoreState, StoreStatus
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.payments import PaymentMethod, PaymentStatus
+from domain.pictures import PictureState
 from domain.places import PostalAddress
 from domain.pricing import Charge, Tax
 from domain.proofs import Proof
@@ -141,9 +142,24 @@ product = _table(
     text("description", null=True), text("brand", null=True), key("category_id", of="category", null=True), word("diet", Diet, null=True),
     Column("images", ARRAY(sa.Text), nullable=False, server_default="{}"),
     Column("attributes", JSONB, nullable=False, server_default="{}"), version(), created(),
+    Column("copies", ARRAY(sa.Text), nullable=False, server_default="{}"),  # by the place of each image, the hash of ours
     Column("search", TSVECTOR, sa.Computed(
         weighted(("name", "A"), ("coalesce(brand, '')", "B"), ("coalesce(description, '')", "D")), persisted=True)),
     Index(None, "merchant_id", "id"), Index(None, "search", postgresql_using="gin"), Index(None, "category_id", "merchant_id"),
+)
+# Where pictures lie that sources have told of, and what was found there: ours, by its SHA-256. See domain/pictures.py.
+picture = _table(
+    "picture",
+    Column("digest", sa.LargeBinary, primary_key=True), text("url"), text("host"), word("state", PictureState), count("attempts"),
+    created("next_at"), Column("image", sa.LargeBinary), text("problem", null=True), created(),
+    Index("ix_picture_due", "host", "next_at", postgresql_where=sa.text("state IN ('WANTED', 'FETCHED')")),
+    Index("ix_picture_failed", "digest", postgresql_where=sa.text("state = 'FAILED'")),
+)
+# Which products show it. No key of theirs: it is written before a new one is.
+picture_use = _table("picture_use", key("product_id", primary=True), Column("digest", sa.LargeBinary, primary_key=True), Index(None, "digest", "product_id"))
+image = _table(
+    "image",
+    Column("hash", sa.LargeBinary, primary_key=True), text("blob", unique=True), text("content_type"), count("size"), created(),
 )
 variant = _table(
     "variant",
@@ -394,13 +410,15 @@ payload = _table(
     "payload",
     key(primary=True), key("source_id", of="source", null=True), key("merchant_id", null=True), text("provider"), word("family", Family),
     text("door"), Column("received_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
-    Column("headers", JSONB, nullable=False), Column("body", sa.LargeBinary, nullable=False), count("size"), Column("sha256", sa.LargeBinary, nullable=False),
+    Column("headers", JSONB, nullable=False), Column("body", sa.LargeBinary, nullable=False), text("blob", null=True), count("size"),
+    Column("sha256", sa.LargeBinary, nullable=False),  # of what came, as `size` is: `body` is empty where `blob` names where it lies
     word("state", PayloadState), text("dedupe_key", null=True), text("correlation_id"), text("remote", null=True), flag("translated", True),
     flag("judged", True), count("stage"),  # a whole push is judged before it runs; a batch is done stage by stage, and has come to this one
     Index("uq_payload_dedupe", "source_id", "dedupe_key", unique=True, postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')")),
     # Of a payment gateway, which is nobody's source: its own id of the news, after its name.
     Index("uq_payload_gateway_dedupe", "dedupe_key", unique=True, postgresql_where=sa.text("source_id IS NULL AND state NOT IN ('DUPLICATE', 'REJECTED')")),
     Index(None, "source_id", "door", "id"), Index(None, "source_id", "state", "id"), Index(None, "merchant_id", "id"),
+    Index("uq_payload_blob", "blob", unique=True, postgresql_where=sa.text("blob IS NOT NULL")),
     Index("ix_payload_untranslated", "id", postgresql_where=sa.text("NOT translated")),
     Index("ix_payload_unjudged", "id", postgresql_where=sa.text("NOT judged")),
 )
@@ -435,6 +453,10 @@ failure = _table(
     Index("ix_failure_group", "merchant_id", "fingerprint", "state", "id", postgresql_include=["at"]),
     Index("ix_failure_group_of_all", "fingerprint", "state", "id", postgresql_include=["at"]),
 )
+# Blobs that may have no row: written down before they are put, and as their row goes.
+blob_stray = _table("blob_stray", text("key", primary_key=True), created("at"), Index(None, "at"))
+# How far each pass over what has grown old has come; `began_at` is when it last began at the first.
+retention = _table("retention", text("task", primary_key=True), key("after_id"), created("began_at"))
 # Failures that fit a filter, tried again in the background. `chunk` are those that were handed over last.
 replay_job = _table(
     "replay_job",

@@ -29,19 +29,23 @@ from db.merchants import SqlMerchants
 from db.orders import SqlOrders
 from db.payloads import SqlPayloads
 from db.payments import SqlPayments
+from db.pictures import SqlPictures
 from db.profiles import SqlProfiles
 from db.pulling import SqlPulls
 from db.purchases import SqlPurchases
 from db.quotes import SqlQuotes
 from db.replays import SqlReplays
+from db.retention import SqlRetention
 from db.riders import SqlRiders
 from db.sessions import SqlSessions
 from db.sources import SqlSources
 from db.stock import SqlStock
+from db.strays import SqlStrays
 from db.upserts import SqlCatalog
 from domain.addresses import AddressStore
 from domain.alerts import AlertStore
 from domain.audit import AuditLog
+from domain.blobs import StrayStore
 from domain.cart import CartStore
 from domain.catalog import CatalogStore
 from domain.choices import ChoiceStore
@@ -57,12 +61,14 @@ from domain.merchants import MerchantStore
 from domain.orders import OrderStore
 from domain.payloads import PayloadStore
 from domain.payments import PaymentStore
+from domain.pictures import PictureStore
 from domain.profile_versions import ProfileStore
 from domain.pulling import PullStore
 from domain.purchases import PurchaseStore
 from domain.queue import InstructionStore
 from domain.quotes import QuoteStore
 from domain.replays import ReplayStore
+from domain.retention import RetentionStore
 from domain.riders import RiderStore
 from domain.sessions import SessionStore
 from domain.sources import SourceStore
@@ -105,6 +111,9 @@ class SqlUnitOfWork:
     failures: FailureStore
     replays: ReplayStore
     alerts: AlertStore
+    strays: StrayStore
+    retention: RetentionStore
+    pictures: PictureStore
 
     def new_id(self) -> UUID:
         return next(self.ids)
@@ -174,6 +183,9 @@ async def unit_of_work(
             failures=SqlFailures(connection),
             replays=SqlReplays(connection),
             alerts=SqlAlerts(connection),
+            strays=SqlStrays(connection),
+            retention=SqlRetention(connection),
+            pictures=SqlPictures(connection),
         )
         await audit.append()
     if events.added:

@@ -166,5 +166,5 @@ def _product_values(one: Product) -> dict[str, Any]:
     return {
         "id": one.id, "merchant_id": one.merchant_id, "kind": one.kind, "name": one.name, "description": one.description,
         "brand": one.brand, "category_id": one.category_id, "diet": one.diet, "images": list(one.images),
-        "attributes": _attributes(one.attributes), "version": one.version,
+        "attributes": _attributes(one.attributes), "version": one.version, "copies": list(one.copies),
     }  # fmt: skip

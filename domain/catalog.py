@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain.events import Event, Topic
+from domain.pictures import addresses, copies_of, copyable
 from domain.refusals import Problem, not_found, refuse
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class Product:
     images: Sequence[str]
     attributes: Sequence[Attribute]  # by name, each name once
     version: int
+    copies: Sequence[str]  # by the place of each image the hash of our copy, or an empty text; nothing before the first
+
+    @property
+    def pictures(self) -> Sequence[str]:
+        """What apps show."""
+        return addresses(self.images, self.copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +204,7 @@ async def apply_products(items: Sequence[UpsertedProduct], uow: "UnitOfWork") ->
         after = _product(item, before, category_id, uow)
         now[after.id], causes[after.id] = after, item.cause
         ids.append(after.id)
+    await _with_copies(now, locked, uow)
     added = [product for id, product in now.items() if id not in locked]
     changed = [
         replace(product, version=product.version + 1) for id, product in now.items() if id in locked and product != locked[id]
@@ -207,12 +215,39 @@ async def apply_products(items: Sequence[UpsertedProduct], uow: "UnitOfWork") ->
     return ids
 
 
+async def _with_copies(now: dict[UUID, Product], before: Mapping[UUID, Product], uow: "UnitOfWork") -> None:
+    """What has new images is shown with those of them that we have, and the others are to be copied."""
+    anew = [product for id, product in now.items() if product.images != (before[id].images if id in before else ())]
+    if anew:
+        known = await uow.pictures.want({one.id: {url for url in one.images if copyable(url)} for one in anew})
+        now |= {product.id: replace(product, copies=copies_of(product.images, known)) for product in anew}
+
+
+SHOWN_AT_ONCE = 200
+
+
+async def show_copy(url: str, hash: str, after: UUID, uow: "UnitOfWork") -> UUID | None:
+    """Products that have this image show our copy of it, some at a time. Returns the last of them; None: there is none after."""
+    ids = await uow.pictures.products(url, after, SHOWN_AT_ONCE)
+    if not ids:
+        return None
+    changed = []
+    for product in (await uow.catalog.lock_products(ids)).values():
+        known = dict(zip(product.images, product.copies, strict=True)) if product.copies else {}
+        copies = copies_of(product.images, known | {url: hash})
+        if copies != product.copies:
+            changed.append(replace(product, copies=copies, version=product.version + 1))
+    await uow.catalog.change_products(changed)
+    await uow.events.add(*map(ProductChanged, changed))
+    return ids[-1]
+
+
 def _product(item: UpsertedProduct, before: Product | None, category_id: UUID | None, uow: "UnitOfWork") -> Product:
     attributes = None if item.attributes is None else tuple(Attribute(*one) for one in sorted(item.attributes.items()))
     if before is None:
         return Product(
             uow.new_id(), item.merchant_id, item.kind, item.name, item.description or None, item.brand or None, category_id,
-            item.diet, item.images or (), attributes or (), 1,
+            item.diet, item.images or (), attributes or (), 1, (),
         )  # fmt: skip
     return replace(
         before,

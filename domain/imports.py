@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from domain.bodies import Stored
 from domain.intake import Answer, FailureKind, PayloadState, Question
 from domain.refusals import Problem
 
@@ -37,7 +38,7 @@ class Job:
 class Sent:
     """The payload itself, to be read once more."""
 
-    body: bytes = field(repr=False)
+    body: Stored = field(repr=False)
     headers: Mapping[str, str]
     received_at: datetime
 

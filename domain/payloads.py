@@ -1,11 +1,12 @@
 """Payloads: what came, kept whole before it is answered."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from domain.bodies import Bodies, Stored
 from domain.doors import PATH
 from domain.failures import NewFailure, fail
 from domain.health import heard
@@ -13,7 +14,7 @@ from domain.intake import JUDGEMENT, LATER_BYTES, FailureKind, Family, PayloadSt
 
 if TYPE_CHECKING:
     from domain.instructions import Command
-    from domain.unit_of_work import UnitOfWork
+    from domain.unit_of_work import Begin, UnitOfWork
 
 SEEN_EVERY_S = 5  # one row of a source is not written for each of its calls
 SAME_NEWS_S = 120  # of providers that give their news no id
@@ -34,6 +35,7 @@ class Received:
     remote: str
     correlation_id: str
     at: datetime
+    blob: str | None = None  # where the whole body lies already
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class Payload:
     translated: bool
     judged: bool
     stage: int
+
+    @property
+    def stored(self) -> Stored:
+        """The row of a body that lies elsewhere holds none of it."""
+        blob = self.received.blob if len(self.body) == self.size else None
+        return Stored(self.body if blob is None else b"", blob, self.size, self.received.sha256)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Unread:
     source_id: UUID
     provider: str
     door: str
-    body: bytes
+    body: Stored
     headers: Mapping[str, str]
     received_at: datetime
     correlation_id: str
@@ -100,8 +108,8 @@ class PayloadStore(Protocol):
     async def translate_again(self, payload_id: UUID) -> None:
         """The worker reads the kept bytes once more."""
 
-    async def next_untranslated(self, providers: Collection[str]) -> Unread | None:
-        """Locked, the oldest of these providers' that nobody else has in hand."""
+    async def next_untranslated(self, providers: Collection[str], besides: Collection[UUID] = ()) -> Unread | None:
+        """Locked, the oldest of these providers' that nobody else has in hand, and that is none of `besides`."""
 
     async def lock_unread(self, unread: Unread) -> bool:
         """Whether it is still to be translated, and still as it was when we looked. False also where somebody has it in hand."""
@@ -117,6 +125,17 @@ class PayloadStore(Protocol):
         """Locked, the oldest whose turn it is: a push is judged against what those before it have made of the store."""
 
     async def judged(self, payload_id: UUID) -> None: ...
+
+
+async def laid_away(received: Received, reading: Reading, id: UUID, bodies: Bodies, begin: "Begin") -> Received:
+    """To be called before it is kept: the blob of a long body is durable before there is a row that points to it.
+
+    Of what nobody has signed for no more is kept than fits its row. `id` is new, and the blob's alone.
+    """
+    unproven = received.source is None or (reading.wrong is not None and reading.wrong.kind is FailureKind.AUTH)
+    if unproven or not bodies.long(len(received.body)):
+        return received
+    return replace(received, blob=await bodies.lay_away(received.body, id, begin))
 
 
 async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:

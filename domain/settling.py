@@ -1,6 +1,5 @@
 """What became of a group of instructions, and of payloads read late: written down with what went wrong."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -133,7 +132,7 @@ def _kin(command: "Command") -> Hashable:
 
 async def _known_already(unread: Unread, source: Source, key: str, sha256: bytes, uow: "UnitOfWork") -> None:
     """As at the door: the same news is for the record alone, other news under the same id is not believed."""
-    if hashlib.sha256(unread.body).digest() == sha256:
+    if unread.body.sha256 == sha256:
         state, wrong = PayloadState.DUPLICATE, Wrong(FailureKind.DUPLICATE, "the same news came before")
     else:
         state, wrong = PayloadState.FAILED, Wrong(FailureKind.VALIDATION, f"{key} came before, with another body")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from domain.addresses import AddressStore
     from domain.alerts import AlertStore
     from domain.audit import AuditLog
+    from domain.blobs import StrayStore
     from domain.cart import CartStore
     from domain.catalog import CatalogStore
     from domain.choices import ChoiceStore
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from domain.orders import OrderStore
     from domain.payloads import PayloadStore
     from domain.payments import PaymentStore
+    from domain.pictures import PictureStore
     from domain.profile_versions import ProfileStore
     from domain.pulling import PullStore
     from domain.purchases import PurchaseStore
     from domain.queue import InstructionStore
     from domain.quotes import QuoteStore
     from domain.replays import ReplayStore
+    from domain.retention import RetentionStore
     from domain.riders import RiderStore
     from domain.sessions import SessionStore
     from domain.sources import SourceStore
@@ -72,6 +75,9 @@ class UnitOfWork(Protocol):
     failures: "FailureStore"
     replays: "ReplayStore"
     alerts: "AlertStore"
+    strays: "StrayStore"
+    retention: "RetentionStore"
+    pictures: "PictureStore"
     gateway: str  # the payment provider's name for what is not paid in cash
 
     def new_id(self) -> UUID:

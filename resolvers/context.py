@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from db.reads import Reads
+from domain.bodies import Bodies
 from domain.bus import Bus
 from domain.identity import Actor, Phones, Seals
 from domain.intake import Inbound
@@ -35,6 +36,7 @@ class Ports:
     url: str  # what providers call us by, without a slash at its end
     bus: Bus
     positions: Positions
+    bodies: Bodies
 
 
 @dataclass(frozen=True)

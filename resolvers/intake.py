@@ -10,7 +10,9 @@ from db.failures import Instruction, Payload
 from db.pages import Page
 from db.sources import Source
 from domain import failures
+from domain.bodies import BodyLost
 from domain.failures import Failure, ResolveFailure, Seen
+from domain.refusals import Refused
 from domain.sources import MapExternalId, map_external_id
 from resolvers.context import Context
 
@@ -29,6 +31,22 @@ async def failure_groups_page(context: Context, which: Seen, first: int | None, 
 
 async def payload(context: Context, payload_id: UUID) -> Payload | None:
     return await context.loaders.intake_payloads.load(payload_id)
+
+
+async def shown(context: Context, payload: Payload) -> str:
+    """The beginning of its body. What cannot be read now is told in its place: the rest of the answer is worth having."""
+    stored = payload.stored
+    try:
+        body = await context.ports.bodies.beginning(stored, rows.BODY_SHOWN)
+    except Refused:
+        return f"({stored.size} bytes, which the blob store does not give just now)"
+    except BodyLost as lost:
+        return f"({stored.size} bytes; {lost})"
+    if stored.size and not body:
+        return f"({stored.size} bytes, which are kept no more)"
+    text = body.decode("utf-8", "replace").replace("\0", "␀")
+    beyond = stored.size - len(body)
+    return f"{text}\n… {beyond} bytes more" if beyond else text
 
 
 async def instructions(context: Context, payload_id: UUID, first: int | None, after: str | None) -> Page[Instruction]:

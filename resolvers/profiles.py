@@ -11,6 +11,7 @@ import msgspec
 from db import profiles as rows
 from db import sources
 from db.sources import Source
+from domain.bodies import BodyLost
 from domain.instructions import Command
 from domain.intake import Call, Inbound, Reading, translated
 from domain.intake import Source as Known
@@ -112,9 +113,13 @@ async def _call(context: Context, source_id: UUID, sample: Sample, profile: Sour
         body = await rows.payload_body(context.reads, context.actor, source_id, sample.payload_id)
         if body is None:
             raise not_found("payload")
-        if not body.whole:
+        if not body.stored.whole:
             raise invalid("payloadId", "only its beginning was kept")
-        return Call(body.door, body.body, body.headers, body.received_at)
+        try:
+            raw = await context.ports.bodies.read(body.stored)
+        except BodyLost as lost:
+            raise invalid("payloadId", str(lost)) from lost
+        return Call(body.door, raw, body.headers, body.received_at)
     raw = (sample.text or "").encode("utf-8", "replace")
     if len(raw) > SAMPLE_BYTES:
         raise invalid("sample", f"is longer than {SAMPLE_BYTES // 1024} KB")

@@ -50,7 +50,9 @@ class Product(Node):
     description: str | None
     brand: str | None
     diet: Diet | None
-    images: list[str]
+    pictures: list[str] = strawberry.field(
+        name="images", description="Addresses: one that begins with `/` lies on this server, and what lies there never changes"
+    )
     attributes: list[Attribute]
 
     @strawberry.field(graphql_type=Category | None)

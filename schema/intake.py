@@ -118,7 +118,11 @@ class Payload(Node):
     received_at: datetime
     state: PayloadState
     headers: str = strawberry.field(description="One a line; what proves the sender is masked")
-    body: str = strawberry.field(description="As text, the first 64 KiB")
+
+    @strawberry.field(graphql_type=str, description="As text, the first 64 KiB")
+    @staticmethod
+    async def body(root: rows.Payload, info: Info) -> str:
+        return await resolve.shown(info.context, root)
 
     @strawberry.field(graphql_type=Source | None)
     @staticmethod

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.reads import Reads
 from db.unit_of_work import NEW_IDS, unit_of_work
+from domain.bodies import INLINE, Bodies
 from domain.identity import Actor, ActorKind
 from domain.refusals import InvalidInput, Refusal, Refused
 from domain.unit_of_work import UnitOfWork
@@ -17,7 +18,7 @@ from launch.load import load
 from launch.problem import Problem
 from settings import Settings
 from terminal.database import address
-from wiring import Trust, open_engine, trust
+from wiring import Trust, open_bodies, open_engine, trust
 
 T = TypeVar("T")
 OPERATOR = Actor(ActorKind.SUPPORT, UUID("00000000-0000-7000-8000-000000000c11"))
@@ -33,6 +34,7 @@ class Desk:
     engine: AsyncEngine
     reads: Reads
     trust: Trust
+    bodies: Bodies = INLINE
 
     def begin(self, ids: Iterator[UUID] = NEW_IDS) -> AbstractAsyncContextManager[UnitOfWork]:
         return unit_of_work(self.engine, ids=ids)
@@ -48,7 +50,7 @@ def at_desk(work: Callable[[Desk], Awaitable[T]], settings: Settings | None = No
 async def _carry_out(work: Callable[[Desk], Awaitable[T]], settings: Settings) -> T:
     engine = open_engine(settings, CONNECTIONS, "haat command")
     try:
-        return await work(Desk(settings, engine, Reads(engine), trust(settings)))
+        return await work(Desk(settings, engine, Reads(engine), trust(settings), open_bodies(settings)))
     except Refused as refused:
         raise Problem(said(refused.refusal), "see --help for what is expected") from refused
     except ProgrammingError as error:

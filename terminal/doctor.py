@@ -3,14 +3,17 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from uuid import uuid4
 
+from domain.blobs import blob_key
+from domain.refusals import Refused
 from launch.load import load
 from launch.ports import bind
 from launch.postgres import binaries
 from launch.problem import Problem
 from launch.redis import find_program
 from launch.state import running
-from settings import Settings
+from settings import Env, Settings
 from terminal.database import address, version_and_clock
 from terminal.said import console
 
@@ -40,7 +43,7 @@ def doctor(show_settings: bool) -> bool:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    checks: list[Callable[[Settings], Finding]] = [town, postgres, redis, port, disk]
+    checks: list[Callable[[Settings], Finding]] = [town, postgres, redis, blobs, port, disk]
     for check in checks:
         try:
             yield check(settings)
@@ -82,6 +85,31 @@ def redis(settings: Settings) -> Finding:
     except RedisError as error:
         return Finding(False, f"Redis does not answer ({type(error).__name__})", "is HAAT_REDIS_URL right?")
     return Finding(True, "Redis answers")
+
+
+def blobs(settings: Settings) -> Finding:
+    if settings.blob_url is None:
+        where = "in PostgreSQL, and pictures with their sources" if settings.env is Env.PRODUCTION else f"in {settings.data}/blobs"
+        return Finding(True, f"long payloads lie {where}")
+    from wiring import open_store  # slow to import, and asked for where there is one alone
+
+    store, key = open_store(settings), blob_key("doctor", uuid4())
+
+    async def tried() -> bool:
+        await store.put(key, b"well")
+        there = await store.get(key) == b"well"
+        await store.delete(key)
+        return there
+
+    try:
+        fine = asyncio.run(tried())
+    except Refused:
+        fine = False
+    if not fine:
+        return Finding(
+            False, f"the blob store at {settings.blob_url} does not answer", "are HAAT_BLOB_URL and its credentials right?"
+        )
+    return Finding(True, f"the blob store at {settings.blob_url} takes and gives")
 
 
 def port(settings: Settings) -> Finding:

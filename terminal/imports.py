@@ -44,6 +44,7 @@ async def bring_in(asked: Asked, desk: Desk) -> bool:
             unit_of_work=desk.begin,
             reads=desk.reads,
             inbound=INBOUNDS[PROVIDER],
+            bodies=desk.bodies,
         )
     if asked.json:
         sys.stdout.write(json.dumps(asdict(report), default=str) + "\n")

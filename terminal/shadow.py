@@ -6,6 +6,7 @@ from uuid import UUID
 
 from db import sources
 from db.profiles import latest_bodies
+from domain.bodies import BodyLost
 from domain.instructions import Command
 from domain.intake import Call, Inbound, Reading, Source, translated
 from domain.profile_checking import parsed
@@ -37,7 +38,12 @@ async def shadow(asked: Asked, desk: Desk) -> int:
     bodies = await latest_bodies(desk.reads, OPERATOR, known.id, asked.last)
     differing = 0
     for body in bodies:
-        call = Call(body.door, body.body, body.headers, body.received_at)
+        try:
+            raw = await desk.bodies.read(body.stored)
+        except BodyLost as lost:
+            say(f"{body.id}: {lost}")
+            continue
+        call = Call(body.door, raw, body.headers, body.received_at)
         before, after = (translated(inbound, call, replace(known, profile=profile)) for profile in (known.profile, text))
         found = difference(before, after)
         if found:

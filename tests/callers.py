@@ -15,6 +15,7 @@ from adapters.seals import AesSeals, HmacDigests
 from adapters.tokens import JwtTokens
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.bodies import INLINE
 from domain.identity import ANYBODY, CLOCK, Actor, AddUser, add_user
 from domain.unit_of_work import UnitOfWork
 from resolvers.context import Ports
@@ -49,6 +50,7 @@ def ports(reads: Reads, **given: Any) -> Ports:
         "messages": Inbox(),
         "limits": NoLimits(),
         "sessions": Sessions(reads),
+        "bodies": INLINE,
     } | given
     return Ports(**{field.name: ours.get(field.name) for field in fields(Ports)})
 

@@ -4,11 +4,15 @@ import asyncio
 import base64
 from uuid import uuid4
 
+import httpx2
 import pytest
 from redis.asyncio import Redis
 
+from adapters.blobs import DirectoryBlobs
+from app import create_app
+from domain.blobs import NoBlobs
 from settings import Env, Settings
-from wiring import wire
+from wiring import open_store, wire
 
 
 def key(letter: str) -> str:
@@ -47,3 +51,19 @@ async def test_no_connection_to_redis_is_left_when_a_process_ends(settings, redi
             assert len({one["id"] for one in await watching.client_list()} - before) >= 2  # of the limits, of the positions
         assert wiring.ports  # or what was not closed may be garbage by now
         assert await eventually(watching, before)
+
+
+def test_in_production_blobs_lie_where_we_are_told_and_nowhere_else(tmp_path):
+    made = Settings.model_construct(env=Env.PRODUCTION, data=tmp_path, blob_url=None)
+    assert isinstance(open_store(made), NoBlobs)
+    assert isinstance(open_store(made.model_copy(update={"blob_url": tmp_path.as_uri()})), DirectoryBlobs)
+    assert isinstance(open_store(made.model_copy(update={"env": Env.TEST})), DirectoryBlobs)
+
+
+@pytest.mark.parametrize(("only", "there"), [(None, True), ("intake", False)])
+async def test_images_are_served_by_who_serves_the_apps(settings, only, there):
+    app = create_app(settings, only)
+    async with app.router.lifespan_context(app):
+        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://haat.test")
+        answer = await client.get(f"/v1/images/{'0' * 64}")
+        assert (answer.status_code, "cache-control" in answer.headers) == (404, there)

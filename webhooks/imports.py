@@ -9,6 +9,7 @@ from uuid import UUID
 
 from db import imports
 from db.reads import Reads
+from domain.bodies import INLINE, Bodies
 from domain.doors import called
 from domain.imports import ERRORS_SHOWN, ImportAsked, LeftOut, Sent
 from domain.intake import Answer, Call, Inbound, InPieces, PayloadState, Source, described, problems_of
@@ -22,6 +23,7 @@ JOB_DOOR = "import"
 class Reports:
     """Of one process. One file is read at a time, and beside the event loop."""
 
+    bodies: Bodies = INLINE
     _read: OrderedDict[UUID, LeftOut] = field(default_factory=OrderedDict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -35,15 +37,18 @@ class Reports:
         async with self._turn:
             if id not in self._read:
                 sent = await imports.sent(reads, id)
-                self._read[id] = await asyncio.to_thread(_left_out, inbound, pieces, source, sent)
+                if not sent.body.whole:  # so long ago that its bytes are kept no more
+                    return LeftOut()
+                body = await self.bodies.read(sent.body)
+                self._read[id] = await asyncio.to_thread(_left_out, inbound, pieces, source, sent, body)
                 while len(self._read) > JOBS_KEPT:
                     self._read.popitem(last=False)
             return self._read[id]
 
 
-def _left_out(inbound: Inbound, pieces: InPieces, source: Source, sent: Sent) -> LeftOut:
+def _left_out(inbound: Inbound, pieces: InPieces, source: Source, sent: Sent, body: bytes) -> LeftOut:
     told = called(inbound.doors, sent.headers)
-    call = Call(JOB_DOOR, sent.body, sent.headers, sent.received_at, told.query, told.values, told.method, told.url)
+    call = Call(JOB_DOOR, body, sent.headers, sent.received_at, told.query, told.values, told.method, told.url)
     rows, beyond = set[str](), 0
     problems: list[Problem] = []
     try:

@@ -20,6 +20,7 @@ from db.arrivals import AT_ONCE, keep_at_once
 from db.ids import new_id
 from db.reads import Reads
 from domain import doors, proofs, trace
+from domain.bodies import INLINE, Bodies
 from domain.figures import Figures, Uncounted
 from domain.identity import Seals
 from domain.imports import ImportAsked
@@ -43,7 +44,7 @@ from domain.intake import (
 )
 from domain.limits import network_of
 from domain.merchants import StoreStatus
-from domain.payloads import Kept, Received, keep, kept_at_once
+from domain.payloads import Kept, Received, keep, kept_at_once, laid_away
 from domain.proofs import TOKEN_S, Strategy
 from domain.questions import GoodsAsked, GoodsCounted, OrdersAsked
 from domain.refusals import Refused
@@ -107,6 +108,7 @@ class Door:
     known: Known = field(default_factory=Known)
     reports: Reports = field(default_factory=Reports)
     url: str = ""  # what the world calls us by
+    bodies: Bodies = INLINE
 
     def routes(self) -> list[Route]:
         return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=[*METHODS, "GET"])]
@@ -274,6 +276,7 @@ class Door:
         return self.rejected.take((source.id if source else None, network_of(remote)), call.received_at.timestamp())
 
     async def _keep(self, received: Received, reading: Reading) -> Kept:
+        received = await laid_away(received, reading, new_id(), self.bodies, self.unit_of_work)
         payload = kept_at_once(new_id(), received, reading, AT_ONCE)
         if payload is not None and await keep_at_once(self.reads, payload, reading.commands):
             return Kept(payload.id, payload.state)

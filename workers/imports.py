@@ -13,8 +13,10 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 from db import sources
+from db.ids import new_id
 from db.reads import Reads
 from domain import trace
+from domain.bodies import INLINE, Bodies
 from domain.identity import CLOCK
 from domain.instructions import Command, named
 from domain.intake import (
@@ -33,7 +35,7 @@ from domain.intake import (
     problems_of,
     translated,
 )
-from domain.payloads import Kept, Received, keep
+from domain.payloads import Kept, Received, keep, laid_away
 from domain.refusals import Problem, not_found
 from domain.sources import LockedSource, NewSource
 from domain.unit_of_work import Begin
@@ -72,6 +74,7 @@ async def import_catalogue(
     unit_of_work: Begin,
     reads: Reads,
     inbound: Inbound,
+    bodies: Bodies = INLINE,
 ) -> Report:
     """The good rows go in, the bad ones are told with their numbers. The same file again changes nothing.
 
@@ -85,11 +88,11 @@ async def import_catalogue(
     query = {"store": store_slug, **({} if stock is None else {"stock": str(stock)})}
     call = Call(DOOR, body, {}, datetime.now(UTC), query)
     reading, survey = await asyncio.to_thread(_surveyed, inbound, call, source)
-    kept = await _keep(call, source, reading, path.name, unit_of_work)
+    kept = await _keep(call, source, reading, path.name, bodies, unit_of_work)
     said, good, refused = survey.commands, len(survey.good), bad_rows(survey.problems)
     del reading  # a hundred thousand objects that every collection of garbage would walk through
     if kept.state is PayloadState.ACCEPTED:
-        worker = Instructions(unit_of_work, reads, {inbound.provider: inbound}, GROUP)
+        worker = Instructions(unit_of_work, reads, {inbound.provider: inbound}, GROUP, bodies=bodies)
         with _frozen():
             await _carry_out(kept.payload_id, said, worker, progress, unit_of_work)
     wrong = await _wrong(kept.payload_id, unit_of_work)
@@ -164,7 +167,7 @@ async def _source(store_slug: str, inbound: Inbound, unit_of_work: Begin, reads:
     return await sources.any_by_id(reads, source_id)
 
 
-async def _keep(call: Call, source: Source, reading: Reading, name: str, unit_of_work: Begin) -> Kept:
+async def _keep(call: Call, source: Source, reading: Reading, name: str, bodies: Bodies, unit_of_work: Begin) -> Kept:
     received = Received(
         source,
         source.provider,
@@ -177,6 +180,7 @@ async def _keep(call: Call, source: Source, reading: Reading, name: str, unit_of
         trace.correlation_id.get(),
         call.received_at,
     )
+    received = await laid_away(received, reading, new_id(), bodies, unit_of_work)
     async with unit_of_work() as uow:
         return await keep(received, reading, uow)
 

@@ -16,6 +16,7 @@ from db import sources
 from db.reads import Reads
 from domain import trace
 from domain.applying import carry_out
+from domain.bodies import INLINE, Bodies
 from domain.bus import Bus
 from domain.cancelling import heed_cancelling
 from domain.doors import called
@@ -40,16 +41,24 @@ FINAL = frozenset({Kind.INVALID_INPUT, Kind.NOT_FOUND, Kind.CONFLICT, Kind.FORBI
 
 class Instructions:
     def __init__(
-        self, unit_of_work: Begin, reads: Reads, inbounds: Mapping[str, Inbound], group: int = GROUP, bus: Bus | None = None
+        self,
+        unit_of_work: Begin,
+        reads: Reads,
+        inbounds: Mapping[str, Inbound],
+        group: int = GROUP,
+        bus: Bus | None = None,
+        bodies: Bodies = INLINE,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._reads = reads
         self._inbounds = inbounds
         self._group = group
         self._bus = bus
+        self._bodies = bodies
         self._woken = asyncio.Event()
         self._look_again_at = 0.0
         self._in_vain: dict[UUID, int] = {}
+        self._out_of_reach: dict[UUID, float] = {}  # until when
 
     def wake(self) -> None:
         """Something was kept."""
@@ -115,7 +124,7 @@ class Instructions:
         unread: Unread | None = None
         try:
             async with self._unit_of_work() as uow:
-                unread = await uow.payloads.next_untranslated(self._inbounds)
+                unread = await uow.payloads.next_untranslated(self._inbounds, self._not_yet())
             if unread is not None:
                 await self._read_late(unread)
         except Exception as error:
@@ -137,16 +146,28 @@ class Instructions:
         self._in_vain[id] = self._in_vain.get(id, 0) + 1
         return self._in_vain[id] < READINGS
 
+    def _not_yet(self) -> Collection[UUID]:
+        """Their bytes are where we could not get them just now: they keep nobody else waiting, and are not given up."""
+        now = asyncio.get_running_loop().time()
+        self._out_of_reach = {id: until for id, until in self._out_of_reach.items() if until > now}
+        return self._out_of_reach.keys()
+
     async def _read_late(self, unread: Unread) -> None:
         """However long it is read, no transaction is open meanwhile. Whoever else reads it too: one of them writes it down."""
+        try:
+            body = await self._bodies.read(unread.body)
+        except Refused as refused:
+            log.warning("payload %s is out of reach: %s", unread.id, refused.refusal.message)
+            self._out_of_reach[unread.id] = asyncio.get_running_loop().time() + LOOK_AGAIN_S
+            return
         trace.correlation_id.set(unread.correlation_id)
         trace.cause.set(f"payload:{unread.id}")
         known = await sources.any_by_id(self._reads, unread.source_id)
         inbound = self._inbounds[unread.provider]
         told = called(inbound.doors, unread.headers)
         headers = {name: value for name, value in unread.headers.items() if value != HIDDEN}
-        call = Call(unread.door, unread.body, headers, unread.received_at, told.query, told.values, told.method, told.url)
-        if isinstance(inbound, InPieces) and len(unread.body) > LATER_BYTES and not await self._has_instructions(unread):
+        call = Call(unread.door, body, headers, unread.received_at, told.query, told.values, told.method, told.url)
+        if isinstance(inbound, InPieces) and len(body) > LATER_BYTES and not await self._has_instructions(unread):
             pieces = await _read(inbound.in_pieces, call, known)
             async with self._unit_of_work() as uow:
                 if await uow.payloads.lock_unread(unread) and not await uow.instructions.count(unread.id):

@@ -19,13 +19,15 @@ from os import urandom
 from urllib.parse import urlencode, urlsplit
 
 from db import sources
+from db.ids import new_id
 from db.reads import Reads
 from domain import trace
+from domain.bodies import INLINE, Bodies
 from domain.cancelling import heed_cancelling
 from domain.health import heard
 from domain.identity import Seals
 from domain.intake import LATER_BYTES, Call, EntityKind, FailureKind, Inbound, Reading, Source, Wrong, own_id, printable, translated
-from domain.payloads import Received, keep
+from domain.payloads import Received, keep, laid_away
 from domain.pulling import (
     ASKED_AT,
     OPEN_AFTER,
@@ -72,6 +74,7 @@ class Pulling:
     seals: Seals
     fetch: Fetch
     kept: Callable[[], None] = lambda: None
+    bodies: Bodies = INLINE
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     dice: Callable[[], float] = random.random
@@ -234,9 +237,11 @@ class _Talking:
             reading = Reading(event_id=own_id(self.inbound, call), translated=False)
         else:
             reading = await asyncio.to_thread(translated, self.inbound, call, source)
+        received = self._received(source, news.door, reply.body, headers, now)
+        received = await laid_away(received, reading, new_id(), self.pulling.bodies, self.pulling.unit_of_work)
         await self._hold()
         async with self.pulling.unit_of_work() as uow:
-            await keep(self._received(source, news.door, reply.body, headers, now), reading, uow)
+            await keep(received, reading, uow)
         self.pulling.kept()
 
     async def _tell(self, source: Source, failed: PullFailed) -> None:

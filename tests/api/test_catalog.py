@@ -342,3 +342,17 @@ async def test_products_without_a_listing_are_not_sold(engine, calls):
         await apply_products([UpsertedProduct(None, made.merchant_id, "Ghost of a product")], uow)
     said = await calls.say('{ search(text: "ghost product") { totalCount } }')
     assert said["totalCount"] == 0
+
+
+async def test_our_copy_of_a_picture_is_shown_in_the_place_of_the_sources(engine, calls, grocery):
+    made, ids = grocery
+    of = select(t.listing.c.product_id).where(t.listing.c.id == ids[0]).scalar_subquery()
+    async with engine.begin() as connection:
+        images = {"images": ["https://a.example/1.jpg", "https://a.example/2.jpg"], "copies": ["", "ab" * 32]}
+        await connection.execute(update(t.product).where(t.product.c.id == of).values(images))
+    nodes = (await calls.say(PAGE, id=str(made.store_id), first=50))["listings"]["nodes"]
+    nodes += (await calls.say(PAGE, id=str(made.store_id), first=50, sort="PRICE_DESC"))["listings"]["nodes"]
+    shown = {node["id"]: node["product"]["images"] for node in nodes}
+    said = await calls.say("query($id: ID!) { listing(id: $id) { product { images } } }", id=str(ids[0]))
+    assert said["product"]["images"] == ["https://a.example/1.jpg", f"/v1/images/{'ab' * 32}"]
+    assert all(images == [] for id, images in shown.items() if id != str(ids[0]))

@@ -74,6 +74,7 @@ class Town:
             "HAAT_DATABASE_URL": self.database_url,
             "HAAT_REDIS_URL": self.redis_url,
             "HAAT_RATE_LIMITS": "off",
+            "HAAT_BLOB_URL": (self.log.parent.resolve() / "blobs").as_uri(),
             "HAAT_SIGNING_KEYS": base64.b64encode(SIGNING).decode(),
             "HAAT_SEALING_KEYS": base64.b64encode(SEALING).decode(),
             **self.env,

@@ -1,6 +1,7 @@
 """A changed profile on what a source has sent: how the commands differ, and nothing written."""
 
 import json
+from dataclasses import replace
 from time import process_time
 
 import pytest
@@ -10,6 +11,7 @@ from db import tables as t
 from db.ids import new_id
 from db.profiles import latest_bodies
 from db.reads import Reads
+from domain.bodies import Bodies
 from domain.instructions import UpdatePrice
 from domain.intake import FailureKind, Reading, Wrong
 from domain.profile_shadow import difference
@@ -19,7 +21,8 @@ from launch.problem import Problem
 from providers.omuni import ASSUMED
 from terminal.desk import OPERATOR, Desk
 from terminal.shadow import Asked, shadow
-from tests.partners import partner
+from tests.blobs import Shelf
+from tests.partners import client_of, partner
 
 CHANGED = ASSUMED | {"events": [ASSUMED["events"][0] | {"fields": {"store": "$.locationCode", "quantity": {"path": "left"}}}]}
 
@@ -75,6 +78,23 @@ async def test_it_reads_what_came_by_both_and_writes_nothing(engine, tmp_path, c
     wms = await partner(engine, "wms", "ST-1")
     with pytest.raises(Problem, match="a language of its own"):
         await shadow(Asked(str(wms.source_id), file, 50), desk)
+
+
+async def test_it_reads_what_lies_in_the_blob_store_and_tells_of_what_is_lost(engine, tmp_path, capsys):
+    omuni, shelf = await partner(engine, "omuni", "ST-1"), Shelf()
+    bodies = Bodies(shelf, 10)
+    omuni.door = replace(omuni.door, bodies=bodies)
+    omuni.client = client_of(omuni.door)
+    for units in (1, 2):
+        body = {"channelSkuId": "A", "quantity": units}
+        await omuni.post("webhooks/stock", {"locationCode": "ST-1", "products": [body]})
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps(CHANGED))
+    desk = Desk(None, engine, Reads(engine), None, bodies)
+    assert await shadow(Asked(str(omuni.source_id), file, 50), desk) == 2
+    shelf.held.pop(sorted(shelf.held)[0])
+    assert await shadow(Asked(str(omuni.source_id), file, 50), desk) == 1
+    assert "is not in the blob store" in capsys.readouterr().err
 
 
 async def test_another_merchants_payloads_are_not_there(engine):

@@ -52,6 +52,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain", name=op.f("pk_audit_head")),
     )
     op.create_table(
+        "blob_stray",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_blob_stray")),
+    )
+    op.create_index(op.f("ix_blob_stray_at"), "blob_stray", ["at"], unique=False)
+    op.create_table(
         "category",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("parent_id", sa.Uuid(), nullable=True),
@@ -92,6 +99,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("actor_id", "operation", "key", name=op.f("pk_idempotency")),
     )
     op.create_table(
+        "image",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("blob", sa.Text(), nullable=False),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("size", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_image")),
+        sa.UniqueConstraint("blob", name=op.f("uq_image_blob")),
+    )
+    op.create_table(
         "log_epoch", sa.Column("epoch", sa.Text(), nullable=False), sa.PrimaryKeyConstraint("epoch", name=op.f("pk_log_epoch"))
     )
     op.create_table(
@@ -111,6 +128,37 @@ def upgrade() -> None:
         sa.Column("tries_left", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.PrimaryKeyConstraint("phone", name=op.f("pk_otp")),
+    )
+    op.create_table(
+        "picture",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("image", sa.LargeBinary(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_picture")),
+    )
+    op.create_index(
+        "ix_picture_due", "picture", ["host", "next_at"], unique=False, postgresql_where=sa.text("state IN ('WANTED', 'FETCHED')")
+    )
+    op.create_index("ix_picture_failed", "picture", ["digest"], unique=False, postgresql_where=sa.text("state = 'FAILED'"))
+    op.create_table(
+        "picture_use",
+        sa.Column("product_id", sa.Uuid(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("product_id", "digest", name=op.f("pk_picture_use")),
+    )
+    op.create_index(op.f("ix_picture_use_digest_product_id"), "picture_use", ["digest", "product_id"], unique=False)
+    op.create_table(
+        "retention",
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("after_id", sa.Uuid(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("task", name=op.f("pk_retention")),
     )
     op.create_table(
         "user_account",
@@ -171,6 +219,7 @@ def upgrade() -> None:
         sa.Column("diet", sa.Text(), nullable=True),
         sa.Column("images", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("attributes", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
+        sa.Column("copies", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column(
@@ -381,6 +430,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("blob", sa.Text(), nullable=True),
         sa.Column("size", sa.Integer(), server_default="0", nullable=False),
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -398,6 +448,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_payload_source_id_state_id"), "payload", ["source_id", "state", "id"], unique=False)
     op.create_index("ix_payload_unjudged", "payload", ["id"], unique=False, postgresql_where=sa.text("NOT judged"))
     op.create_index("ix_payload_untranslated", "payload", ["id"], unique=False, postgresql_where=sa.text("NOT translated"))
+    op.create_index("uq_payload_blob", "payload", ["blob"], unique=True, postgresql_where=sa.text("blob IS NOT NULL"))
     op.create_index(
         "uq_payload_dedupe",
         "payload",
@@ -1169,6 +1220,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("source_id IS NULL AND state NOT IN ('DUPLICATE', 'REJECTED')"),
     )
     op.drop_index("uq_payload_dedupe", table_name="payload", postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')"))
+    op.drop_index("uq_payload_blob", table_name="payload", postgresql_where=sa.text("blob IS NOT NULL"))
     op.drop_index("ix_payload_untranslated", table_name="payload", postgresql_where=sa.text("NOT translated"))
     op.drop_index("ix_payload_unjudged", table_name="payload", postgresql_where=sa.text("NOT judged"))
     op.drop_index(op.f("ix_payload_source_id_state_id"), table_name="payload")
@@ -1210,14 +1262,23 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_address_customer_id"), table_name="address")
     op.drop_table("address")
     op.drop_table("user_account")
+    op.drop_table("retention")
+    op.drop_index(op.f("ix_picture_use_digest_product_id"), table_name="picture_use")
+    op.drop_table("picture_use")
+    op.drop_index("ix_picture_failed", table_name="picture", postgresql_where=sa.text("state = 'FAILED'"))
+    op.drop_index("ix_picture_due", table_name="picture", postgresql_where=sa.text("state IN ('WANTED', 'FETCHED')"))
+    op.drop_table("picture")
     op.drop_table("otp")
     op.drop_table("merchant")
     op.drop_table("log_epoch")
+    op.drop_table("image")
     op.drop_table("idempotency")
     op.drop_index("ix_event_unstamped", table_name="event", postgresql_where=sa.text("pos IS NULL"))
     op.drop_table("event")
     op.drop_index(op.f("ix_category_parent_id"), table_name="category")
     op.drop_table("category")
+    op.drop_index(op.f("ix_blob_stray_at"), table_name="blob_stray")
+    op.drop_table("blob_stray")
     op.drop_table("audit_head")
     op.drop_index(op.f("ix_audit_subject_id"), table_name="audit")
     op.drop_table("audit")
