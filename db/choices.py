@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.arrays import each, rows
 from db.columns import TIME
 from db.ids import new_id
-from db.tables import listing, listing_modifier_group, modifier, modifier_group
+from db.tables import listing, listing_modifier_group, mapping, modifier, modifier_group
 from domain.catalog import Place
 from domain.choices import ChoiceSwitch, OfferedGroups, UpsertedGroup
+from domain.intake import EntityKind
 from domain.refusals import not_found
 
 li, group, c, link = listing.c, modifier_group.c, modifier.c, listing_modifier_group.c
@@ -165,6 +166,16 @@ class SqlChoices:
             select(c.store_id, c.external_id).where(c.store_id == asked.store_id, c.external_id == asked.external_id)
         )
         return {(row.store_id, row.external_id) for row in found}
+
+    async def mapped(self, source_id: UUID, external_ids: Collection[str]) -> dict[str, str]:
+        m = mapping.c
+        asked = rows("asked", external_id=(Text(), sorted(set(external_ids)))).c
+        found = await self._connection.execute(
+            select(m.external_id, c.external_id.label("called"))
+            .join_from(mapping, modifier, c.id == m.id)
+            .where(m.source_id == source_id, m.kind == EntityKind.MODIFIER, m.external_id == asked.external_id)
+        )
+        return {row.external_id: row.called for row in found}
 
     async def switch(self, switches: Sequence[ChoiceSwitch]) -> dict[UUID, str]:
         last = {(switch.store_id, switch.external_id): switch for switch in switches}

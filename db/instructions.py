@@ -360,10 +360,18 @@ class SqlInstructions:
         place = func.split_part(name, "@", 1), func.split_part(name, "@", 2)
         listed = exists().where(li.store_id == cast(place[1], Uuid), li.variant_id == cast(place[0], Uuid))
         items = [EntityKind.VARIANT.value, EntityKind.PRODUCT.value]
-        # A choice is known by its own store's menu, whatever is mapped.
+        # A choice is known by its own store's menu: there by its own id, or by that of the one it is mapped to.
         said = i.body["store"].astext
         its_store = and_(m.source_id == i.source_id, m.kind == EntityKind.STORE, or_(said.is_(None), m.external_id == said))
-        choice = exists().where(its_store, modifier.c.store_id == m.id, modifier.c.external_id == name)
+        by_hand, on_menu = mapping.alias("by_hand").c, modifier.alias("on_menu").c
+        called = (
+            select(on_menu.external_id)
+            .where(by_hand.source_id == i.source_id, by_hand.kind == EntityKind.MODIFIER, by_hand.external_id == name)
+            .where(on_menu.id == by_hand.id)
+            .correlate(instruction)
+            .scalar_subquery()
+        )
+        choice = exists().where(its_store, modifier.c.store_id == m.id, modifier.c.external_id.in_([name, called]))
         there = case(
             (kind == LISTING, listed),
             (kind == EntityKind.MODIFIER.value, choice),

@@ -73,6 +73,9 @@ class ChoiceStore(Protocol):
     async def known(self, choices: Collection[tuple[UUID, str]]) -> Collection[tuple[UUID, str]]:
         """Those (store id, external id) that are there."""
 
+    async def mapped(self, source_id: UUID, external_ids: Collection[str]) -> Mapping[str, str]:
+        """What the menus call those of the source's ids that somebody has mapped."""
+
     async def switch(self, switches: Sequence[ChoiceSwitch]) -> Mapping[UUID, str]:
         """Only those that change. Returns the listings that offer them, each with the cause."""
 

@@ -150,8 +150,7 @@ async def _switches(work: Work, some: list[Listed]) -> None:
 
 async def _choice_switches(work: Work, some: list[Placed]) -> Sequence[Found]:
     """Carried out, but for those that are what items come in too: these are returned with the listings of such forms."""
-    asked = {(store_of(one), one.command.id) for one in some}
-    known = await work.uow.choices.known(asked)
+    names = await _on_the_menu(work, {(store_of(one), one.command.id) for one in some})
     forms = await work.uow.sources.formed(work.origin.source_id, {one.command.id for one in some})
     places = {(store_of(one), variant_id) for one in some for variant_id in forms.get(one.command.id, ())}
     listed = await work.uow.sources.listed(places) if places else {}
@@ -160,8 +159,8 @@ async def _choice_switches(work: Work, some: list[Placed]) -> Sequence[Found]:
         id, store_id = one.command.id, store_of(one)
         variant_ids = forms.get(id, ())
         listing_ids = [listed[store_id, variant_id] for variant_id in variant_ids if (store_id, variant_id) in listed]
-        if (store_id, id) in known or listing_ids:
-            there.append((one, [(store_id, id)]))
+        if (store_id, id) in names or listing_ids:
+            there.append((one, [(store_id, names.get((store_id, id), id))]))
         elif variant_ids:
             waits = parked(unlisted(store_id, variant_ids[0]))
             message = f"what items come in by {named(EntityKind.MODIFIER, id)} is not listed in the store yet"
@@ -172,9 +171,9 @@ async def _choice_switches(work: Work, some: list[Placed]) -> Sequence[Found]:
             found.append((one, listing_ids))
     mine = apart(there)
     switches = [
-        ChoiceSwitch(store_of(one), one.command.id, not one.command.available, one.command.restore_at, one.cause)
+        ChoiceSwitch(store_of(one), names[place], not one.command.available, one.command.restore_at, one.cause)
         for one in mine
-        if (store_of(one), one.command.id) in known
+        if (place := (store_of(one), one.command.id)) in names
     ]
     if switches:
         await switch_choices(switches, work.uow)
@@ -183,3 +182,14 @@ async def _choice_switches(work: Work, some: list[Placed]) -> Sequence[Found]:
     also = {one.id for one, _ in forming}
     work.done([one for one in mine if one.id not in also])
     return forming
+
+
+async def _on_the_menu(work: Work, asked: set[tuple[UUID, str]]) -> dict[tuple[UUID, str], str]:
+    """What each is called on its store's menu: as the source calls it, else as somebody has mapped it."""
+    names = {(store_id, id): id for store_id, id in await work.uow.choices.known(asked)}
+    strange = asked - names.keys()
+    mapped = await work.uow.choices.mapped(work.origin.source_id, {id for _, id in strange}) if strange else {}
+    if mapped:
+        there = await work.uow.choices.known({(store_id, mapped[id]) for store_id, id in strange if id in mapped})
+        names |= {(store_id, id): mapped[id] for store_id, id in strange if (store_id, mapped.get(id, "")) in there}
+    return names

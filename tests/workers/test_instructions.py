@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from adapters.bus import open_bus
 from db import tables as t
+from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import stock_instructions
@@ -156,12 +157,32 @@ async def test_an_add_on_parked_while_its_menu_came_is_found_when_the_worker_loo
     assert await till.payloads() == ["APPLIED"] * 2
 
 
-async def test_a_mapping_by_hand_of_an_add_on_that_no_menu_has_brought_wakes_it_once_and_not_for_ever(engine):
+async def test_an_add_on_that_is_mapped_by_hand_is_the_one_on_the_menu(engine):
     till = await partner(engine, "petpooja", "k7x2m9qa")
     await till.tell("webhooks/menu", extras("9001"))
     await till.tell("webhooks/inventory", add_on("9009", on=False))
     (known,) = await till.rows(select(t.modifier.c.id).where(t.modifier.c.store_id == till.shop.store_id))
     await till.map(EntityKind.MODIFIER, "9009", known.id)
+    await till.worker.drain()
+    assert await choices(till) == {"9001": True}
+    await till.tell("webhooks/inventory", add_on("9009", on=True))
+    assert await choices(till) == {"9001": False}
+    assert await till.payloads() == ["APPLIED"] * 3
+
+
+async def test_an_add_on_mapped_to_what_another_stores_menu_has_is_woken_once_and_not_for_ever(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await till.tell("webhooks/menu", extras("9001"))
+    elsewhere, group, id = new_id(), new_id(), new_id()
+    async with engine.begin() as connection:
+        (store,) = (await connection.execute(select(t.store).where(t.store.c.id == till.shop.store_id))).mappings()
+        more = {name: value for name, value in store.items() if name not in ("id", "slug", "search")}
+        await connection.execute(insert(t.store).values(id=elsewhere, slug=f"s-{elsewhere}", **more))
+        mine = {"merchant_id": till.shop.merchant_id, "store_id": elsewhere}
+        await connection.execute(insert(t.modifier_group).values(id=group, name="Extras", external_id="g", **mine))
+        await connection.execute(insert(t.modifier).values(id=id, group_id=group, name="Cheese", external_id="7007", **mine))
+    await till.tell("webhooks/inventory", add_on("9009", on=False))
+    await till.map(EntityKind.MODIFIER, "9009", id)
     await till.worker.drain()
     async with unit_of_work(engine) as uow:
         await uow.instructions.wake_resolved()
