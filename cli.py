@@ -216,18 +216,37 @@ def replay(
         raise typer.Exit(1)
 
 
+@app.command("map")
+def map_ids(
+    source: Annotated[str, typer.Option(help="Its id.")],
+    file: Annotated[Path | None, typer.Argument(help="A CSV file with the columns kind, external_id and ours.")] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="Write what is not mapped, with the likeliest of ours, instead.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+) -> None:
+    """Say by a file which ids of a source are which of ours. Bad rows are told; ends with 3 where there were bad ones."""
+    from terminal.desk import at_desk
+    from terminal.mapping import Asked
+    from terminal.mapping import map_ids as run
+
+    if not at_desk(lambda desk: run(Asked(file, source, export, json), desk)):
+        raise typer.Exit(3)
+
+
 @app.command()
 def shadow(
     source: Annotated[str, typer.Argument(help="Its id.")],
-    profile: Annotated[Path, typer.Option(help="A file of JSON: the changed profile.")],
+    profile: Annotated[Path | None, typer.Option(help="A file of JSON: the changed profile.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="Or a Python file: a class that reads what the provider sends.")] = None,
     last: Annotated[int, typer.Option(min=1, max=1000, help="So many of its latest payloads.")] = 50,
 ) -> None:
-    """What a source's latest payloads would say by another profile. Nothing is written."""
+    """What a source's latest payloads would say by another profile, or another adapter. Nothing is written."""
     from terminal.desk import at_desk
     from terminal.shadow import Asked
     from terminal.shadow import shadow as run
 
-    at_desk(lambda desk: run(Asked(source, profile, last), desk))
+    at_desk(lambda desk: run(Asked(source, profile, last, adapter), desk))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -138,6 +138,11 @@ def to_command(kind: str, body: str) -> Command:
     return msgspec.json.decode(body, type=Command.kinds[kind], strict=False)
 
 
+def as_kept(command: Command) -> Command:
+    """As it would be read again. Raises for what cannot be kept."""
+    return to_command(type(command).__name__, msgspec.json.encode(command).decode())
+
+
 def _instruction(row: Row[*tuple[Any, ...]]) -> Instruction:
     return Instruction(row.id, row.payload_id, to_command(row.command, row.body), row.attempts, row.created_at, row.correlation_id)
 

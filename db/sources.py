@@ -25,6 +25,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union,
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
@@ -56,6 +57,7 @@ from domain.judgement import Standing
 from domain.payloads import SEEN_EVERY_S
 from domain.proofs import Proof, Strategy
 from domain.sources import LockedSource, NewSecret, NewSource
+from domain.suggestions import forms_of
 
 s, secret, m = source.c, source_secret.c, mapping.c
 # As it stands in the partial index: of a bound value no plan could know that it fits.
@@ -145,6 +147,28 @@ class SqlSources:
             own, owner = OWNED[kind]
             found = select(own).where(own == id, owner == merchant_id)
         return (await self._connection.execute(found)).scalar_one_or_none() is not None
+
+    async def meant(self, merchant_id: UUID, kind: EntityKind, told: Collection[str]) -> dict[str, list[UUID]]:
+        ids = {text: id for text in told if (id := _uuid(text)) is not None}
+        written = [(text, form) for text in sorted(set(told)) for form in {text, *forms_of(text)}]
+        named = rows("named", told=(Text(), list(ids)), id=(Uuid(), list(ids.values()))).c
+        asked = rows("asked", told=(Text(), [one[0] for one in written]), code=(Text(), [one[1] for one in written])).c
+        if kind is EntityKind.CATEGORY:
+            looks: list[Select[Any]] = [select(named.told, category.c.id).where(category.c.id == named.id)]
+        else:
+            own, owner = OWNED[kind]
+            looks = [select(named.told, own).where(own == named.id, owner == merchant_id)]
+        if kind in (EntityKind.VARIANT, EntityKind.PRODUCT):
+            v, own = variant.c, variant.c.id if kind is EntityKind.VARIANT else variant.c.product_id
+            exact = asked.told == asked.code
+            looks.append(select(asked.told, own).where(v.merchant_id == merchant_id, v.sku == asked.code, exact))
+            looks.append(select(asked.told, own).where(v.merchant_id == merchant_id, v.barcode == asked.code))
+        elif kind is EntityKind.STORE:
+            looks.append(select(asked.told, store.c.id).where(store.c.merchant_id == merchant_id, store.c.slug == asked.code))
+        found: dict[str, list[UUID]] = {}
+        for row in await self._connection.execute(union(*looks)):
+            found.setdefault(row[0], []).append(row[1])
+        return found
 
     async def map(self, known: LockedSource, kind: EntityKind, ids: Sequence[tuple[str, UUID]]) -> None:
         if not ids:
@@ -237,6 +261,13 @@ class SqlSources:
         found = await self._connection.execute(select(store.c.id, store.c.merchant_id).where(store.c.slug == slug))
         row = found.one_or_none()
         return (row.id, row.merchant_id) if row else None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _places(places: Collection[tuple[UUID, UUID]]) -> Any:

@@ -47,3 +47,10 @@ def beginnings(text: str, path: str) -> ColumnElement[Any] | None:
         return None
     # No quote and no backslash is left in a word, so none can leave its quotes.
     return func.to_tsquery(literal_column("'simple'"), " & ".join(f"'{word}':*" for word in words[:WORDS_LIMIT]), type_=TSQUERY)
+
+
+def some_word(text: str) -> str:
+    """SQL's text of a query for any of the words, each by its beginning, for `to_tsquery('simple', …)`. "" where there is none."""
+    said = re.sub("[\0\ud800-\udfff]", " ", text[:TEXT_LIMIT]).translate(_PARTS).split()
+    words = [word for word in dict.fromkeys(said) if any(character.isalnum() for character in word)]
+    return " | ".join(f"'{word}':*" for word in words[:WORDS_LIMIT])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEEN_EVERY_S = 5  # one row of a source is not written for each of its calls
 SAME_NEWS_S = 120  # of providers that give their news no id
+OTHERWISE = "came before, with another body"
 UNSIGNED_BYTES = 4096  # so much is kept of what nobody has signed for
 
 
@@ -158,9 +159,7 @@ async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:
         assert reading.event_id is not None
         if await uow.payloads.sha256_of(source.id, reading.event_id) == received.sha256:
             return await _keep_again(received, reading.event_id, uow)
-        return await _keep_refused(
-            received, Wrong(FailureKind.VALIDATION, f"{reading.event_id} came before, with another body"), uow
-        )
+        return await _keep_refused(received, Wrong(FailureKind.VALIDATION, f"{reading.event_id} {OTHERWISE}"), uow)
     waits_for = None if payload.judged else JUDGEMENT
     await uow.instructions.add(payload.id, source, reading.commands, received_at, waits_for=waits_for)
     if reading.wrong is not None:

@@ -7,7 +7,21 @@ from uuid import UUID
 
 from aiodataloader import DataLoader
 
-from db import catalog, delivery, failures, health, merchants, orders, payments, profiles, purchases, riders, sources, stock
+from db import (
+    catalog,
+    delivery,
+    failures,
+    health,
+    merchants,
+    orders,
+    payments,
+    profiles,
+    purchases,
+    riders,
+    sources,
+    stock,
+    unmapped,
+)
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
 from db.failures import Instruction, Payload
@@ -17,6 +31,7 @@ from db.payments import PaymentRow
 from db.purchases import PurchaseRow
 from db.reads import Reads
 from db.sources import Source, Traffic
+from db.unmapped import Key, Suggested
 from domain.failures import Failure
 from domain.identity import ANYBODY, Actor
 from domain.merchants import Merchant, Store
@@ -206,6 +221,16 @@ class Loaders:
             return [(failure.instruction_id, failure) for failure in found if failure.instruction_id]
 
         return first_of(read)
+
+    @cached_property
+    def suggested(self) -> DataLoader[Key, Suggested | None]:
+        """By what a source calls it."""
+
+        async def load(keys: list[Key]) -> list[Suggested | None]:
+            found = {one.key: one for one in await unmapped.suggested(self._reads, self._actor, keys)}
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load, max_batch_size=BATCH)
 
     def forget(self) -> None:
         for loader in vars(self).values():

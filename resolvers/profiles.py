@@ -64,7 +64,7 @@ async def profiles_of(context: Context, source: Source) -> Sequence[SourceProfil
 
 async def save(context: Context, source_id: UUID, profile: object) -> SourceProfile:
     """Refuses ProfileInvalid, NotFound, Conflict, InvalidInput where the provider takes none."""
-    source, _ = await _source(context, source_id)
+    source, _ = await profiled(context, source_id)
     async with context.unit_of_work() as uow:
         version = await save_profile(source_id, json.dumps(profile), context.actor, uow)
     return await _profile(context, source, version)
@@ -72,7 +72,7 @@ async def save(context: Context, source_id: UUID, profile: object) -> SourceProf
 
 async def activate(context: Context, source_id: UUID, version: int) -> SourceProfile:
     """Refuses NotFound, InvalidInput where the provider takes none."""
-    source, inbound = await _source(context, source_id)
+    source, inbound = await profiled(context, source_id)
     async with context.unit_of_work() as uow:
         builtin = _builtin(inbound, source_id) is not None
         await activate_profile(source_id, version, builtin=builtin, actor=context.actor, uow=uow)
@@ -81,7 +81,7 @@ async def activate(context: Context, source_id: UUID, version: int) -> SourcePro
 
 async def dry_run(context: Context, source_id: UUID, version: int, sample: Sample) -> DryRun:
     """Nothing is written. Refuses NotFound, InvalidInput."""
-    source, inbound = await _source(context, source_id)
+    source, inbound = await profiled(context, source_id)
     profile = await _profile(context, source, version)
     call = await _call(context, source_id, sample, profile)
     return tried(await read_with(context, inbound, call, source_id, profile.document))
@@ -136,7 +136,7 @@ def _first_door(profile: SourceProfile) -> str:
     return next((name for name in ENDPOINTS if name in first), ENDPOINTS[0])
 
 
-async def _source(context: Context, source_id: UUID) -> tuple[Source, Inbound]:
+async def profiled(context: Context, source_id: UUID) -> tuple[Source, Inbound]:
     """Refuses NotFound for another's, InvalidInput where its provider reads its own words."""
     found = await sources.sources_by_id(context.reads, context.actor, [source_id])
     inbound = context.ports.inbounds.get(found[0].provider) if found else None

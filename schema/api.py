@@ -17,16 +17,26 @@ from schema import (
     quotes,
     replays,
     riders,
+    shadow,
     sources,
     stock,
     support,
+    unmapped,
 )
 from schema.build import build
 
 
 @strawberry.type
 class Query(
-    identity.Query, merchants.Query, catalog.Query, orders.Query, customers.Query, riders.Query, support.Query, replays.Query
+    identity.Query,
+    merchants.Query,
+    catalog.Query,
+    orders.Query,
+    customers.Query,
+    riders.Query,
+    support.Query,
+    replays.Query,
+    shadow.Query,
 ): ...
 
 
@@ -47,6 +57,7 @@ class Mutation(
     health.Mutation,
     pulling.Mutation,
     replays.Mutation,
+    unmapped.Mutation,
 ): ...
 
 

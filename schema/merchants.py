@@ -13,7 +13,7 @@ from db.pages import Page
 from domain import merchants
 from domain.catalog import ListingSort
 from domain.identity import Role
-from domain.intake import FailureKind, FailureState
+from domain.intake import EntityKind, FailureKind, FailureState
 from domain.merchants import SetStoreStatus, StoreStatus
 from domain.orders import OrderStatus
 from resolvers import catalog as selling
@@ -27,6 +27,7 @@ from schema.intake import FailureConnection, FailureGroupConnection, Source, see
 from schema.roots import ID, Allow, Cached, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
+from schema.unmapped import UnmappedConnection
 from subscriptions import merchants as feeds
 
 if TYPE_CHECKING:
@@ -186,6 +187,22 @@ class Merchant(Node):
     ) -> Page[Any]:
         which = seen(root.id, provider, state, kind, store_id, since, until, text)
         return await intake.failure_groups_page(info.context, which, first, given(after))
+
+    @strawberry.field(
+        graphql_type=UnmappedConnection,
+        description="Ids nobody has mapped, the most waited for first. Owners' and managers'; a clerk sees none",
+    )
+    @staticmethod
+    async def unmapped(
+        root: merchants.Merchant,
+        info: Info,
+        source_id: ID | None = strawberry.UNSET,
+        kind: EntityKind | None = strawberry.UNSET,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        source = key(source_id, "sourceId") if source_id else None
+        return await intake.unmapped_page(info.context, root.id, source, given(kind), first, given(after))
 
 
 @strawberry.type

@@ -1,10 +1,9 @@
-"""A changed profile, tried on what a source has sent: what it would say otherwise. Nothing is written."""
+"""A changed profile, or an adapter, tried on what a source has sent: what it would say otherwise. Nothing is written."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from db import sources
 from db.profiles import latest_bodies
 from domain.bodies import BodyLost
 from domain.instructions import Command
@@ -13,8 +12,10 @@ from domain.profile_checking import parsed
 from domain.profile_shadow import Difference, difference
 from domain.profiles import Profiled
 from launch.problem import Problem
+from terminal.adapters import shadow_adapter
 from terminal.desk import OPERATOR, Desk
 from terminal.said import say
+from terminal.sources import known_source
 from wiring import INBOUNDS
 
 LINES = 20  # of one payload
@@ -22,18 +23,22 @@ LINES = 20  # of one payload
 
 @dataclass(frozen=True)
 class Asked:
+    """By one of the two."""
+
     source: str
-    profile: Path
+    profile: Path | None
     last: int
+    adapter: Path | None = None
 
 
 async def shadow(asked: Asked, desk: Desk) -> int:
     """Returns how many payloads would say something else. Refuses InvalidInput with all that is wrong with the profile."""
-    known, inbound = await _source(asked.source, desk)
-    try:
-        text = asked.profile.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"{asked.profile} cannot be read", "name a file of JSON") from error
+    if (asked.profile is None) == (asked.adapter is None):
+        raise Problem("read them by what?", "say --profile FILE or --adapter FILE")
+    if asked.adapter is not None:
+        return await shadow_adapter(asked.adapter, await known_source(asked.source, desk), asked.last, desk)
+    known, inbound = await _profiled(asked.source, desk)
+    text = _text(asked.profile)
     parsed(text)
     bodies = await latest_bodies(desk.reads, OPERATOR, known.id, asked.last)
     differing = 0
@@ -53,17 +58,20 @@ async def shadow(asked: Asked, desk: Desk) -> int:
     return differing
 
 
-async def _source(id: str, desk: Desk) -> tuple[Source, Inbound]:
-    try:
-        found = await sources.sources_by_id(desk.reads, OPERATOR, [UUID(id)])
-    except ValueError:
-        found = []
-    if not found:
-        raise Problem(f"there is no source {id}", "sources have ids: { merchant { sources { id } } }")
-    inbound = INBOUNDS[found[0].provider]
+async def _profiled(id: str, desk: Desk) -> tuple[Source, Inbound]:
+    known = await known_source(id, desk)
+    inbound = INBOUNDS[known.provider]
     if not isinstance(inbound, Profiled):
         raise Problem(f"{inbound.provider} speaks a language of its own", "a profile is for generic and its like")
-    return await sources.any_by_id(desk.reads, found[0].id), inbound
+    return known, inbound
+
+
+def _text(path: Path | None) -> str:
+    assert path is not None
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path} cannot be read", "name a file of JSON") from error
 
 
 def _show(id: UUID, door: str, found: Difference, before: Reading) -> None:

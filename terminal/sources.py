@@ -1,10 +1,26 @@
-"""The demo sources' secrets."""
+"""Sources by their ids, and the demo sources' secrets."""
 
+from uuid import UUID
+
+from db import sources
 from demo.town import Connection
-from domain.intake import Family
+from domain.intake import Family, Source
 from domain.proofs import shown
 from domain.sources import NewSecret, kept_secret
+from launch.problem import Problem
+from terminal.desk import OPERATOR, Desk
 from wiring import INBOUNDS, Trust
+
+
+async def known_source(told: str, desk: Desk) -> Source:
+    """By the id that was typed."""
+    try:
+        found = await sources.sources_by_id(desk.reads, OPERATOR, [UUID(told)])
+    except ValueError:
+        found = []
+    if not found:
+        raise Problem(f"there is no source {told}", "sources have ids: { merchant { sources { id } } }")
+    return await sources.any_by_id(desk.reads, found[0].id)
 
 
 def demo_secret(connection: Connection, trust: Trust) -> str:

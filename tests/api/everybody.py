@@ -278,20 +278,25 @@ async def _goods(town: Everybody, first: Shop) -> None:
 
 
 async def _intake(town: Everybody, first: Shop) -> None:
-    """A warehouse that speaks of a thing nobody knows; and somebody who cannot prove to be one."""
+    """A warehouse that speaks of things nobody has mapped, one by its barcode; and somebody who cannot prove to be one."""
     wms = await partner(town.engine, "wms", "ST-1", of=first)
     await wms.tell("webhooks/stock", event("stock.adjusted", location="ST-1", sku="NO-SUCH", delta="1"))
     stray = await partner(town.engine, "wms", of=first)
     stray.source_id = new_id()
     await stray.post("webhooks/stock", {})
     (failure,) = await wms.failures()
+    barcode = "8901234567894"
+    async with town.engine.begin() as connection:
+        await connection.execute(update(t.variant).where(t.variant.c.id == town.names["tea"]).values(barcode=barcode))
+    await wms.tell("webhooks/stock", event("stock.adjusted", location="ST-1", sku=barcode, delta="1"))
     async with unit_of_work(town.engine) as uow:
         replay_id = await start_replay(Seen(first.merchant_id), first.owner, uow)
     omuni = await partner(town.engine, "omuni", "ST-1", of=first)
     async with unit_of_work(town.engine) as uow:
         await save_profile(omuni.source_id, json.dumps(ASSUMED | {"dedupe": ["$.id"]}), first.owner, uow)
         await activate_profile(omuni.source_id, 1, builtin=True, actor=first.owner, uow=uow)
-    await omuni.tell("webhooks/stock", {"id": 1, "locationCode": "ST-1", "products": [{"channelSkuId": "A", "quantity": 1}, {}]})
+    counts = [{"channelSkuId": "A", "quantity": 1}, {}, {"channelSkuId": "B", "quantity": 2}]
+    await omuni.tell("webhooks/stock", {"id": 1, "locationCode": "ST-1", "products": counts})
     vinculum = await partner(town.engine, "vinculum", "ST-1", of=first)
     of_omuni = select(t.payload.c.id).where(t.payload.c.source_id == omuni.source_id)
     of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))

@@ -4,7 +4,7 @@ from sqlalchemy import func, literal, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.reads import Reads
-from db.words import beginnings, vector
+from db.words import beginnings, some_word, vector
 from domain.refusals import InvalidInput, Refused
 
 
@@ -73,3 +73,22 @@ async def test_no_text_breaks_the_query(reads: Reads) -> None:
             query = beginnings(text[part : part + 48], "text")
             assert query is not None
             await reads.value(select(func.numnode(query)))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("garlic-oil", True),
+        ("OIL of brass", True),
+        ("lamp", False),
+        ("'oil' & !| <-> :* \\' oil", True),
+        ("\0oil\ud800", True),
+        ("!!! 😀", False),
+        ("", False),
+        ("word " * 500 + "oil", False),  # only so many of them are looked for
+    ],
+)
+async def test_some_word_of_whatever_stands_there_is_enough(reads: Reads, text: str, found: bool):
+    query = func.to_tsquery(literal_column("'simple'"), some_word(text))
+    named = select(literal("Garlic Oil 500 mg").label("name")).subquery()
+    assert bool(await reads.value(select(literal_column(vector("name")).op("@@")(query)).select_from(named))) is found
