@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from bench.wire import Http, Wrong
+from bench.wire import Busy, Http, Wrong
 from domain.signatures import sign
 
 ADDRESS = {"line1": "12 Lake Road", "city": "Bengaluru", "postalCode": "560001", "point": {"lat": 12.972, "lng": 77.595}}
@@ -25,6 +25,7 @@ QUOTE = """mutation($address: AddressInput) { quoteCart(address: $address) { __t
 PLACE = """mutation($quote: ID!, $key: String!) { placeOrder(quoteId: $quote, method: CASH_ON_DELIVERY, idempotencyKey: $key) {
   __typename ... on Purchase { id number orders { id status } } ... on Refusal { code message } } }"""
 
+UNAVAILABLE = 503
 REPEATED = 10  # every so many-th webhook repeats the one before
 
 Call = Callable[[Http], Awaitable[None]]
@@ -113,7 +114,10 @@ def _webhook(job: dict[str, Any]) -> Iterator[Call]:
 
         async def call(http: Http, news: News = news) -> None:
             path = f"/v1/integrations/erp/wms/webhooks/stock?source={news.source['id']}"
-            _check(await http.ask(path, news.body, news.headers))
+            answer = await http.ask(path, news.body, news.headers)
+            if answer[0] == UNAVAILABLE:
+                raise Busy
+            _check(answer)
 
         yield call
 

@@ -17,8 +17,9 @@ import uvloop
 
 from bench import direct
 from bench.callers import calls
-from bench.wire import HOST, Http, Socket, Wrong, masked, upgrade
+from bench.wire import HOST, Busy, Http, Socket, Wrong, masked, upgrade
 
+BUSY_S = 0.05
 WARM = 0.2  # of the seconds come before, and do not count
 OPENING = 16  # sockets that open at the same time
 TRANSPORT_WS = "graphql-transport-ws"
@@ -37,6 +38,7 @@ class Clock:
         self.end = self.begin + seconds
         self.took: list[float] = []
         self.last = self.begin
+        self.busy = 0  # calls that were refused for now
 
     def still(self) -> bool:
         return time.perf_counter() < self.end
@@ -49,15 +51,16 @@ class Clock:
 
     def sum_up(self) -> dict[str, Any]:
         """The rate up to the last that was done: a job may run out of work before its time is over."""
-        return _summed_up(self.took, max(self.last - self.begin, 1e-9))
+        return _summed_up(self.took, max(self.last - self.begin, 1e-9), self.busy)
 
 
-def _summed_up(each: Sequence[float], seconds: float) -> dict[str, Any]:
+def _summed_up(each: Sequence[float], seconds: float, busy: int) -> dict[str, Any]:
     took = sorted(each)
     if not took:
         raise Wrong("nothing was done in the time")
     return {
         "done": len(took),
+        "busy": busy,
         "per_s": len(took) / seconds,
         "p50_ms": took[len(took) // 2] * 1000,
         "p99_ms": took[min(len(took) - 1, len(took) * 99 // 100)] * 1000,
@@ -75,8 +78,13 @@ async def http(job: dict[str, Any]) -> None:
                 if call is None:
                     return
                 started = time.perf_counter()
-                await call(connection)
-                clock.done(started)
+                try:
+                    await call(connection)
+                except Busy:
+                    clock.busy += 1
+                    await asyncio.sleep(BUSY_S)
+                else:
+                    clock.done(started)
         finally:
             connection.close()
 
@@ -88,20 +96,25 @@ async def paced(job: dict[str, Any]) -> None:
     """So many calls a second, however slowly those before are answered: each is timed from the moment that it was planned for."""
     work, took, turns = calls(job), list[float](), iter(range(int(job["rate"] * job["seconds"])))
     connections = [await Http.connect(job["port"]) for _ in range(job["concurrency"])]
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), 0
 
     async def caller(connection: Http) -> None:
+        nonlocal busy
         for turn in turns:  # everybody's
             planned = begin + turn / job["rate"]
             await asyncio.sleep(planned - time.perf_counter())
-            await next(work)(connection)
-            took.append(time.perf_counter() - planned)
+            try:
+                await next(work)(connection)
+            except Busy:
+                busy += 1
+            else:
+                took.append(time.perf_counter() - planned)
 
     await asyncio.gather(*map(caller, connections))
     seconds = time.perf_counter() - begin
     for connection in connections:
         connection.close()
-    say(**_summed_up(took, seconds))
+    say(**_summed_up(took, seconds, busy))
 
 
 async def sql(job: dict[str, Any]) -> None:

@@ -108,16 +108,24 @@ async def intake(asked: Asked) -> Row:
             Line("… p99 at 16 connections", median(kept, "p99_ms"), "ms"),
             Line("… until all of them were carried out, from the last answer on", median(kept, "emptied_s"), "s"),
             Line("raw: one insert of the same bytes", median(inserted), "req/s"),
+            *_busy(kept),
             Line(f"of {PLANNED_PER_S} planned a second, kept", median(planned), "req/s"),
             Line("… p50 from the planned moment", median(planned, "p50_ms"), "ms"),
             Line("… p99", median(planned, "p99_ms"), "ms"),
             Line("… until all of them were carried out", median(planned, "emptied_s"), "s"),
+            *_busy(planned),
         ),
         (
             Ratio("of the raw insert, with workers beside it", median(kept) / median(inserted), 0.5, 0.05),
             Ratio("queue empty after the end, of 10 s", median(planned, "emptied_s") / 10, 1, 6),
         ),
     )
+
+
+def _busy(rounds: Sequence[dict[str, Any]]) -> list[Line]:
+    """Only where there were any: who is told to come later has lost nothing, and is not counted as kept."""
+    refused = sum(one["busy"] for one in rounds)
+    return [Line("… of all rounds, refused for now", refused, "")] if refused else []
 
 
 async def emptied(engine: AsyncEngine) -> float:

@@ -85,6 +85,10 @@ class Wrong(Exception):
     """An answer that is not the one that was to be measured."""
 
 
+class Busy(Exception):
+    """The server takes no more for now, and says so: it has to be sent again."""
+
+
 def upgrade(path: str, protocol: str | None) -> bytes:
     asked = f"sec-websocket-protocol: {protocol}\r\n" if protocol else ""
     key = base64.b64encode(os.urandom(16)).decode()
