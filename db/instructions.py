@@ -42,7 +42,8 @@ from db.arrays import among as within
 from db.arrays import rows
 from db.columns import TIME
 from db.ids import new_id
-from db.tables import instruction, listing, mapping, modifier, payload, source, told, variant
+from db.tables import instruction, listing, mapping, modifier, payload, source, source_of_truth, told, variant
+from db.truth import holding
 from domain.instructions import Command, Stage, UpdateStockLevel
 from domain.intake import APPROVAL, JUDGEMENT, EntityKind, InstructionState, PayloadState, Source
 from domain.queue import Group, Instruction, Origin, Outcome, Told
@@ -205,12 +206,14 @@ class SqlInstructions:
 
     async def claim(self, source_id: UUID, limit: int, among: Collection[UUID] | None = None) -> Group | None:
         narrowed = within(i.id, among) if among is not None else literal(True)
-        head = (await self._connection.execute(self._ready(source_id, i.command).where(narrowed).limit(1))).scalar_one_or_none()
-        if head is None:
+        first = self._ready(source_id, i.command, i.merchant_id).where(narrowed).limit(1).subquery("first")
+        # Who is believed is held before anything is locked, and read after (`_group`): a statement sees what was so as it began.
+        row = (await self._connection.execute(select(first.c.command, holding(first.c.merchant_id)))).one_or_none()
+        if row is None:
             return None
         found = await self._connection.execute(
             self._ready(source_id, *INSTRUCTION)
-            .where(narrowed, i.command == head)
+            .where(narrowed, i.command == row.command)
             .limit(limit)
             .with_for_update(of=instruction, skip_locked=True)
         )
@@ -234,10 +237,16 @@ class SqlInstructions:
             select(s.id, s.merchant_id, s.provider, s.family, s.count_drops).where(s.id == source_id)
         )
         row = found.one()
-        stores = await self._connection.execute(
-            select(mapping.c.external_id, mapping.c.id).where(mapping.c.source_id == source_id, mapping.c.kind == EntityKind.STORE)
-        )
-        return Group(Origin(*row, stores={store.external_id: store.id for store in stores}), instructions)
+        rule = source_of_truth.c
+        stores = (
+            await self._connection.execute(
+                select(mapping.c.external_id, mapping.c.id, rule.field, rule.source_id)
+                .join(source_of_truth, rule.store_id == mapping.c.id, isouter=True)
+                .where(mapping.c.source_id == source_id, mapping.c.kind == EntityKind.STORE)
+            )
+        ).all()
+        rules = {(one.id, one.field): one.source_id for one in stores if one.field is not None}
+        return Group(Origin(*row, stores={one.external_id: one.id for one in stores}, rules=rules), instructions)
 
     async def park_followers(self, source_id: UUID) -> int:
         first = (
@@ -454,6 +463,7 @@ class SqlInstructions:
                 set_={
                     "source_version": func.coalesce(said.source_version, t.source_version),
                     "at": func.greatest(said.at, t.at),
+                    "heard_at": func.clock_timestamp(),
                 },
                 where=not_older,
             ).returning(t.field, t.entity_id)

@@ -58,6 +58,7 @@ from domain.payloads import SEEN_EVERY_S
 from domain.proofs import Proof, Strategy
 from domain.sources import LockedSource, NewSecret, NewSource
 from domain.suggestions import forms_of
+from domain.truth import DASHBOARD
 
 s, secret, m = source.c, source_secret.c, mapping.c
 # As it stands in the partial index: of a bound value no plan could know that it fits.
@@ -121,7 +122,10 @@ class SqlSources:
 
     async def lock(self, source_id: UUID, actor: Actor) -> LockedSource | None:
         found = await self._connection.execute(
-            select(s.id, s.merchant_id, s.provider, s.family).where(s.id == source_id).where(visible_to(actor)).with_for_update()
+            select(s.id, s.merchant_id, s.provider, s.family)
+            .where(s.id == source_id, s.provider != DASHBOARD)  # nothing of that is to be set: nobody calls us by it
+            .where(visible_to(actor))
+            .with_for_update()
         )
         row = found.one_or_none()
         return LockedSource(*row) if row else None
@@ -393,7 +397,8 @@ SOURCE = select(s.id, s.provider, s.merchant_id, s.family, s.enabled, s.last_see
 
 
 async def sources(reads: Reads, actor: Actor, merchant_id: UUID | None = None, provider: str | None = None) -> Sequence[Source]:
-    found = SOURCE.where(visible_to(actor))
+    """Those that are connected."""
+    found = SOURCE.where(visible_to(actor), s.provider != DASHBOARD)
     if merchant_id is not None:
         found = found.where(s.merchant_id == merchant_id)
     if provider is not None:

@@ -31,6 +31,7 @@ from db.columns import (
 from db.words import vector, weighted
 from domain.audit import NOBODYS
 from domain.catalog import Diet, ProductKind, Unit
+from domain.conflicts import Claim, ConflictState
 from domain.delivery import DeliveryStatus, OfferStatus
 from domain.events import Topic
 from domain.failures import Seen
@@ -46,6 +47,7 @@ from domain.proofs import Proof
 from domain.quotes import QuotePart
 from domain.replays import ReplayState
 from domain.stock import CountDrops, StockMovementKind
+from domain.truth import Field
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -367,6 +369,8 @@ source = _table(
     count("expected_every_s", None, null=True), time("silent_since"), key("marked_to", null=True), version(0),
     document("proof", Proof, null=True),  # null: its provider's
     Index(None, "merchant_id"), Index(None, "provider"),
+    # What people do by hand is the word of a source too: each merchant has one.
+    Index("uq_source_dashboard", "merchant_id", unique=True, postgresql_where=sa.text("provider = 'dashboard'")),
 )
 # Several live at once. A URL's token by its hash alone; any other is sealed, since verifying needs it.
 source_secret = _table(
@@ -439,7 +443,24 @@ instruction = _table(
 told = _table(
     "told",
     key("source_id", of="source", primary=True), text("field", primary_key=True), key("entity_id", primary=True),
-    Column("source_version", sa.BigInteger), time("at", null=False),
+    Column("source_version", sa.BigInteger), time("at", null=False), created("heard_at"),
+)
+# Who alone is believed about a field of what is a store's own. Where there is no row everybody is.
+source_of_truth = _table(
+    "source_of_truth",
+    key("store_id", of="store", primary=True), word("field", Field, primary_key=True), key("merchant_id", of="merchant"),
+    key("source_id", of="source"), created("set_at"),
+    Index(None, "merchant_id"),
+)
+# What a source claims where another is believed: one row for each source, field and entity (a listing, or the store).
+source_conflict = _table(
+    "source_conflict",
+    key(primary=True), key("merchant_id", of="merchant"), key("store_id", of="store"), word("field", Field), key("entity_id"),
+    key("source_id", of="source"), key("owner_id", of="source"), word("state", ConflictState), document("claimed", Claim), document("stands", Claim),
+    Column("source_version", sa.BigInteger), time("said_at", null=False), count("times", 1), created("first_at"), created("last_at"), version(),
+    UniqueConstraint("source_id", "field", "entity_id"), Index(None, "merchant_id", "id"),
+    Index("ix_source_conflict_open", "entity_id", postgresql_where=sa.text("state = 'OPEN'")),
+    Index("ix_source_conflict_open_store", "store_id", "field", postgresql_where=sa.text("state = 'OPEN'")),
 )
 failure = _table(
     "failure",

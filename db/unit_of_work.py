@@ -15,6 +15,7 @@ from db.answering import answering
 from db.audit import SqlAudit
 from db.cart import SqlCarts
 from db.choices import SqlChoices
+from db.conflicts import SqlConflicts
 from db.delivery import SqlDeliveries
 from db.dispatch import SqlOffers
 from db.events import SqlEventLog
@@ -41,6 +42,7 @@ from db.sessions import SqlSessions
 from db.sources import SqlSources
 from db.stock import SqlStock
 from db.strays import SqlStrays
+from db.truth import SqlTruth
 from db.upserts import SqlCatalog
 from domain.addresses import AddressStore
 from domain.alerts import AlertStore
@@ -49,6 +51,7 @@ from domain.blobs import StrayStore
 from domain.cart import CartStore
 from domain.catalog import CatalogStore
 from domain.choices import ChoiceStore
+from domain.conflicts import ConflictStore
 from domain.delivery import DeliveryStore
 from domain.dispatch import OfferStore
 from domain.events import Event, EventLog
@@ -73,6 +76,7 @@ from domain.riders import RiderStore
 from domain.sessions import SessionStore
 from domain.sources import SourceStore
 from domain.stock import StockStore
+from domain.truth import TruthStore
 from domain.unit_of_work import UnitOfWork
 
 NEW_IDS = iter(new_id, None)
@@ -110,6 +114,8 @@ class SqlUnitOfWork:
     instructions: InstructionStore
     failures: FailureStore
     replays: ReplayStore
+    truth: TruthStore
+    conflicts: ConflictStore
     alerts: AlertStore
     strays: StrayStore
     retention: RetentionStore
@@ -182,6 +188,8 @@ async def unit_of_work(
             instructions=SqlInstructions(connection),
             failures=SqlFailures(connection),
             replays=SqlReplays(connection),
+            truth=SqlTruth(connection),
+            conflicts=SqlConflicts(connection),
             alerts=SqlAlerts(connection),
             strays=SqlStrays(connection),
             retention=SqlRetention(connection),

@@ -4,6 +4,7 @@ A group is of one kind and one source, and is done as a set: what cannot be done
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from domain.catalog_instructions import (
     carry_out_products,
     carry_out_variants,
 )
+from domain.conflicts import Claim
 from domain.identity import Actor, ActorKind
 from domain.instructions import (
     AcceptOrder,
@@ -31,8 +33,10 @@ from domain.instructions import (
 )
 from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
 from domain.order_instructions import carry_out_orders
+from domain.overruling import heed, record
 from domain.queue import Group, Outcome
 from domain.stock_instructions import carry_out_stock
+from domain.truth import Field
 from domain.work import Placed, Work, apart, store_of
 
 if TYPE_CHECKING:
@@ -50,29 +54,33 @@ async def carry_out(group: Group, uow: "UnitOfWork") -> Mapping[UUID, Outcome]:
     apply = _APPLY[type(group.instructions[0].command)]
     if placed:
         await apply(work, placed)
+        await record(work)
     return work.outcomes
 
 
 async def _status(work: Work, some: list[Placed]) -> None:
     now = await work.uow.now()
     some = apart([(one, [store_of(one)]) for one in some])
+    meant = {one.id: _meant(one, now) for one in some}
+    some = heed(work, Field.STATUS, [(one, [store_of(one)], _claim(meant[one.id])) for one in some])
     won = await work.newer("STATUS", [(one, store_of(one)) for one in some])
     for one in sorted(won, key=store_of):  # every writer locks stores in this order
-        told: UpdateStoreStatus = one.command
-        over = told.reopen_at is not None and told.reopen_at <= now
-        open_ = told.status is StoreStatus.OPEN or over  # closed until a time that is over by now
         trace.cause.set(one.cause)
-        await set_store_status(
-            SetStoreStatus(
-                store_of(one),
-                StoreStatus.OPEN if open_ else told.status,
-                None if open_ else told.reopen_at,
-                None if open_ else told.reason,
-            ),
-            Actor(ActorKind.SOURCE, work.origin.source_id),
-            work.uow,
-        )
+        await set_store_status(meant[one.id], Actor(ActorKind.SOURCE, work.origin.source_id), work.uow)
     work.done(won)
+
+
+def _meant(one: Placed, now: datetime) -> SetStoreStatus:
+    told: UpdateStoreStatus = one.command
+    over = told.reopen_at is not None and told.reopen_at <= now
+    if told.status is StoreStatus.OPEN or over:  # closed until a time that is over by now
+        return SetStoreStatus(store_of(one), StoreStatus.OPEN)
+    return SetStoreStatus(store_of(one), told.status, told.reopen_at, told.reason)
+
+
+def _claim(meant: SetStoreStatus) -> Claim:
+    until = meant.until.astimezone(UTC) if meant.until else None
+    return Claim(status=meant.status.value, until=until, reason=meant.reason)
 
 
 _APPLY: Mapping[type[Command], Callable[[Work, list[Placed]], Awaitable[None]]] = {

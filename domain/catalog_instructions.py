@@ -5,10 +5,13 @@ from uuid import UUID
 
 from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
 from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
+from domain.conflicts import Claim
 from domain.instructions import ChoiceGroup, DeactivateMissing, UpdatePrice, UpsertCatalogItem, UpsertVariant, named
 from domain.intake import EntityKind
 from domain.listings import UpsertedListing, apply_listings, deactivate_missing
+from domain.overruling import heed
 from domain.queue import parked
+from domain.truth import Field
 from domain.work import Placed, Work, apart, store_of, unlisted
 
 
@@ -108,17 +111,35 @@ async def carry_out_prices(work: Work, some: list[Placed]) -> None:
     some = apart([(one, [(one.store_id, variants[one.command.variant])]) for one in some if one.command.variant in variants])
     places = {one.id: (store_of(one), variants[one.command.variant]) for one in some}
     listed = await work.uow.sources.listed(places.values())
-    old = [(one, listed[places[one.id]]) for one in some if places[one.id] in listed]
-    won = await work.newer("PRICE", old)
-    new = [one for one in some if places[one.id] not in listed]
+    # A listing begins with the price it is first told with, whoever tells it: there is none yet that it could contradict.
+    of_it = {id: [listed[place]] if place in listed else [] for id, place in places.items()}
+    heard = heed(work, Field.PRICE, [(one, of_it[one.id], _claim(one.command)) for one in some])
+    won = await work.newer("PRICE", [(one, listed[places[one.id]]) for one in heard if places[one.id] in listed])
+    new = [one for one in heard if places[one.id] not in listed]
     todo = [*won, *new]
-    if not todo:
+    believed = {one.id for one in heard}
+    taxed = await _taxed(work, [one for one in some if one.id not in believed], of_it)
+    items = [_priced(one, *places[one.id]) for one in todo]
+    items += [UpsertedListing(*places[one.id], cause=one.cause, taxes=one.command.taxes) for one in taxed]
+    if not items:
         return
-    ids = await apply_listings([_priced(one, *places[one.id]) for one in todo], work.uow)
+    ids = (await apply_listings(items, work.uow))[: len(todo)]
     made = [(one, id) for one, id in zip(todo, ids, strict=True) if id is not None][len(won) :]
     await work.newer("PRICE", made)
     await work.wake([unlisted(*places[one.id]) for one in new])
     work.done(todo)
+
+
+async def _taxed(work: Work, overruled: Sequence[Placed], of_it: Mapping[UUID, Sequence[UUID]]) -> list[Placed]:
+    """Taxes are no price: who is not believed about that is heard about these."""
+    telling = [one for one in overruled if one.command.taxes is not None]
+    return await work.newer("TAXES", [(one, of_it[one.id][0]) for one in telling]) if telling else []
+
+
+def _claim(told: UpdatePrice) -> Claim:
+    return Claim(
+        price_minor=told.price_minor, mrp_minor=told.mrp_minor, packaging_minor=told.packaging_minor, currency=told.currency
+    )
 
 
 def _priced(one: Placed, store_id: UUID, variant_id: UUID) -> UpsertedListing:

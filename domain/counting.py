@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from domain.conflicts import told_by_hand
 from domain.idempotency import claim
 from domain.identity import Actor
 from domain.refusals import Conflict, Refused, invalid, not_found
 from domain.stock import CountDrops, Move, StockChanged, StockMovementKind
+from domain.truth import Field, by_hand
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -23,7 +25,7 @@ class Count:
     units: int
     at: datetime
     cause: str
-    said_by: str  # "source:0197…", "merchant:0197…"
+    said_by: str  # "source:0197…": by hand, the merchant's dashboard
     source_id: UUID | None = None
     drops: CountDrops = CountDrops.AT_PICKUP
 
@@ -156,29 +158,37 @@ class AdjustStock:
 
 
 async def set_stock(command: SetStock, actor: Actor, uow: "UnitOfWork") -> None:
-    """A count taken now, by hand. Refuses NotFound, InvalidInput, and Conflict where `if_version` is not the level's."""
+    """A count taken now, by hand.
+
+    Refuses NotFound, InvalidInput, NotSourceOfTruth, and Conflict where `if_version` is not the level's.
+    """
     check_units("onHand", command.on_hand)
+    await uow.truth.hold_of_listing(command.listing_id)
     if not await uow.stock.may_change(command.listing_id, actor):
         raise not_found("listing")
     level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    dashboard = await by_hand(Field.STOCK, level.store_id, level.merchant_id, uow)
     if command.if_version is not None and command.if_version != level.version:
         raise Refused(Conflict(f"the level is at version {level.version}"))
-    count = Count(command.listing_id, command.on_hand, await uow.now(), str(actor), str(actor))
+    count = Count(command.listing_id, command.on_hand, await uow.now(), str(actor), f"source:{dashboard}", dashboard)
     await apply_counts([count], uow)
+    await told_by_hand(Field.STOCK, command.listing_id, dashboard, uow)
     await uow.audit.write(actor, "setStock", command.listing_id, level.merchant_id, f"{level.on_hand} -> {command.on_hand}")
 
 
 async def adjust_stock(command: AdjustStock, actor: Actor, uow: "UnitOfWork") -> None:
-    """So many more or fewer, once a key. Refuses NotFound, InvalidInput, KeyReused."""
+    """So many more or fewer, once a key. Refuses NotFound, InvalidInput, NotSourceOfTruth, KeyReused."""
     check_units("units", command.units, least=-UNITS_LIMIT)
     if not 1 <= len(command.note.strip()) <= 500:
         raise invalid("note", "say why, in at most 500 characters")
+    await uow.truth.hold_of_listing(command.listing_id)
     if not await uow.stock.may_change(command.listing_id, actor):
         raise not_found("listing")
     request = (command.listing_id, command.units, command.note)
     if not (await claim(actor, "adjustStock", command.idempotency_key, request, command.listing_id, uow)).first:
         return
     level = (await uow.stock.lock([command.listing_id]))[command.listing_id]
+    await by_hand(Field.STOCK, level.store_id, level.merchant_id, uow)
     check_units("units", level.on_hand + command.units, least=-UNITS_LIMIT)  # of what there will be
     kind = StockMovementKind.ADJUSTED
     delta = Delta(command.listing_id, command.units, await uow.now(), kind, f"{actor}: {command.note.strip()}")

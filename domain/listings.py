@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain.catalog import Place, Variant
+from domain.conflicts import told_by_hand
 from domain.events import Event, Topic
 from domain.identity import Actor, MerchantRole, check_merchant_role
 from domain.money import LIMIT_MINOR, Money
 from domain.pricing import Tax
 from domain.refusals import InvalidInput, Problem, Refused, not_found, refuse
+from domain.truth import Field, by_hand
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -110,6 +112,7 @@ class PriceSet:
     price_minor: int
     mrp_minor: int | None = None
     cause: str = ""
+    packaging_minor: int | None = None
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,8 @@ async def apply_prices(items: Sequence[PriceSet], uow: "UnitOfWork") -> None:
         if (listing := now.get(item.listing_id)) is None:
             continue
         mrp_minor = listing.mrp_minor if item.mrp_minor is None else item.mrp_minor
-        now[listing.id] = replace(listing, price_minor=item.price_minor, mrp_minor=mrp_minor)
+        packaging_minor = listing.packaging_minor if item.packaging_minor is None else item.packaging_minor
+        now[listing.id] = replace(listing, price_minor=item.price_minor, mrp_minor=mrp_minor, packaging_minor=packaging_minor)
         problems += _price_problems(index, now[listing.id])
     refuse(problems)
     await _save((), now.values(), before, {item.listing_id: item.cause for item in items}, uow)
@@ -279,16 +283,22 @@ async def deactivate_missing(
 
 
 async def set_price(command: SetPrice, actor: Actor, uow: "UnitOfWork") -> None:
-    """For the merchant's managers and owners. An equal price changes nothing. Refuses NotFound, Forbidden, InvalidInput."""
+    """For the merchant's managers and owners. An equal price changes nothing.
+
+    Refuses NotFound, Forbidden, NotSourceOfTruth, InvalidInput.
+    """
+    await uow.truth.hold_of_listing(command.listing_id)
     listing = (await uow.listings.lock([command.listing_id], actor)).get(command.listing_id)
     if listing is None:
         raise not_found("listing")
     await check_merchant_role(listing.merchant_id, actor, uow, MerchantRole.OWNER, MerchantRole.MANAGER)
+    dashboard = await by_hand(Field.PRICE, listing.store_id, listing.merchant_id, uow)
     after = replace(listing, price_minor=command.price_minor)
     if problems := _price_problems(0, after):
         raise Refused(InvalidInput(f"price {problems[0].message}", (Problem("price", problems[0].message),)))
     if after == listing:
         return
     await apply_prices([PriceSet(listing.id, command.price_minor)], uow)
+    await told_by_hand(Field.PRICE, listing.id, dashboard, uow)
     detail = f"{Money(listing.price_minor, listing.currency).amount} → {Money(command.price_minor, listing.currency).amount}"
     await uow.audit.write(actor, "set price", listing.id, listing.merchant_id, detail)

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from domain.conflicts import told_by_hand
 from domain.events import Event, Topic
 from domain.identity import CLOCK, Actor, ActorKind, MerchantRole, check_merchant_role
 from domain.places import Point, metres_between
 from domain.refusals import invalid, not_found
 from domain.texts import line
+from domain.truth import Field, by_hand
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -299,16 +301,27 @@ class MerchantStore(Protocol):
 
 
 async def set_store_status(command: SetStoreStatus, actor: Actor, uow: "UnitOfWork") -> None:
-    """For the merchant's managers and owners, and for its sources. What it says already changes nothing.
+    """For the merchant's managers and owners, and for its sources: whether these are believed is asked before. What it says already
+    changes nothing.
 
-    Refuses NotFound, Forbidden, InvalidInput.
+    Refuses NotFound, Forbidden, NotSourceOfTruth, InvalidInput.
     """
+    if actor.kind is ActorKind.MERCHANT:
+        await uow.truth.hold_of_store(command.store_id)
     locked = (await uow.merchants.lock_stores([command.store_id], actor)).get(command.store_id)
     if locked is None:
         raise not_found("store")
-    store = locked.store
+    store, dashboard = locked.store, None
     if actor.kind is ActorKind.MERCHANT:
         await check_merchant_role(store.merchant_id, actor, uow, MerchantRole.OWNER, MerchantRole.MANAGER)
+        dashboard = await by_hand(Field.STATUS, store.id, store.merchant_id, uow)
+    await say_status(command, store, actor, uow)
+    if dashboard is not None:
+        await told_by_hand(Field.STATUS, store.id, dashboard, uow)
+
+
+async def say_status(command: SetStoreStatus, store: Store, actor: Actor, uow: "UnitOfWork") -> None:
+    """Of a store already locked, by who may. Refuses InvalidInput."""
     now = await uow.now()
     if command.until is not None:
         if command.status is StoreStatus.OPEN:

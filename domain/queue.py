@@ -1,7 +1,7 @@
 """The queue: a command as the intake keeps and orders it, and what became of it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from domain.instructions import Command
 from domain.intake import FailureKind, Family, InstructionState, Source
 from domain.stock import CountDrops
+from domain.truth import Place
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Origin:
     family: Family
     drops: CountDrops
     stores: Mapping[str, UUID]  # the source's id of each store it is mapped to -> ours
+    rules: Mapping[Place, UUID] = field(default_factory=dict)  # of these stores: who alone is believed, where one is
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class InstructionStore(Protocol):
     async def claim(self, source_id: UUID, limit: int, among: Collection[UUID] | None = None) -> Group | None:
         """Locks what may be carried out: for each entity the first, of each batch the stage it has come to.
 
-        What another worker has in hand is passed over.
+        What another worker has in hand is passed over. Who is believed stays so until the transaction ends.
         """
 
     async def of_payload(self, payload_id: UUID) -> Group | None:

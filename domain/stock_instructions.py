@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from uuid import UUID
 
 from domain.choices import ChoiceSwitch, switch_choices
+from domain.conflicts import Claim
 from domain.counting import Count, Delta, Switch, apply_counts, apply_deltas, apply_switches
 from domain.instructions import StockMode, named
 from domain.intake import EntityKind
+from domain.overruling import heed, overruled_by
 from domain.queue import APPLIED, STALE, Outcome, failed, parked
+from domain.truth import Field
 from domain.work import Placed, Work, apart, news_of, store_of, unlisted
 
 
@@ -18,6 +21,7 @@ async def carry_out_stock(work: Work, some: list[Placed]) -> None:
     forms = await _choice_switches(work, choices) if choices else []
     listed = await _with_listings(work, [one for one in some if one.command.kind is not EntityKind.MODIFIER], forms)
     await work.uow.stock.lock({id for one in listed for id in one.listing_ids})  # all of them first: two modes must not take turns
+    listed = await _heeded(work, listed)
     for mode, apply in ((StockMode.ABSOLUTE, _counts), (StockMode.DELTA, _deltas), (StockMode.AVAILABILITY, _switches)):
         mine = [one for one in listed if one.placed.command.mode is mode]
         if mine:
@@ -76,6 +80,40 @@ async def _with_listings(work: Work, some: list[Placed], forms: Sequence[Found])
     return [Listed(one, listing_ids) for one, listing_ids in found if one.id in alone]
 
 
+async def _heeded(work: Work, some: list[Listed]) -> list[Listed]:
+    """Those that are believed. A change always is: so many were sold, or came, whoever counts the shelf; it is told once alone, and
+    would be lost."""
+    switches = [one for one in some if one.placed.command.mode is StockMode.AVAILABILITY]
+    counts = [one for one in some if one.placed.command.mode is StockMode.ABSOLUTE]
+    contested = [
+        _count(work, one.placed, one.listing_ids[0]) for one in counts if overruled_by(work, Field.STOCK, one.placed) is not None
+    ]
+    due = await work.uow.stock.count_due(contested) if contested else {}
+    heard = heed(work, Field.AVAILABILITY, [(one.placed, one.listing_ids, _switched(one.placed)) for one in switches])
+    heard += heed(
+        work,
+        Field.STOCK,
+        [
+            (one.placed, one.listing_ids, Claim(units=one.placed.command.quantity, due=due.get(one.listing_ids[0])))
+            for one in counts
+        ],
+    )
+    stay = {one.id for one in heard}
+    return [one for one in some if one.placed.id in stay or one.placed.command.mode is StockMode.DELTA]
+
+
+def _switched(one: Placed) -> Claim:
+    told = one.command
+    until = told.restore_at.astimezone(UTC) if told.restore_at and not told.available else None
+    return Claim(available=bool(told.available), until=until)
+
+
+def _count(work: Work, one: Placed, listing_id: UUID) -> Count:
+    return Count(
+        listing_id, one.command.quantity, one.instruction.at, one.cause, work.said_by, work.origin.source_id, work.origin.drops
+    )
+
+
 async def _counts(work: Work, some: list[Listed]) -> None:
     levels = await work.uow.stock.lock(id for one in some for id in one.listing_ids)
     current = []
@@ -89,19 +127,7 @@ async def _counts(work: Work, some: list[Listed]) -> None:
         else:
             current.append((one.placed, listing_id))
     won = {one.id for one in await work.newer("STOCK", current)}
-    counts = [
-        Count(
-            listing_id,
-            one.command.quantity,
-            one.instruction.at,
-            one.cause,
-            work.said_by,
-            work.origin.source_id,
-            work.origin.drops,
-        )
-        for one, listing_id in current
-        if one.id in won
-    ]
+    counts = [_count(work, one, listing_id) for one, listing_id in current if one.id in won]
     if counts:
         await apply_counts(counts, work.uow)
     work.done([one for one, _ in current if one.id in won])

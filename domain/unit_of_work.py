@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from domain.cart import CartStore
     from domain.catalog import CatalogStore
     from domain.choices import ChoiceStore
+    from domain.conflicts import ConflictStore
     from domain.delivery import DeliveryStore
     from domain.dispatch import OfferStore
     from domain.events import EventLog
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from domain.sessions import SessionStore
     from domain.sources import SourceStore
     from domain.stock import StockStore
+    from domain.truth import TruthStore
 
 
 class UnitOfWork(Protocol):
@@ -74,6 +76,8 @@ class UnitOfWork(Protocol):
     instructions: "InstructionStore"
     failures: "FailureStore"
     replays: "ReplayStore"
+    truth: "TruthStore"
+    conflicts: "ConflictStore"
     alerts: "AlertStore"
     strays: "StrayStore"
     retention: "RetentionStore"

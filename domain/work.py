@@ -4,14 +4,16 @@ What each kind does stands in catalog_instructions.py and stock_instructions.py.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from domain.conflicts import Said
 from domain.instructions import DeactivateMissing, UpdatePrice, UpdateStockLevel, UpdateStoreStatus, UpsertMenuItem, named
 from domain.intake import EntityKind, Family
 from domain.queue import APPLIED, STALE, Instruction, Origin, Outcome, Told, failed, parked
 from domain.sources import ANY_STORE, LockedSource, appeared
+from domain.truth import Field
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -49,6 +51,8 @@ class Work:
     origin: Origin
     uow: "UnitOfWork"
     outcomes: Outcomes
+    said: list[Said] = field(default_factory=list)  # of what another is believed: domain/overruling.py
+    believed: dict[Field, set[UUID]] = field(default_factory=dict)  # entities of which this source alone is, and has told now
 
     # ------------------------------------------------------------ whose is what
 

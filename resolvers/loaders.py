@@ -20,6 +20,7 @@ from db import (
     riders,
     sources,
     stock,
+    truth,
     unmapped,
 )
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
@@ -188,6 +189,11 @@ class Loaders:
     @cached_property
     def sources(self) -> DataLoader[UUID, Source | None]:
         return by_key(partial(sources.sources_by_id, self._reads, self._actor), lambda source: source.id)
+
+    @cached_property
+    def price_sources(self) -> DataLoader[UUID, UUID | None]:
+        """By the listing: whose price was set last."""
+        return first_of(partial(truth.price_sources, self._reads))
 
     @cached_property
     def stores_of_source(self) -> DataLoader[UUID, Sequence[Store]]:

@@ -21,6 +21,7 @@ from schema import (
     sources,
     stock,
     support,
+    truth,
     unmapped,
 )
 from schema.build import build
@@ -58,6 +59,7 @@ class Mutation(
     pulling.Mutation,
     replays.Mutation,
     unmapped.Mutation,
+    truth.Mutation,
 ): ...
 
 

@@ -10,6 +10,7 @@ from strawberry.types import ExecutionContext
 
 from domain import trace
 from domain.refusals import InvalidInput, Kind, RateLimited, Refusal, Refused
+from domain.truth import NotSourceOfTruth
 from schema.documents import hash_of
 
 INTERNAL = "INTERNAL"
@@ -90,6 +91,8 @@ def _details(refusal: Refusal) -> dict[str, Any]:
         details["problems"] = [{"path": problem.path, "message": problem.message} for problem in refusal.problems]
     elif refusal.kind is Kind.INVALID_INPUT:
         details["problems"] = []
+    if isinstance(refusal, NotSourceOfTruth):
+        details["believed"] = {"field": refusal.field.value, "sourceId": str(refusal.source_id), "provider": refusal.provider}
     retry_at = getattr(refusal, "retry_at", None)
     if isinstance(refusal, RateLimited) or retry_at is not None:
         details["retryAt"] = retry_at.isoformat().replace("+00:00", "Z") if retry_at else None

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from db.catalog import CategoryRow, ListingRow
+from db.conflicts import ConflictFilter
 from db.merchants import StoreSearch
 from db.orders import OrderFilter
 from db.pages import Page
 from domain import merchants
 from domain.catalog import ListingSort
+from domain.conflicts import ConflictState
 from domain.identity import Role
 from domain.intake import EntityKind, FailureKind, FailureState
 from domain.merchants import SetStoreStatus, StoreStatus
 from domain.orders import OrderStatus
+from domain.truth import Field
 from resolvers import catalog as selling
-from resolvers import intake
+from resolvers import intake, truth
 from resolvers import merchants as resolve
 from resolvers import orders as bought
 from resolvers import stock as keeping
@@ -27,6 +30,7 @@ from schema.intake import FailureConnection, FailureGroupConnection, Source, see
 from schema.roots import ID, Allow, Cached, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
 from schema.stock import StockDetail
+from schema.truth import SourceConflictConnection, SourceOfTruth
 from schema.unmapped import UnmappedConnection
 from subscriptions import merchants as feeds
 
@@ -203,6 +207,41 @@ class Merchant(Node):
     ) -> Page[Any]:
         source = key(source_id, "sourceId") if source_id else None
         return await intake.unmapped_page(info.context, root.id, source, given(kind), first, given(after))
+
+    @strawberry.field(
+        graphql_type=list[SourceOfTruth],
+        description="Where one source alone is believed. Owners' and managers'; a clerk sees none",
+    )
+    @staticmethod
+    async def sources_of_truth(root: merchants.Merchant, info: Info, store_id: ID | None = strawberry.UNSET) -> Sequence[Any]:
+        return await truth.sources_of_truth(info.context, root.id, key(store_id, "storeId") if store_id else None)
+
+    @strawberry.field(
+        graphql_type=SourceConflictConnection,
+        description=(
+            "What sources say where others are believed, the newest first; with a state that is null whatever became of it."
+            " Owners' and managers'; a clerk sees none"
+        ),
+    )
+    @staticmethod
+    async def conflicts(
+        root: merchants.Merchant,
+        info: Info,
+        store_id: ID | None = strawberry.UNSET,
+        source_id: ID | None = strawberry.UNSET,
+        field: Field | None = strawberry.UNSET,
+        state: ConflictState | None = ConflictState.OPEN,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        which = ConflictFilter(
+            root.id,
+            key(store_id, "storeId") if store_id else None,
+            key(source_id, "sourceId") if source_id else None,
+            given(field),
+            state,
+        )
+        return await truth.conflicts(info.context, which, first, given(after))
 
 
 @strawberry.type

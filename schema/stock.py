@@ -35,8 +35,10 @@ class StockLevel:
 
 if TYPE_CHECKING:
     from schema.catalog import Listing
+    from schema.intake import Source
 
 _Listing = Annotated["Listing", strawberry.lazy("schema.catalog")]
+_Source = Annotated["Source", strawberry.lazy("schema.intake")]
 
 
 @strawberry.type
@@ -63,6 +65,15 @@ class StockDetail(Node):
     available: int | None
     version: int
     source: str = strawberry.field(description="Who said the count last")
+
+    @strawberry.field(
+        graphql_type=_Source | None,
+        description="Whose price was set last: `dashboard` by hand. Owners' and managers'; null where none is known",
+    )
+    @staticmethod
+    async def price_source(root: ledger.StockDetailRow, info: Info) -> Any:
+        id = await info.context.loaders.price_sources.load(root.listing_id)
+        return await info.context.loaders.sources.load(id) if id else None
 
     @strawberry.field(graphql_type=_Listing)
     @staticmethod

@@ -28,6 +28,7 @@ from domain.places import PostalAddress
 from domain.positions import Position
 from domain.profile_versions import activate_profile, save_profile
 from domain.replays import start_replay
+from domain.truth import Field, Rule, set_sources_of_truth
 from providers.omuni import ASSUMED
 from resolvers import identity, orders
 from resolvers.context import Ports
@@ -36,7 +37,7 @@ from schema.roots import Api
 from subscriptions.following import Following
 from subscriptions.hub import Hub
 from tests.callers import PASSWORD, ports
-from tests.partners import INBOUNDS, event, partner
+from tests.partners import INBOUNDS, event, partner, snapshot
 from tests.trips import code_of, offered, on_duty, support
 from tests.world import HOME, Shop, account, listing, member, shop
 
@@ -298,12 +299,18 @@ async def _intake(town: Everybody, first: Shop) -> None:
     counts = [{"channelSkuId": "A", "quantity": 1}, {}, {"channelSkuId": "B", "quantity": 2}]
     await omuni.tell("webhooks/stock", {"id": 1, "locationCode": "ST-1", "products": counts})
     vinculum = await partner(town.engine, "vinculum", "ST-1", of=first)
+    async with unit_of_work(town.engine) as uow:
+        counted = [Rule(first.store_id, Field.STOCK, dashboard=True)]
+        await set_sources_of_truth(first.merchant_id, counted, first.owner, uow)
+    await wms.tell("webhooks/stock", snapshot("ST-1", (f"SKU-{town.names['tea']}", 3, 1)))
+    of_wms = select(t.source_conflict.c.id).where(t.source_conflict.c.source_id == wms.source_id)
     of_omuni = select(t.payload.c.id).where(t.payload.c.source_id == omuni.source_id)
     of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))
     town.names |= {
         "source": wms.source_id,
         "profiled": omuni.source_id,
         "pulled": vinculum.source_id,
+        "conflict": await Reads(town.engine).value(of_wms),
         "told": await Reads(town.engine).value(of_omuni),
         "failure": failure.id,
         "replay": replay_id,

@@ -304,6 +304,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_source_merchant_id"), "source", ["merchant_id"], unique=False)
     op.create_index(op.f("ix_source_provider"), "source", ["provider"], unique=False)
+    op.create_index(
+        "uq_source_dashboard", "source", ["merchant_id"], unique=True, postgresql_where=sa.text("provider = 'dashboard'")
+    )
     op.create_table(
         "store",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -582,8 +585,58 @@ def upgrade() -> None:
         sa.Column("entity_id", sa.Uuid(), nullable=False),
         sa.Column("source_version", sa.BigInteger(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("heard_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_told_source_id")),
         sa.PrimaryKeyConstraint("source_id", "field", "entity_id", name=op.f("pk_told")),
+    )
+    op.create_table(
+        "source_of_truth",
+        sa.Column("store_id", sa.Uuid(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("set_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_source_of_truth_merchant_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_of_truth_source_id")),
+        sa.ForeignKeyConstraint(["store_id"], ["store.id"], name=op.f("fk_source_of_truth_store_id")),
+        sa.PrimaryKeyConstraint("store_id", "field", name=op.f("pk_source_of_truth")),
+    )
+    op.create_index(op.f("ix_source_of_truth_merchant_id"), "source_of_truth", ["merchant_id"], unique=False)
+    op.create_table(
+        "source_conflict",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("store_id", sa.Uuid(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("entity_id", sa.Uuid(), nullable=False),
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("owner_id", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("claimed", postgresql.JSONB(), nullable=False),
+        sa.Column("stands", postgresql.JSONB(), nullable=False),
+        sa.Column("source_version", sa.BigInteger(), nullable=True),
+        sa.Column("said_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("times", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("first_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_source_conflict_merchant_id")),
+        sa.ForeignKeyConstraint(["owner_id"], ["source.id"], name=op.f("fk_source_conflict_owner_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_conflict_source_id")),
+        sa.ForeignKeyConstraint(["store_id"], ["store.id"], name=op.f("fk_source_conflict_store_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_source_conflict")),
+        sa.UniqueConstraint("source_id", "field", "entity_id", name=op.f("uq_source_conflict_source_id_field_entity_id")),
+    )
+    op.create_index(op.f("ix_source_conflict_merchant_id_id"), "source_conflict", ["merchant_id", "id"], unique=False)
+    op.create_index(
+        "ix_source_conflict_open", "source_conflict", ["entity_id"], unique=False, postgresql_where=sa.text("state = 'OPEN'")
+    )
+    op.create_index(
+        "ix_source_conflict_open_store",
+        "source_conflict",
+        ["store_id", "field"],
+        unique=False,
+        postgresql_where=sa.text("state = 'OPEN'"),
     )
     op.create_table(
         "variant",
@@ -1198,6 +1251,12 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_variant_product_id"), table_name="variant")
     op.drop_index(op.f("ix_variant_barcode"), table_name="variant")
     op.drop_table("variant")
+    op.drop_index("ix_source_conflict_open_store", table_name="source_conflict", postgresql_where=sa.text("state = 'OPEN'"))
+    op.drop_index("ix_source_conflict_open", table_name="source_conflict", postgresql_where=sa.text("state = 'OPEN'"))
+    op.drop_index(op.f("ix_source_conflict_merchant_id_id"), table_name="source_conflict")
+    op.drop_table("source_conflict")
+    op.drop_index(op.f("ix_source_of_truth_merchant_id"), table_name="source_of_truth")
+    op.drop_table("source_of_truth")
     op.drop_table("told")
     op.drop_index(op.f("ix_store_hours_exception_store_id_day"), table_name="store_hours_exception")
     op.drop_table("store_hours_exception")
@@ -1243,6 +1302,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_store_look_at"), table_name="store")
     op.drop_index(op.f("ix_store_lat_lng"), table_name="store")
     op.drop_table("store")
+    op.drop_index("uq_source_dashboard", table_name="source", postgresql_where=sa.text("provider = 'dashboard'"))
     op.drop_index(op.f("ix_source_provider"), table_name="source")
     op.drop_index(op.f("ix_source_merchant_id"), table_name="source")
     op.drop_table("source")
