@@ -427,20 +427,21 @@ async def test_what_an_option_makes_of_items_is_found_by_how_it_ends(country: Co
 
 
 async def test_a_count_looks_at_what_orders_took_and_not_at_every_sale_of_the_till(country: Country):
-    listing_id = country.ids[-1]
+    """Neither at the till's own of what is counted, nor at orders of anything else."""
+    counted, other = country.ids[-2:]
     many = (
-        "INSERT INTO stock_movement (id, listing_id, merchant_id, kind, on_hand_delta, cause)"
-        f" SELECT gen_random_uuid(), '{listing_id}', '{country.crowd.merchant_id}', 'SOLD', -1, 'till'"
-        " FROM generate_series(1, 20000) n"
+        "INSERT INTO stock_movement (id, listing_id, merchant_id, kind, on_hand_delta, cause, order_id)"
+        f" SELECT gen_random_uuid(), CASE WHEN n % 2 = 0 THEN '{counted}' ELSE '{other}' END::uuid,"
+        f" '{country.crowd.merchant_id}', 'SOLD', -1, 'till', CASE WHEN n % 2 = 0 THEN NULL ELSE gen_random_uuid() END FROM generate_series(1, 40000) n"
     )
 
     async def ask() -> None:
         async with unit_of_work(country.engine) as uow:
             now = await uow.now()
-            assert await uow.stock.count_due([Count(listing_id, 7, now, "test", "test")]) == {listing_id: 7}
+            assert await uow.stock.count_due([Count(counted, 7, now, "test", "test")]) == {counted: 7}
 
     async with besides(country.engine, "stock_movement", many, "DELETE FROM stock_movement WHERE cause = 'till'"):
-        await check(replace(country, big={"stock_movement": 20_000}), ask, 100)
+        await check(replace(country, big={"stock_movement": 40_000}), ask, 100)
 
 
 async def test_a_read_without_an_index_is_told(country: Country):
