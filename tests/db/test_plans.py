@@ -432,7 +432,8 @@ async def test_a_count_looks_at_what_orders_took_and_not_at_every_sale_of_the_ti
     many = (
         "INSERT INTO stock_movement (id, listing_id, merchant_id, kind, on_hand_delta, cause, order_id)"
         f" SELECT gen_random_uuid(), CASE WHEN n % 2 = 0 THEN '{counted}' ELSE '{other}' END::uuid,"
-        f" '{country.crowd.merchant_id}', 'SOLD', -1, 'till', CASE WHEN n % 2 = 0 THEN NULL ELSE gen_random_uuid() END FROM generate_series(1, 40000) n"
+        f" '{country.crowd.merchant_id}', 'SOLD',"
+        f" -1, 'till', CASE WHEN n % 2 = 0 THEN NULL ELSE gen_random_uuid() END FROM generate_series(1, 40000) n"
     )
 
     async def ask() -> None:
