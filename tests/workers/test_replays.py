@@ -145,7 +145,7 @@ async def test_a_step_that_breaks_is_tried_ever_more_seldom_and_the_others_at_on
         await worker.once()
         now_s += 1
     apart = [after - before for before, after in itertools.pairwise(tried)]
-    assert len(tried) < 20
+    assert len(tried) < 600 / (loop.BACKOFF_MOST_S / 2) + 12  # after eight or so it waits for half a minute at the least
     assert max(apart) <= loop.BACKOFF_MOST_S + 1
     assert apart[-1] >= loop.BACKOFF_MOST_S / 2
     async with asyncio.timeout(30):
