@@ -1,5 +1,6 @@
 """What sources speak of and nobody has mapped: how much waits for it, and what of ours it may be."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,7 +130,11 @@ async def suggested(reads: Reads, actor: Actor, keys: Collection[Key]) -> Sequen
     for look in (_goods, _stores, _choices):
         for key, ours in await look(reads, asked):
             found[key].append(ours)
-    return [Suggested(one.key, next(iter(one.theirs.titles), None), best(one.theirs, found[one.key])) for one in asked]
+
+    def weighed() -> list[Suggested]:
+        return [Suggested(one.key, next(iter(one.theirs.titles), None), best(one.theirs, found[one.key])) for one in asked]
+
+    return await asyncio.to_thread(weighed)  # a page of choices is some fifty thousand likenesses: nobody else waits for them
 
 
 class _Asked(NamedTuple):

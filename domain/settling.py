@@ -18,7 +18,7 @@ from domain.intake import (
     Wrong,
 )
 from domain.judgement import judge
-from domain.payloads import Unjudged, Unread, first_stage, whole
+from domain.payloads import OTHERWISE, Unjudged, Unread, first_stage, whole
 from domain.queue import Group, Instruction, Origin, Outcome
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ async def _known_already(unread: Unread, source: Source, key: str, sha256: bytes
     if unread.body.sha256 == sha256:
         state, wrong = PayloadState.DUPLICATE, Wrong(FailureKind.DUPLICATE, "the same news came before")
     else:
-        state, wrong = PayloadState.FAILED, Wrong(FailureKind.VALIDATION, f"{key} came before, with another body")
+        state, wrong = PayloadState.FAILED, Wrong(FailureKind.VALIDATION, f"{key} {OTHERWISE}")
     kept = key if state is PayloadState.DUPLICATE else None
     await uow.payloads.translated(unread.id, state=state, judged=True, stage=0, dedupe_key=kept)
     await _told_late(unread, source, wrong, uow)

@@ -31,7 +31,9 @@ async def shadow_adapter(path: Path, source: Source, last: int, desk: Desk) -> i
     for at in range(0, len(ids), AT_ONCE):
         heard = await shadow.heard(desk.reads, OPERATOR, ids[at : at + AT_ONCE])
         for id in ids[at : at + AT_ONCE]:
-            one = heard[id]
+            one = heard.get(id)
+            if one is None:  # it is past its time, and has just gone
+                continue
             try:
                 body = await desk.bodies.read(one.stored)
             except BodyLost as lost:
