@@ -50,6 +50,7 @@ from domain.figures import Reading
 from domain.identity import Phones, Seals
 from domain.intake import Inbound
 from domain.limits import Limits
+from domain.outbound import Outbound
 from domain.pictures import IMAGE_BYTES
 from domain.positions import Positions
 from domain.retention import Kept
@@ -62,14 +63,17 @@ from providers.dotpe import Dotpe
 from providers.generic import GENERICS
 from providers.omuni import Omuni
 from providers.petpooja import Petpooja
+from providers.petpooja_orders import PetpoojaOrders
 from providers.posist import Posist
 from providers.shopify import Shopify
 from providers.square import Square
 from providers.till import Till
 from providers.unicommerce import Unicommerce
 from providers.urbanpiper import Urbanpiper
+from providers.urbanpiper_orders import UrbanpiperOrders
 from providers.vinculum import Vinculum
 from providers.wms import Wms
+from providers.wms_orders import WmsOrders
 from resolvers.context import Ports
 from resolvers.sessions import Sessions
 from settings import Env, Settings, key_bytes
@@ -85,10 +89,14 @@ from workers.pulling import Pulling
 from workers.relay import Hints, Relay
 from workers.replays import Replays
 from workers.retention import Retention
+from workers.telling import Tellings
 
 ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
 the two are less than the five seconds that `up` gives a process."""
+
+TOLD_WITHIN_S = 10.0
+"""A till has so long to answer. What UrbanPiper's hub gives one is 5 s."""
 
 LOGGERS = ("haat", "uvicorn.error", "asyncio")
 """Whose errors people are told: our own, and those of what runs us when something of ours was not caught."""
@@ -110,6 +118,9 @@ _PROVIDERS: tuple[Inbound, ...] = (
 )
 INBOUNDS = {one.provider: one for one in _PROVIDERS}
 """Every provider whose words we know, by its name in the paths."""
+_TOLD: tuple[Outbound, ...] = (PetpoojaOrders(), UrbanpiperOrders(), WmsOrders())
+OUTBOUNDS = {one.provider: one for one in _TOLD}
+"""Those whose tills and warehouses are told of orders."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +242,11 @@ async def _pictures(wiring: Wiring) -> None:
     await Pictures(wiring.unit_of_work, fetch, wiring.blobs).run()
 
 
+async def _telling(wiring: Wiring) -> None:
+    fetch = SafeFetch(loopback=wiring.settings.env is not Env.PRODUCTION, timeout_s=TOLD_WITHIN_S)
+    await Tellings(wiring.reads, wiring.unit_of_work, OUTBOUNDS, wiring.ports.seals, fetch, wiring.bus).run()
+
+
 Worker = Callable[[Wiring], Awaitable[None]]
 WORKERS: Mapping[str, Worker] = {
     "relay": _relay,
@@ -239,6 +255,7 @@ WORKERS: Mapping[str, Worker] = {
     "dispatch": _dispatch,
     "replays": _replays,
     "pulling": _pulling,
+    "telling": _telling,
     "alerts": _alerts,
     "retention": _retention,
     "pictures": _pictures,
@@ -383,6 +400,7 @@ def open_ports(
         sessions=Sessions(Reads(engine)),
         gateway=sandbox or NoGateway(),
         inbounds=INBOUNDS,
+        outbounds=OUTBOUNDS,
         url=(settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/"),
         bus=bus,
         positions=positions,

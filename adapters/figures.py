@@ -36,6 +36,8 @@ READINGS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "relay_lag_seconds": ("Age of the oldest of them", ()),
     "pictures": ("Pictures of products by state: wanted, or not to be had after all tries", ("state",)),
     "sources_silent": ("Sources that have not spoken for longer than they ever should", ()),
+    "orders_untold": ("News of orders that tills have still to be told", ()),
+    "orders_untold_seconds": ("Age of the oldest of them", ()),
     "pool_connections": ("Database connections by pool: in use, or the most there may be", ("pool", "state")),
     "bus_up": ("1 while what other processes publish reaches us", ()),
     "measured": ("0 for a measure that could not be taken now", ("measure",)),

@@ -9,6 +9,7 @@ from sqlalchemy.sql.selectable import ScalarSelect
 from db import tables as t
 from db.pictures import TO_DO
 from db.reads import Reads
+from db.telling import WAITING
 from domain.figures import Reading
 from domain.intake import InstructionState
 from domain.pictures import PictureState
@@ -16,7 +17,7 @@ from domain.pictures import PictureState
 MOST = 100_000
 """Further is not counted: it is too much either way."""
 
-event, instruction = t.event.c, t.instruction.c
+event, instruction, telling = t.event.c, t.instruction.c, t.telling.c
 
 
 def _count(where: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -37,6 +38,11 @@ _BACKLOG = select(
     .label("lag_s"),
     _count(TO_DO).label("wanted"),
     _count(t.picture.c.state == literal_column(f"'{PictureState.FAILED.value}'")).label("not_had"),
+    _count(telling.state == WAITING).label("untold"),
+    select(func.extract("epoch", func.clock_timestamp() - func.min(telling.since)))
+    .where(telling.state == WAITING)
+    .scalar_subquery()
+    .label("untold_s"),
     select(func.count()).where(t.source.c.enabled, t.source.c.silent_since.is_not(None)).scalar_subquery().label("silent"),
 )
 
@@ -53,4 +59,6 @@ async def backlog(reads: Reads) -> Sequence[Reading]:
         Reading("sources_silent", row.silent),
         Reading("pictures", row.wanted, {"state": "wanted"}),
         Reading("pictures", row.not_had, {"state": "failed"}),
+        Reading("orders_untold", row.untold),
+        Reading("orders_untold_seconds", float(row.untold_s or 0)),
     ]

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from domain.orders import NUMBER_LENGTH, NUMBER_LETTERS
+
 
 def new_id() -> UUID:
     return uuid7()
@@ -16,12 +18,9 @@ def first_id(moment: datetime, later_s: float = 0) -> UUID:
     return UUID(int=max(0, round((moment.timestamp() + later_s) * 1000)) << 80)
 
 
-_LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # no 0 O, no 1 I L
-
-
 def new_number() -> str:
     """Random, so that one tells nothing of how many there are: 31^8 of them."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(8))
+    return "".join(secrets.choice(NUMBER_LETTERS) for _ in range(NUMBER_LENGTH))
 
 
 def new_code() -> str:

@@ -13,11 +13,12 @@ from db.failures import UNSETTLED, fitting
 from db.pages import By, Page, page
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, payload, replay_job
+from db.tables import failure, instruction, payload, replay_job, telling
 from domain.failures import Seen
 from domain.identity import Actor
 from domain.intake import InstructionState, PayloadState
 from domain.replays import Job, Replay, ReplayState, Result
+from domain.telling import TellingState
 
 r, f, p, i = replay_job.c, failure.c, payload.c, instruction.c
 # As it stands in the partial index: of a bound value no plan could know that it fits.
@@ -89,7 +90,8 @@ class SqlReplays:
             later.payload_id == f.payload_id, later.instruction_id.is_(None), later.id > f.id, later.state.in_(UNSETTLED)
         )
         whole = f.instruction_id.is_(None)
-        waits = case((whole, ~p.translated), else_=i.state == InstructionState.WAITING)
+        untold = exists().where(telling.c.payload_id == p.id, telling.c.state == TellingState.WAITING)
+        waits = case((whole, or_(~p.translated, untold)), else_=i.state == InstructionState.WAITING)
         again = or_(f.state.in_(UNSETTLED), and_(whole, or_(p.state == PayloadState.FAILED, otherwise)))
         result = case(
             (waits, literal(Result.WAITS.value)),

@@ -45,6 +45,7 @@ from db.tables import (
     source,
     source_profile,
     source_secret,
+    source_telling,
     stock_level,
     store,
     variant,
@@ -391,9 +392,21 @@ class Source:
     last_seen_at: datetime | None
     own_proof: Proof | None = None
     ip_allow: Sequence[str] = ()
+    told_orders: bool = False
 
 
-SOURCE = select(s.id, s.provider, s.merchant_id, s.family, s.enabled, s.last_seen_at, s.proof.label("own_proof"), s.ip_allow)
+_TOLD_ORDERS = exists().where(source_telling.c.source_id == s.id, source_telling.c.since.is_not(None))
+SOURCE = select(
+    s.id,
+    s.provider,
+    s.merchant_id,
+    s.family,
+    s.enabled,
+    s.last_seen_at,
+    s.proof.label("own_proof"),
+    s.ip_allow,
+    _TOLD_ORDERS.label("told_orders"),
+)
 
 
 async def sources(reads: Reads, actor: Actor, merchant_id: UUID | None = None, provider: str | None = None) -> Sequence[Source]:

@@ -39,6 +39,7 @@ from domain.identity import ActorKind, App, MerchantRole
 from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
 from domain.merchants import StoreState, StoreStatus
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
+from domain.outbound import OrderNews
 from domain.payments import PaymentMethod, PaymentStatus
 from domain.pictures import PictureState
 from domain.places import PostalAddress
@@ -47,6 +48,7 @@ from domain.proofs import Proof
 from domain.quotes import QuotePart
 from domain.replays import ReplayState
 from domain.stock import CountDrops, StockMovementKind
+from domain.telling import TellingState
 from domain.truth import Field
 
 metadata = MetaData(naming_convention={
@@ -394,6 +396,13 @@ source_cursor = _table(
     count("failed"), text("message", null=True), Column("budget", sa.Float, nullable=False, server_default="0"), time("budget_at"),
     Index(None, "next_at"),
 )
+# Whether it is told of its stores' orders, since when, and when next. `held_until`, `failed` and `budget` as of `source_cursor`.
+source_telling = _table(
+    "source_telling",
+    key("source_id", of="source", primary=True), time("since"),
+    Column("next_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()), time("held_until"),
+    count("failed"), text("message", null=True), Column("budget", sa.Float, nullable=False, server_default="0"), time("budget_at"),
+)
 # As it was said, version after version; the active one is what its source's payloads are read by.
 source_profile = _table(
     "source_profile",
@@ -478,6 +487,20 @@ failure = _table(
 blob_stray = _table("blob_stray", text("key", primary_key=True), created("at"), Index(None, "at"))
 # How far each pass over what has grown old has come; `began_at` is when it last began at the first.
 retention = _table("retention", text("task", primary_key=True), key("after_id"), created("began_at"))
+# What a source is told of an order, in the log's order. `since` when it is tried, and for how long; `payload_id` says that it failed,
+# `refused` that the till has said no; `reference` is what it calls the order. Who follows the log waits for no order that is moved.
+telling = _table(
+    "telling",
+    key(primary=True), key("source_id", of="source"), key("order_id"), key("merchant_id"),
+    word("news", OrderNews), count("seq"), Column("pos", sa.BigInteger, nullable=False), word("state", TellingState, server_default="WAITING"),
+    count("attempts"), *(Column(name, TIME, nullable=False, server_default=sa.func.clock_timestamp()) for name in ("since", "next_at")),
+    Column("try_for", sa.Interval, nullable=False), flag("refused"), text("reference", null=True), text("message", null=True),
+    key("payload_id", null=True), time("done_at"),
+    UniqueConstraint("source_id", "order_id", "news", "seq"),
+    Index("ix_telling_waiting", "source_id", "pos", postgresql_where=sa.text("state = 'WAITING'")),
+    Index("ix_telling_failed", "payload_id", postgresql_where=sa.text("payload_id IS NOT NULL")),
+    Index("ix_telling_reference", "source_id", "reference", postgresql_where=sa.text("reference IS NOT NULL")),
+)
 # Failures that fit a filter, tried again in the background. `chunk` are those that were handed over last.
 replay_job = _table(
     "replay_job",

@@ -42,6 +42,7 @@ from db.sessions import SqlSessions
 from db.sources import SqlSources
 from db.stock import SqlStock
 from db.strays import SqlStrays
+from db.telling import SqlTellings
 from db.truth import SqlTruth
 from db.upserts import SqlCatalog
 from domain.addresses import AddressStore
@@ -76,6 +77,7 @@ from domain.riders import RiderStore
 from domain.sessions import SessionStore
 from domain.sources import SourceStore
 from domain.stock import StockStore
+from domain.telling import TellingStore
 from domain.truth import TruthStore
 from domain.unit_of_work import UnitOfWork
 
@@ -109,6 +111,7 @@ class SqlUnitOfWork:
     sources: SourceStore
     profiles: ProfileStore
     pulls: PullStore
+    tellings: TellingStore
     health: HealthStore
     payloads: PayloadStore
     instructions: InstructionStore
@@ -183,6 +186,7 @@ async def unit_of_work(
             sources=SqlSources(connection),
             profiles=SqlProfiles(connection),
             pulls=SqlPulls(connection),
+            tellings=SqlTellings(connection),
             health=SqlHealth(connection),
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),

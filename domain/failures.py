@@ -215,7 +215,9 @@ async def try_again(found: Sequence[Failed], uow: "UnitOfWork") -> None:
         await uow.instructions.release(payload_id, APPROVAL)
     await uow.instructions.settle()
     others = [failed.failure for failed in found if failed.failure not in approved]
-    for payload_id in sorted({failure.payload_id for failure in others if failure.instruction_id is None}):
+    whole = {failure.payload_id for failure in others if failure.instruction_id is None}
+    # What the till could not be told of is told again: nobody has sent us that.
+    for payload_id in sorted(whole - await uow.tellings.again(whole) if whole else ()):
         await uow.payloads.translate_again(payload_id)
     # That somebody approves is all that was wanted; what is tried again has yet to go well.
     for some, state in ((approved, FailureState.RESOLVED), (others, FailureState.OPEN)):

@@ -13,7 +13,7 @@ from domain import at_risk, fulfilment, orders, trace
 from domain.fulfilment import CancelOrder, MarkOrderReady
 from domain.identity import Actor, ActorKind
 from domain.instructions import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder
-from domain.orders import CANCELLED, LIVE, PREP_LIMIT_MINUTES, Fulfilment, LockedOrder, OrderedLine, ReasonCode
+from domain.orders import CANCELLED, LIVE, PREP_LIMIT_MINUTES, Fulfilment, LockedOrder, OrderedLine, ReasonCode, is_number
 from domain.queue import APPLIED, STALE, Outcome, failed
 from domain.work import Placed, Work, apart
 
@@ -106,12 +106,13 @@ def _cannot(order: LockedOrder, end: orders.OrderStatus) -> Outcome:
 
 async def carry_out_orders(work: Work, some: list[Placed]) -> None:
     """Some of them at once: the rest waits for the next time."""
-    some = apart([(one, [one.command.number]) for one in some])[:AT_ONCE]
+    numbers = await _numbers(work, some)
+    some = apart([(one, [numbers[one.command.number]]) for one in some])[:AT_ONCE]
     source = Actor(ActorKind.SOURCE, work.origin.source_id)
-    locked = await work.uow.orders.lock_numbered([one.command.number for one in some], source)
+    locked = await work.uow.orders.lock_numbered([numbers[one.command.number] for one in some], source)
     todo = []
     for one in some:
-        order = locked.get(one.command.number)
+        order = locked.get(numbers[one.command.number])
         if order is None or one.store_id not in (None, order.store_id):
             work.outcomes[one.id] = failed(f"there is no order {one.command.number} in a store that this source is mapped to")
             continue
@@ -133,6 +134,15 @@ async def carry_out_orders(work: Work, some: list[Placed]) -> None:
         trace.cause.set(doing.placed.cause)
         await _do(doing, names, source, work.uow)
     work.done([doing.placed for doing in todo])
+
+
+async def _numbers(work: Work, some: Sequence[Placed]) -> dict[str, str]:
+    """By what the source calls each order: our number, or its own where it has answered with one as it was told of the order."""
+    said = [one.command.number for one in some]
+    theirs = [one.command.order.strip() for one in some if not is_number(one.command.number)]
+    ours = await work.uow.tellings.numbers(work.origin.source_id, theirs) if theirs else {}
+    known = {reference.upper(): number for reference, number in ours.items()}
+    return {number: known.get(number, number) for number in said}
 
 
 @dataclass(frozen=True)
@@ -170,9 +180,10 @@ async def _step(step: Step, order: LockedOrder, told: Told, names: dict[str, str
             prep = told.prep_minutes if isinstance(told, AcceptOrder) else None
             # A kitchen that wants longer than we can promise has still accepted.
             prep = None if prep is None else max(0, min(prep, PREP_LIMIT_MINUTES))
-            called = (
-                f"the store calls it {told.reference}"[:NOTE_LIMIT] if isinstance(told, AcceptOrder) and told.reference else None
-            )
+            reference = told.reference if isinstance(told, AcceptOrder) else None
+            if reference is None and source.id is not None:  # as it answered when it was told of the order
+                reference = await uow.tellings.reference(source.id, order.id)
+            called = f"the store calls it {reference}"[:NOTE_LIMIT] if reference else None
             await fulfilment.accept_order(fulfilment.AcceptOrder(order.id, prep, called), source, uow)
         case Step.BOOK:
             await fulfilment.leave(order, source, uow)

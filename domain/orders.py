@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ACCEPT_WITHIN = timedelta(minutes=10)
 PREP_LIMIT_MINUTES = 240
 CODE_TRIES = 5  # of the handover code, whoever types it
+NUMBER_LETTERS, NUMBER_LENGTH = "23456789ABCDEFGHJKMNPQRSTUVWXYZ", 8  # no 0 O, no 1 I L
 
 
 class OrderStatus(Enum):
@@ -280,6 +281,11 @@ async def step(
         order.id, order.version, order.status, at or await uow.now(), actor.kind, order.store_id, order.merchant_id,
         order.customer_id, reason,
     )  # fmt: skip
+
+
+def is_number(text: str) -> bool:
+    """Whether an order of ours could be called that."""
+    return len(text) == NUMBER_LENGTH and set(text) <= set(NUMBER_LETTERS)
 
 
 def check_note(note: str | None) -> None:

@@ -4,7 +4,9 @@ A conversation is a generator: it yields what to ask and is sent the answer, and
 with is the source's access: a base URL and credentials that the merchant has given us.
 """
 
+import email.utils
 from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -72,6 +74,15 @@ def answered(reply: Reply) -> Document:
     except Refused:
         raise PullFailed("it answers what is no JSON object") from None
     return told
+
+
+def retry_after_s(told: str, now: datetime) -> float | None:
+    """Of a `Retry-After`: seconds, or a date."""
+    if told.isascii() and told.isdigit() and len(told) < 9:
+        return float(told)
+    with suppress(TypeError, ValueError):
+        return max(0.0, (email.utils.parsedate_to_datetime(told) - now).total_seconds())
+    return None
 
 
 def asked_at(call: Call) -> datetime | None:
@@ -144,6 +155,17 @@ class Quota:
         return max(0.0, 1.0 - budget) * self.per_s * 2 / self.calls
 
 
+class Balance(Protocol):
+    """What is left of a quota: calls a source may be sent, as it was at `budget_at`; None: all there may be at once."""
+
+    @property
+    def budget(self) -> float: ...
+    @property
+    def budget_at(self) -> datetime | None: ...
+    @property
+    def now(self) -> datetime: ...
+
+
 @runtime_checkable
 class Puller(Protocol):
     """An Inbound that is asked, too. Pure, as it is."""
@@ -185,31 +207,43 @@ class SealedAccess:
 
 
 URL_CHARACTERS, CREDENTIAL_CHARACTERS = 300, 500
+URL = "_url"  # ends the name of a credential that is one
 
 
-def check_access(command: SetSourceAccess, puller: Puller | None) -> None:
+class Reached(Protocol):
+    """A provider whose own server is asked, or told."""
+
+    credentials: Collection[str]
+
+
+def check_access(command: SetSourceAccess, provider: Reached | None) -> None:
     """Refuses InvalidInput with all that is wrong. Where the name leads is looked at whenever it is asked."""
     problems = []
-    url = command.base_url
-    try:
-        parts = urlsplit(url)
-        plain = parts.scheme in ("https", "http") and parts.hostname and parts.username is None and parts.password is None
-        plain = plain and not parts.query and not parts.fragment and url.isprintable() and " " not in url
-        _ = parts.port
-    except ValueError:
-        plain = None
-    if not plain or len(url) > URL_CHARACTERS:
-        problems.append(Problem("baseUrl", f"is an https:// address of at most {URL_CHARACTERS} characters, without a query"))
-    if puller is None:
+    urls = {name: value for name, value in command.credentials.items() if name.endswith(URL)}
+    for path, url in {"baseUrl": command.base_url, **{f"credentials.{name}": value for name, value in urls.items()}}.items():
+        if not _is_base_url(url):
+            problems.append(Problem(path, f"is an https:// address of at most {URL_CHARACTERS} characters, without a query"))
+    if provider is None:
         problems.append(Problem("sourceId", "this provider tells of itself, and is never asked"))
     else:
-        needed = ", ".join(puller.credentials)
-        if set(command.credentials) != set(puller.credentials):
+        needed = ", ".join(provider.credentials)
+        if set(command.credentials) != set(provider.credentials):
             problems.append(Problem("credentials", f"are {needed}"))
         for name, value in command.credentials.items():
             if not value or len(value) > CREDENTIAL_CHARACTERS or not value.isprintable():
                 problems.append(Problem(f"credentials.{name}", f"is 1 to {CREDENTIAL_CHARACTERS} printable characters"))
     refuse(problems)
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("https", "http") and parts.hostname and parts.username is None and parts.password is None
+        _ = parts.port
+    except ValueError:
+        return False
+    bare = not parts.query and not parts.fragment and url.isprintable() and " " not in url
+    return bool(plain) and bare and len(url) <= URL_CHARACTERS
 
 
 # ---------------------------------------------------------------- whose turn it is
@@ -256,13 +290,13 @@ class PullStore(Protocol):
 
 
 async def set_source_access(
-    command: SetSourceAccess, puller: Puller | None, sealed: bytes, actor: Actor, uow: "UnitOfWork"
+    command: SetSourceAccess, provider: Reached | None, sealed: bytes, actor: Actor, uow: "UnitOfWork"
 ) -> None:
     """Refuses NotFound, InvalidInput. The secrets are in no audit: that they changed is."""
     source = await uow.sources.lock(command.source_id, actor)
     if source is None:
         raise not_found("source")
-    check_access(command, puller)
+    check_access(command, provider)
     await uow.pulls.set_access(SealedAccess(source.id, command.base_url.rstrip("/"), sealed))
     await uow.audit.write(actor, "setSourceAccess", source.id, source.merchant_id, command.base_url)
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from domain.sessions import SessionStore
     from domain.sources import SourceStore
     from domain.stock import StockStore
+    from domain.telling import TellingStore
     from domain.truth import TruthStore
 
 
@@ -71,6 +72,7 @@ class UnitOfWork(Protocol):
     sources: "SourceStore"
     profiles: "ProfileStore"
     pulls: "PullStore"
+    tellings: "TellingStore"
     health: "HealthStore"
     payloads: "PayloadStore"
     instructions: "InstructionStore"

@@ -10,6 +10,7 @@ from domain.bus import Bus
 from domain.identity import Actor, Phones, Seals
 from domain.intake import Inbound
 from domain.limits import Limits
+from domain.outbound import Outbounds
 from domain.payments import Gateway
 from domain.positions import Positions
 from domain.sessions import Digests, Messages, Passwords, Tokens
@@ -33,6 +34,7 @@ class Ports:
     sessions: Sessions
     gateway: Gateway
     inbounds: Mapping[str, Inbound]
+    outbounds: Outbounds
     url: str  # what providers call us by, without a slash at its end
     bus: Bus
     positions: Positions

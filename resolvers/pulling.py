@@ -1,4 +1,4 @@
-"""Where sources are asked that do not tell by themselves."""
+"""Where sources are asked that do not tell by themselves, and where they are told of orders."""
 
 import json
 
@@ -12,9 +12,10 @@ async def set_access(context: Context, command: SetSourceAccess) -> Source:
     """Refuses NotFound, InvalidInput. What it is asked with is sealed before it is anywhere."""
     found = await sources.sources_by_id(context.reads, context.actor, [command.source_id])
     inbound = context.ports.inbounds.get(found[0].provider) if found else None
-    puller = inbound if isinstance(inbound, Puller) else None
+    asked = inbound if isinstance(inbound, Puller) else None
+    told = context.ports.outbounds.get(found[0].provider) if found else None
     sealed = context.ports.seals.seal(json.dumps(dict(command.credentials)).encode())
     async with context.unit_of_work() as uow:
-        await set_source_access(command, puller, sealed, context.actor, uow)
+        await set_source_access(command, asked or told, sealed, context.actor, uow)
     [source] = await sources.sources_by_id(context.reads, context.actor, [command.source_id])
     return source

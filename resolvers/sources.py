@@ -24,6 +24,7 @@ from domain.sources import (
     rotate_secret,
     set_source,
 )
+from domain.telling import tell_orders
 from resolvers.context import Context
 
 SECRET_BYTES = 32
@@ -108,13 +109,16 @@ async def _shown(context: Context, source_id: UUID, inbound: Inbound, secret: st
     return NewSource(source, secret, _endpoints(endpoints(inbound, proof, context.ports.url, source_id, secret)))
 
 
-async def change(context: Context, command: SetSource) -> Source:
-    """Refuses NotFound, InvalidInput."""
+async def change(context: Context, command: SetSource, told_orders: bool | None = None) -> Source:
+    """Refuses NotFound, InvalidInput, Conflict."""
     found = await sources.sources_by_id(context.reads, context.actor, [command.source_id])
     inbound = context.ports.inbounds.get(found[0].provider) if found else None
     if inbound is not None:
         _check(inbound, lower(command.proof) if command.proof else None)
     async with context.unit_of_work() as uow:
         await set_source(command, context.actor, uow)
+        if told_orders is not None:
+            outbound = context.ports.outbounds.get(found[0].provider) if found else None
+            await tell_orders(command.source_id, outbound, context.actor, uow, on=told_orders)
     [source] = await sources.sources_by_id(context.reads, context.actor, [command.source_id])
     return source

@@ -47,6 +47,7 @@ class Source(Node):
     enabled: bool
     last_seen_at: datetime | None
     ip_allow: list[str] = strawberry.field(description="Networks it may call from; empty: from anywhere")
+    told_orders: bool = strawberry.field(description="Whether its till is told of the orders of its stores")
 
     @strawberry.field(graphql_type=Annotated["Merchant", strawberry.lazy("schema.merchants")])
     @staticmethod

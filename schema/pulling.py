@@ -28,6 +28,6 @@ class Mutation:
     async def set_source_access(
         self, info: Info, source_id: ID, base_url: str, credentials: list[CredentialInput]
     ) -> sources.Source:
-        """Where the partner's own API is asked for what changed, and with what. It is asked from now on; nobody reads it again."""
+        """Where the partner's own API is, and with what it is asked for what changed, or told of orders. Nobody reads it again."""
         told = {one.name: one.value for one in credentials}
         return await resolve.set_access(info.context, SetSourceAccess(key(source_id, "sourceId"), base_url, told))

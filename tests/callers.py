@@ -51,6 +51,7 @@ def ports(reads: Reads, **given: Any) -> Ports:
         "limits": NoLimits(),
         "sessions": Sessions(reads),
         "bodies": INLINE,
+        "outbounds": {},
     } | given
     return Ports(**{field.name: ours.get(field.name) for field in fields(Ports)})
 

@@ -6,13 +6,11 @@ where the last one that ended had come to.
 """
 
 import asyncio
-import email.utils
 import hashlib
 import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from os import urandom
@@ -34,6 +32,7 @@ from domain.pulling import (
     PULLED_AS,
     Access,
     Ask,
+    Balance,
     Ended,
     Fetch,
     News,
@@ -44,6 +43,7 @@ from domain.pulling import (
     Turn,
     Unknown,
     next_in,
+    retry_after_s,
 )
 from domain.unit_of_work import Begin
 from domain.work import BY_SKU
@@ -268,7 +268,7 @@ class _Talking:
 class Budget:
     """Calls a partner may be sent, as time goes by."""
 
-    def __init__(self, quota: Quota, turn: Turn, now: datetime) -> None:
+    def __init__(self, quota: Quota, turn: Balance, now: datetime) -> None:
         self.quota, self.at = quota, now
         idle_s = None if turn.budget_at is None else (turn.now - turn.budget_at).total_seconds()
         self.left = quota.burst if idle_s is None else quota.left(turn.budget, idle_s)
@@ -289,14 +289,6 @@ def _failed(reply: Reply, now: datetime) -> PullFailed | None:
         return None
     message = f"it answers HTTP {reply.status}"
     if reply.status == 429 or reply.status >= 500:
-        after_s = _retry_after_s(reply.headers.get("retry-after", ""), now)
+        after_s = retry_after_s(reply.headers.get("retry-after", ""), now)
         return PullFailed(message, after_s=after_s, status=reply.status)
     return PullFailed(message, retry=False, status=reply.status)
-
-
-def _retry_after_s(told: str, now: datetime) -> float | None:
-    if told.isascii() and told.isdigit() and len(told) < 9:
-        return float(told)
-    with suppress(TypeError, ValueError):
-        return max(0.0, (email.utils.parsedate_to_datetime(told) - now).total_seconds())
-    return None

@@ -22,6 +22,7 @@ from tests.callers import ports
 from tests.partners import INBOUNDS, SEALS, client_of, snapshot, worker_of
 from tests.world import account, listing, member, shop
 from webhooks.intake import Door
+from wiring import OUTBOUNDS
 
 URL = "http://haat.test"
 CONNECT = """mutation($merchant: ID!, $provider: String!) { connectSource(merchantId: $merchant, provider: $provider) {
@@ -48,7 +49,7 @@ class Desk:
 
     def __init__(self, engine):
         self.engine, self.reads = engine, Reads(engine)
-        self.ports = ports(self.reads, inbounds=INBOUNDS, url=URL, seals=SEALS)
+        self.ports = ports(self.reads, inbounds=INBOUNDS, outbounds=OUTBOUNDS, url=URL, seals=SEALS)
         self.client = client_of(Door(INBOUNDS, self.reads, lambda: unit_of_work(engine), SEALS))
         self.worker = worker_of(engine)
 

@@ -24,6 +24,9 @@ SET = f"""mutation($id: ID!, $enabled: Boolean, $ipAllow: [String!], $proof: Sou
     setSource(sourceId: $id, enabled: $enabled, ipAllow: $ipAllow, proof: $proof) {{
         id enabled ipAllow proof {{ {PROOF} }} endpoints {{ url }} }} }}"""
 USUAL = "mutation($id: ID!) { setSource(sourceId: $id, proof: null) { proof { strategy } } }"
+TOLD = "mutation($id: ID!, $on: Boolean) { setSource(sourceId: $id, toldOrders: $on) { toldOrders enabled } }"
+ACCESS = """mutation($id: ID!, $url: String!, $credentials: [CredentialInput!]!) {
+    setSourceAccess(sourceId: $id, baseUrl: $url, credentials: $credentials) { toldOrders } }"""
 SQUARE_KEY = "a-signature-key-of-squares"
 SQUARE = {"strategy": "HMAC_HEADER", "header": "X-Square-HmacSha256-Signature", "signed": "URL_BODY"}
 SQUARES = Proof(Strategy.HMAC_HEADER, "x-square-hmacsha256-signature", signed=Signed.URL_BODY)
@@ -146,6 +149,23 @@ async def test_a_source_is_set_and_what_is_not_said_stays(engine, desk, mine):
         "enabled; from anywhere; proof URL_TOKEN BASE64 SHA256 BODY",
         "proof as usual",
     ]
+
+
+async def test_a_source_is_told_of_orders_where_somebody_has_said_where(engine, desk, mine):
+    said = await connect(desk, mine, provider="urbanpiper")
+    id, other = said["source"]["id"], (await connect(desk, mine, provider="till"))["source"]["id"]
+    assert await desk.no(TOLD, mine.owner, id=id, on=True) == "CONFLICT"
+    assert await problems(desk, TOLD, mine.owner, id=other, on=True) == ["toldOrders"]
+    keys = [{"name": name, "value": value} for name, value in (("biz_id", "77"), ("header", "x-till"), ("value", "a-token"))]
+    assert await problems(desk, ACCESS, mine.owner, id=id, url="https://till.example", credentials=keys[:2]) == ["credentials"]
+    assert await problems(desk, ACCESS, mine.owner, id=other, url="https://till.example", credentials=keys) == ["sourceId"]
+    access = await desk.say(ACCESS, mine.owner, id=id, url="https://till.example", credentials=keys)
+    assert access == {"toldOrders": False}
+    assert await desk.say(TOLD, mine.owner, id=id, on=True) == {"toldOrders": True, "enabled": True}
+    assert await desk.say(TOLD, mine.owner, id=id) == {"toldOrders": True, "enabled": True}
+    clerk = await member(engine, mine, MerchantRole.CLERK, [mine.store_id])
+    assert await desk.no(TOLD, clerk, id=id, on=False) == "NOT_FOUND"
+    assert await desk.say(TOLD, await support(engine), id=id, on=False) == {"toldOrders": False, "enabled": True}
 
 
 async def test_networks_that_are_none_are_refused_each_by_its_place(engine, desk, mine):

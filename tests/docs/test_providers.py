@@ -14,7 +14,7 @@ from domain.merchants import StoreStatus
 from tests.docs.pages import DOCS, Example, examples, tables
 from tests.providers.calls import call, source
 from tests.providers.samples import body, pairs, profile
-from wiring import INBOUNDS
+from wiring import INBOUNDS, OUTBOUNDS
 
 PAYLOAD = UUID(int=7)
 
@@ -73,6 +73,13 @@ def test_every_door_is_told(name: str):
     assert [row[1] for row in tables("providers/README.md", "Providers") if f"({name}.md)" in row[0]] == [
         f"`{inbound.family.value}`"
     ]
+
+
+@pytest.mark.parametrize("name", OUTBOUNDS)
+def test_what_a_till_is_told_with_is_on_its_page(name: str):
+    text = (DOCS / "providers" / f"{name}.md").read_text()
+    assert [one for one in ("baseUrl", *OUTBOUNDS[name].credentials) if one not in text] == []
+    assert f"`{name}`" in (DOCS / "providers" / "README.md").read_text().partition("## Orders told to the till")[2]
 
 
 def test_the_signature_of_the_page_is_ours():

@@ -17,7 +17,7 @@ from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.intake import Call, EntityKind
-from domain.pulling import Ask, Ended, PullFailed, Quota, Reply, SetSourceAccess, Turn, next_in, set_source_access
+from domain.pulling import Ask, Ended, PullFailed, Quota, Reply, SetSourceAccess, Turn, next_in, retry_after_s, set_source_access
 from domain.refusals import InvalidInput, NotFound, Refused
 from providers.vinculum import Vinculum
 from tests.partners import INBOUNDS, SEALS, Partner, partner
@@ -494,8 +494,8 @@ def test_after_failures_it_is_asked_more_seldom_and_never_sooner_than_it_wants()
 
 def test_a_wait_is_told_in_seconds_or_as_a_date():
     now = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
-    assert pulling._retry_after_s("120", now) == 120
-    assert pulling._retry_after_s("Mon, 05 Jan 2026 06:01:00 GMT", now) == 60
-    assert pulling._retry_after_s("Mon, 05 Jan 2026 05:01:00 GMT", now) == 0
-    assert pulling._retry_after_s("soon", now) is None
+    assert retry_after_s("120", now) == 120
+    assert retry_after_s("Mon, 05 Jan 2026 06:01:00 GMT", now) == 60
+    assert retry_after_s("Mon, 05 Jan 2026 05:01:00 GMT", now) == 0
+    assert retry_after_s("soon", now) is None
     assert failed(1, "x").status_code == 200

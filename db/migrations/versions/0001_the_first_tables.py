@@ -556,6 +556,19 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_source_cursor_next_at"), "source_cursor", ["next_at"], unique=False)
     op.create_table(
+        "source_telling",
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("budget", sa.Float(), server_default="0", nullable=False),
+        sa.Column("budget_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_source_telling_source_id")),
+        sa.PrimaryKeyConstraint("source_id", name=op.f("pk_source_telling")),
+    )
+    op.create_table(
         "store_hours",
         sa.Column("store_id", sa.Uuid(), nullable=False),
         sa.Column("weekday", sa.SmallInteger(), nullable=False),
@@ -936,6 +949,42 @@ def upgrade() -> None:
         postgresql_where=sa.text("store_id IS NOT NULL"),
     )
     op.create_table(
+        "telling",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("order_id", sa.Uuid(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("news", sa.Text(), nullable=False),
+        sa.Column("seq", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("pos", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="WAITING", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("try_for", sa.Interval(), nullable=False),
+        sa.Column("refused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("reference", sa.Text(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("payload_id", sa.Uuid(), nullable=True),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_telling_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_telling")),
+        sa.UniqueConstraint("source_id", "order_id", "news", "seq", name=op.f("uq_telling_source_id_order_id_news_seq")),
+    )
+    op.create_index(
+        "ix_telling_failed", "telling", ["payload_id"], unique=False, postgresql_where=sa.text("payload_id IS NOT NULL")
+    )
+    op.create_index(
+        "ix_telling_reference",
+        "telling",
+        ["source_id", "reference"],
+        unique=False,
+        postgresql_where=sa.text("reference IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_telling_waiting", "telling", ["source_id", "pos"], unique=False, postgresql_where=sa.text("state = 'WAITING'")
+    )
+    op.create_table(
         "sink",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("pos", sa.BigInteger(), server_default="0", nullable=False),
@@ -1206,6 +1255,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_replay_job_merchant_id_id"), table_name="replay_job")
     op.drop_table("replay_job")
     op.drop_table("sink")
+    op.drop_index("ix_telling_waiting", table_name="telling", postgresql_where=sa.text("state = 'WAITING'"))
+    op.drop_index("ix_telling_reference", table_name="telling", postgresql_where=sa.text("reference IS NOT NULL"))
+    op.drop_index("ix_telling_failed", table_name="telling", postgresql_where=sa.text("payload_id IS NOT NULL"))
+    op.drop_table("telling")
     op.drop_index(op.f("ix_failure_store_id_id"), table_name="failure", postgresql_where=sa.text("store_id IS NOT NULL"))
     op.drop_index(op.f("ix_failure_search"), table_name="failure", postgresql_using="gin")
     op.drop_index(op.f("ix_failure_provider_id"), table_name="failure")
@@ -1261,6 +1314,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_store_hours_exception_store_id_day"), table_name="store_hours_exception")
     op.drop_table("store_hours_exception")
     op.drop_table("store_hours")
+    op.drop_table("source_telling")
     op.drop_index(op.f("ix_source_cursor_next_at"), table_name="source_cursor")
     op.drop_table("source_cursor")
     op.drop_table("source_access")

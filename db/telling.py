@@ -1,0 +1,428 @@
+"""Orders told to the store's till: what there is to tell, whose turn it is, and what an order is when it is told of."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Interval,
+    Text,
+    Uuid,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.arrays import among, rows
+from db.events import to_event
+from db.failures import Columns
+from db.reads import Reads
+from db.tables import (
+    delivery,
+    event,
+    instruction,
+    mapping,
+    modifier,
+    modifier_group,
+    order_line,
+    orders,
+    payload,
+    payment,
+    purchase,
+    quote,
+    sink,
+    source,
+    source_access,
+    source_telling,
+    store,
+    telling,
+    user_account,
+    variant,
+)
+from domain.delivery import DeliveryMoved
+from domain.intake import EntityKind
+from domain.money import Money
+from domain.orders import OrderMoved, ReasonCode
+from domain.outbound import Choice, Line, Order, OrderNews, Place, Rider
+from domain.payments import PaymentMethod
+from domain.places import Point
+from domain.pulling import SealedAccess
+from domain.quotes import QuotePart
+from domain.refusals import Conflict, Refused
+from domain.telling import DOOR, Ended, Followed, Listener, NewTelling, Spent, Telling, TellingState, TellingTurn
+
+t, st, e, k, m = telling.c, source_telling.c, event.c, sink.c, mapping.c
+s, a, o = source.c, source_access.c, orders.c
+NOW = func.clock_timestamp()
+SINK = "tellings"
+KINDS = (OrderMoved.__name__, DeliveryMoved.__name__)
+CAUSES = {"instruction": instruction, "telling": telling}  # what a source is behind, by the word before its id in the log
+SET_ASIDE = timedelta(seconds=30)  # what somebody dies of, or never comes to an end with, stops the others for no longer
+# As it stands in the partial index: of a bound value no plan could know that it fits.
+WAITING: ColumnElement[Any] = literal_column("'WAITING'")
+
+
+def _due(c: Columns) -> ColumnElement[bool]:
+    """Of an alias of `telling`: it is time for it, and none that waits stands before it that is of its order."""
+    before = telling.alias("before").c
+    earlier = exists().where(
+        before.source_id == c.source_id, before.order_id == c.order_id, before.state == WAITING, before.pos < c.pos
+    )
+    return and_(c.state == WAITING, c.next_at <= NOW, ~earlier)
+
+
+class SqlTellings:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    # ------------------------------------------------------------ from the log
+
+    async def next_events(self, limit: int) -> tuple[Sequence[Followed], bool]:
+        mine = select(k.pos).where(k.name == SINK).with_for_update(skip_locked=True)
+        pos = (await self._connection.execute(mine)).scalar_one_or_none()
+        if pos is None:  # nobody is told of anything yet, or another follows
+            return (), False
+        body = case((e.kind.in_(KINDS), e.body)).label("body")
+        found = await self._connection.execute(
+            select(e.pos, e.at, e.kind, body, e.caused_by).where(e.pos > pos).order_by(e.pos).limit(limit)
+        )
+        entries = found.all()
+        if not entries:
+            return (), False
+        await self._connection.execute(update(sink).where(k.name == SINK).values(pos=entries[-1].pos))
+        ours = [row for row in entries if row.kind in KINDS]
+        return [Followed(row.pos, row.at, to_event(row.kind, row.body), row.caused_by) for row in ours], len(entries) == limit
+
+    async def listeners(self, store_ids: Collection[UUID], providers: Collection[str]) -> list[Listener]:
+        found = await self._connection.execute(
+            select(st.source_id, s.provider, m.id, st.since)
+            .join_from(source_telling, source, s.id == st.source_id)
+            .join(mapping, and_(m.source_id == st.source_id, m.kind == EntityKind.STORE))
+            .where(among(m.id, store_ids), st.since.is_not(None), s.provider.in_(providers))
+            .distinct()
+        )
+        return [Listener(*row) for row in found]
+
+    async def said_by(self, causes: Collection[str]) -> dict[str, UUID]:
+        said: dict[str, UUID] = {}
+        for word, table in CAUSES.items():
+            ids = {UUID(cause.partition(":")[2]): cause for cause in causes if cause.partition(":")[0] == word}
+            if ids:
+                found = await self._connection.execute(select(table.c.id, table.c.source_id).where(among(table.c.id, ids)))
+                said |= {ids[row.id]: row.source_id for row in found if row.source_id is not None}
+        return said
+
+    async def add(self, new: Sequence[NewTelling]) -> None:
+        # What an order was told with its placing may be among them: that is there before anybody looks whether it is.
+        await self._add([one for one in new if one.news is OrderNews.PLACED])
+        before = telling.alias("before").c
+        await self._add([one for one in new if one.news is not OrderNews.PLACED], before)
+
+    async def _add(self, new: Sequence[NewTelling], before: Any = None) -> None:
+        if not new:
+            return
+        one = rows(
+            "one",
+            id=(Uuid(), [each.id for each in new]),
+            source_id=(Uuid(), [each.source_id for each in new]),
+            order_id=(Uuid(), [each.order_id for each in new]),
+            merchant_id=(Uuid(), [each.merchant_id for each in new]),
+            news=(Text(), [each.news.value for each in new]),
+            seq=(Integer(), [each.seq for each in new]),
+            pos=(BigInteger(), [each.pos for each in new]),
+            try_for=(Interval(), [each.try_for for each in new]),
+        ).c
+        found = select(*one)
+        if before is not None:
+            found = found.where(
+                exists().where(before.source_id == one.source_id, before.order_id == one.order_id, before.news == OrderNews.PLACED)
+            )
+        await self._connection.execute(insert(telling).from_select([column.name for column in one], found).on_conflict_do_nothing())
+
+    # ------------------------------------------------------------ whether, and whose turn
+
+    async def switch(self, source_id: UUID, *, on: bool) -> bool:
+        if not on:
+            mine = update(source_telling).where(st.source_id == source_id, st.since.is_not(None))
+            was_on = (await self._connection.execute(mine.values(since=None).returning(st.source_id))).scalar_one_or_none()
+            rest = update(telling).where(t.source_id == source_id, t.state == WAITING)
+            await self._connection.execute(rest.values(state=TellingState.MOOT, done_at=NOW, message="it was switched off"))
+            return was_on is not None
+        known = await self._connection.execute(select(a.source_id).where(a.source_id == source_id))
+        if known.scalar_one_or_none() is None:
+            raise Refused(Conflict("nobody has said where it is told, and with what: setSourceAccess does"))
+        new = insert(source_telling).values(source_id=source_id, since=NOW)
+        new = new.on_conflict_do_update(
+            index_elements=[st.source_id],
+            set_={"since": NOW, "next_at": NOW, "failed": 0, "message": None},
+            where=st.since.is_(None),
+        )
+        # Who begins to listen begins where the log is by now: what was told before is not its business.
+        last = select(func.coalesce(func.max(e.pos), 0)).scalar_subquery()
+        await self._connection.execute(insert(sink).values(name=SINK, pos=last).on_conflict_do_nothing())
+        return (await self._connection.execute(new.returning(st.source_id))).scalar_one_or_none() is not None
+
+    async def turn(self, hold: timedelta, providers: Collection[str]) -> TellingTurn | None:
+        free, one = or_(st.held_until.is_(None), st.held_until <= NOW), telling.alias("one").c
+        found = await self._connection.execute(
+            select(st.source_id, s.provider, a.base_url, a.sealed, st.failed, st.budget, st.budget_at)
+            .join_from(source_telling, source, s.id == st.source_id)
+            .join(source_access, a.source_id == st.source_id)
+            .where(st.since.is_not(None), st.next_at <= NOW, free, s.enabled, s.provider.in_(providers))
+            .where(exists().where(one.source_id == st.source_id, _due(one)))
+            .order_by(st.next_at)
+            .limit(1)
+            .with_for_update(of=source_telling, skip_locked=True)
+        )
+        row = found.one_or_none()
+        if row is None:
+            return None
+        mine = update(source_telling).where(st.source_id == row.source_id).values(held_until=NOW + hold)
+        until, now = (await self._connection.execute(mine.returning(st.held_until, NOW.label("now")))).one()
+        access = SealedAccess(row.source_id, row.base_url, row.sealed)
+        return TellingTurn(row.source_id, row.provider, access, now, until, row.failed, row.budget, row.budget_at)
+
+    async def hold(self, turn: TellingTurn, held_until: datetime, hold: timedelta, spent: Spent) -> datetime | None:
+        return await self._stands(turn, held_until, spent, {"held_until": NOW + hold})
+
+    async def end(self, turn: TellingTurn, held_until: datetime, spent: Spent) -> bool:
+        let_go = {"held_until": None, "next_at": NOW + spent.next_in}
+        return await self._stands(turn, held_until, spent, let_go) is not None
+
+    async def _stands(self, turn: TellingTurn, held_until: datetime, spent: Spent, more: Mapping[str, Any]) -> datetime | None:
+        mine = and_(st.source_id == turn.source_id, st.held_until == held_until)
+        stands = {"failed": spent.failed, "budget": spent.budget, "budget_at": NOW, "message": spent.message}
+        done = await self._connection.execute(
+            update(source_telling).where(mine).values(**stands, **more).returning(func.coalesce(st.held_until, NOW))
+        )
+        until: datetime | None = done.scalar_one_or_none()
+        return until
+
+    # ------------------------------------------------------------ one after another
+
+    async def begin(self, source_id: UUID) -> Telling | None:
+        one = telling.alias("one").c
+        first = select(one.id).where(one.source_id == source_id, _due(one)).order_by(one.pos, one.id).limit(1).scalar_subquery()
+        tried = await self._connection.execute(
+            update(telling)
+            .where(t.id == first)
+            .values(attempts=t.attempts + 1, next_at=NOW + SET_ASIDE)
+            .returning(t.id, t.order_id, t.news, t.attempts, (t.since + t.try_for <= NOW).label("overdue"), t.payload_id)
+        )
+        row = tried.one_or_none()
+        if row is None:
+            return None
+        found = await self._connection.execute(
+            select(t.state, t.attempts, t.refused).where(
+                t.source_id == source_id, t.order_id == row.order_id, t.news == OrderNews.PLACED
+            )
+        )
+        placed = found.one()
+        has_order = placed.state is TellingState.TOLD and not placed.refused
+        may_have_order = has_order or (placed.attempts > 0 and not placed.refused)
+        return Telling(
+            row.id,
+            row.order_id,
+            row.news,
+            row.attempts,
+            row.overdue,
+            row.payload_id,
+            has_order=has_order,
+            may_have_order=may_have_order,
+        )
+
+    async def finish(self, telling_id: UUID, ended: Ended) -> None:
+        if ended.state is None:
+            written: dict[str, Any] = {"next_at": NOW + ended.next_in, "message": ended.message}
+        else:
+            written = {
+                "state": ended.state,
+                "done_at": NOW,
+                "message": ended.message,
+                "reference": ended.reference,
+                "refused": ended.refused,
+                "payload_id": func.coalesce(ended.payload_id, t.payload_id),
+            }
+        if ended.state is TellingState.MOOT:
+            written["attempts"] = t.attempts - 1  # it was not one
+        await self._connection.execute(update(telling).where(t.id == telling_id, t.state == WAITING).values(**written))
+
+    async def again(self, payload_ids: Collection[UUID]) -> set[UUID]:
+        p = payload.c
+        found = await self._connection.execute(select(p.id).where(among(p.id, payload_ids), p.door == DOOR))
+        ours = set(found.scalars())
+        if ours:
+            on = select(st.source_id).where(st.since.is_not(None))
+            failed = update(telling).where(among(t.payload_id, ours), t.state == TellingState.FAILED, t.source_id.in_(on))
+            await self._connection.execute(
+                failed.values(state=TellingState.WAITING, next_at=NOW, since=NOW, done_at=None, refused=False)
+            )
+        return ours
+
+    async def reference(self, source_id: UUID, order_id: UUID) -> str | None:
+        found = select(t.reference).where(t.source_id == source_id, t.order_id == order_id, t.news == OrderNews.PLACED)
+        reference: str | None = (await self._connection.execute(found)).scalar_one_or_none()
+        return reference
+
+    async def numbers(self, source_id: UUID, references: Collection[str]) -> dict[str, str]:
+        if not references:
+            return {}
+        found = await self._connection.execute(
+            select(t.reference, o.number)
+            .join(orders, o.id == t.order_id)
+            .where(t.source_id == source_id, among(t.reference, references))
+            .order_by(t.pos)
+        )
+        return {row.reference: row.number for row in found}  # the last of those that have the same
+
+
+# ---------------------------------------------------------------- an order as it is told
+
+
+async def order_to_tell(reads: Reads, source_id: UUID, order_id: UUID) -> Order | None:
+    """By the source's own ids. None where it is mapped to the order's store no more."""
+    row = await reads.one(_order(source_id, order_id))
+    if row is None or row.place is None:
+        return None
+    found = await reads.rows(_lines(source_id, order_id))
+    part: QuotePart = next(one for one in row.parts if one.store_id == row.store_id)
+    chosen = [tuple(line.modifier_ids) for line in part.lines]  # a bill's line has the rank of the quote's
+    choices = await _choices(reads, {id for ids in chosen for id in ids})
+    lines = [
+        Line(
+            line.external_id,
+            line.product_external_id,
+            line.sku,
+            line.name,
+            line.size,
+            line.quantity,
+            Money(line.unit_price_minor, line.currency),
+            Money(line.total_minor, line.currency),
+            [choices[id] for id in chosen[line.rank] if id in choices],
+            line.note,
+        )
+        for line in found
+    ]
+    return Order(
+        id=row.id,
+        number=row.number,
+        status=row.status,
+        fulfilment=row.fulfilment,
+        placed_at=row.placed_at or row.created_at,
+        promised_at=row.promised_at,
+        prep_minutes=row.prep_minutes,
+        total=Money(row.total_minor, row.currency),
+        cash=row.method is PaymentMethod.CASH_ON_DELIVERY,
+        charges=row.charges,
+        customer_name=row.customer_name,
+        phone=(row.address.phone if row.address else None) or row.phone,
+        address=row.address,
+        store=Place(row.place, row.store, row.city, Point(row.lat, row.lng), row.time_zone),
+        lines=lines,
+        rider=Rider(row.rider, row.rider_phone) if row.rider is not None else None,
+        reason=ReasonCode(row.reason) if row.reason else None,
+    )
+
+
+def _order(source_id: UUID, order_id: UUID) -> Any:
+    customer, brings = user_account.alias("customer"), user_account.alias("brings")
+    place = select(func.min(m.external_id)).where(m.source_id == source_id, m.kind == EntityKind.STORE, m.id == o.store_id)
+    said = select(e.body["reason"].astext).where(e.stream == OrderMoved.stream, e.entity_id == o.id, e.seq == o.version)
+    return (
+        select(
+            o.id,
+            o.number,
+            o.status,
+            o.fulfilment,
+            o.store_id,
+            o.placed_at,
+            o.created_at,
+            o.promised_at,
+            o.prep_minutes,
+            o.total_minor,
+            o.currency,
+            o.charges,
+            o.customer_name,
+            o.address,
+            payment.c.method,
+            quote.c.parts,
+            customer.c.phone,
+            store.c.name.label("store"),
+            store.c.city,
+            store.c.lat,
+            store.c.lng,
+            store.c.time_zone,
+            place.scalar_subquery().label("place"),
+            brings.c.name.label("rider"),
+            brings.c.phone.label("rider_phone"),
+            said.scalar_subquery().label("reason"),
+        )
+        .join_from(orders, purchase, purchase.c.id == o.purchase_id)
+        .join(payment, payment.c.purchase_id == o.purchase_id)
+        .join(quote, quote.c.id == purchase.c.quote_id)
+        .join(store, store.c.id == o.store_id)
+        .join(customer, customer.c.id == o.customer_id)
+        .join(delivery, delivery.c.order_id == o.id, isouter=True)
+        .join(brings, brings.c.id == delivery.c.rider_id, isouter=True)
+        .where(o.id == order_id)
+    )
+
+
+def _lines(source_id: UUID, order_id: UUID) -> Any:
+    line = order_line.c
+
+    def known(kind: EntityKind, id: ColumnElement[Any], name: str) -> Any:
+        theirs = select(func.min(m.external_id)).where(m.source_id == source_id, m.kind == kind, m.id == id)
+        return theirs.scalar_subquery().label(name)
+
+    return (
+        select(
+            line.rank,
+            line.sku,
+            line.name,
+            variant.c.name.label("size"),
+            line.quantity,
+            line.unit_price_minor,
+            line.total_minor,
+            line.currency,
+            line.note,
+            known(EntityKind.VARIANT, line.variant_id, "external_id"),
+            known(EntityKind.PRODUCT, variant.c.product_id, "product_external_id"),
+        )
+        .join(variant, variant.c.id == line.variant_id)
+        .where(line.order_id == order_id)
+        .order_by(line.rank)
+    )
+
+
+async def _choices(reads: Reads, ids: Collection[UUID]) -> dict[UUID, Choice]:
+    if not ids:
+        return {}
+    mo, group = modifier.c, modifier_group.c
+    found = await reads.rows(
+        select(
+            mo.id,
+            mo.external_id,
+            mo.name,
+            group.external_id.label("group_id"),
+            group.name.label("group"),
+            mo.price_minor,
+            mo.currency,
+        )
+        .join(modifier_group, group.id == mo.group_id)
+        .where(among(mo.id, ids))
+    )
+    return {
+        row.id: Choice(row.external_id, row.name, row.group_id, row.group, Money(row.price_minor, row.currency)) for row in found
+    }

@@ -1,0 +1,705 @@
+"""Orders told to their store's till: from the log, over real HTTP, to a till that is there, slow, gone, broken, or says no."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.fetching import SafeFetch
+from db import ledger, orders
+from db import tables as t
+from db.reads import Reads
+from db.relay import leadership
+from db.unit_of_work import unit_of_work
+from domain.cart import LineChange, update_lines
+from domain.failures import replay_failures
+from domain.fulfilment import (
+    AcceptOrder,
+    CancelOrder,
+    MarkOrderReady,
+    RejectOrder,
+    accept_order,
+    cancel_order,
+    expire_order,
+    mark_order_ready,
+    reject_order,
+)
+from domain.identity import Actor
+from domain.intake import EntityKind, FailureState
+from domain.orders import Fulfilment, OrderStatus, ReasonCode
+from domain.pulling import Ask, PullFailed, Reply, SetSourceAccess, set_source_access
+from domain.quotes import QuoteCart, quote_cart
+from domain.refusals import Conflict, InvalidInput, Refused, Unavailable
+from domain.replays import Seen, start_replay
+from domain.riders import arrive_at_store, pick_up
+from domain.telling import DOOR, tell_orders
+from tests.db.test_purchases import counters, do, payment_of, placed, quoted, the_order
+from tests.partners import SEALS, Partner, dish, menu, partner, size
+from tests.simulators.serving import serving
+from tests.simulators.tills import PetpoojaServer, UrbanpiperTill, Warehouse, broken, too_many
+from tests.trips import assigned, on_duty
+from tests.waiting import until
+from tests.world import HOME, Shop, account, listing, shop
+from wiring import OUTBOUNDS, TOLD_WITHIN_S
+from workers import pulling
+from workers.replays import Replays
+from workers.telling import Tellings
+
+STORE = "k7x2m9qa"
+S = OrderStatus
+
+
+class Slept:
+    """Time that passes at once."""
+
+    async def __call__(self, seconds: float) -> None: ...
+
+
+class Told:
+    """A source whose till is told of orders, and the worker that tells it."""
+
+    def __init__(self, engine: AsyncEngine, source: Partner, url: str) -> None:
+        self.engine, self.source, self.url = engine, source, url
+        self.worker = self.another()
+        self.teas: dict[str, UUID] = {}  # by what the till calls them
+
+    def another(self, fetch: Any = None, begin: Any = None) -> Tellings:
+        return Tellings(
+            Reads(self.engine), begin or (lambda: unit_of_work(self.engine)), OUTBOUNDS, SEALS,
+            fetch or SafeFetch(loopback=True, timeout_s=5), sleep=Slept(), dice=lambda: 1.0,
+        )  # fmt: skip
+
+    async def connect(self, credentials: dict[str, str], *, on: bool = True) -> None:
+        provider = OUTBOUNDS[self.source.inbound.provider]
+        sealed = SEALS.seal(json.dumps(credentials).encode())
+        command = SetSourceAccess(self.source.source_id, self.url, credentials)
+        await do(self.engine, lambda uow: set_source_access(command, provider, sealed, self.source.shop.owner, uow))
+        if on:
+            await self.switch(on=True)
+
+    async def switch(self, *, on: bool) -> None:
+        provider, owner = OUTBOUNDS[self.source.inbound.provider], self.source.shop.owner
+        await do(self.engine, lambda uow: tell_orders(self.source.source_id, provider, owner, uow, on=on))
+
+    async def follow(self) -> None:
+        async with leadership(self.engine) as leader:
+            assert leader is not None
+            while await leader.stamp(500):
+                pass
+        while await self.worker.follow():
+            pass
+
+    async def now(self, *, tasks: bool = True) -> None:
+        """Whatever waits is due, and of other tests' sources nothing is."""
+        st = t.source_telling.c
+        async with self.engine.begin() as connection:
+            mine = st.source_id == self.source.source_id
+            tomorrow = func.clock_timestamp() + timedelta(days=1)
+            await connection.execute(update(t.source_telling).where(~mine).values(next_at=tomorrow))
+            await connection.execute(update(t.source_telling).where(mine).values(next_at=func.clock_timestamp(), held_until=None))
+            if tasks:
+                waits = update(t.telling).where(t.telling.c.source_id == self.source.source_id)
+                await connection.execute(waits.values(next_at=func.clock_timestamp()))
+
+    async def tell(self, worker: Tellings | None = None) -> None:
+        """One turn, of all there is by now."""
+        await self.follow()
+        await self.now()
+        await (worker or self.worker).once()
+
+    # ------------------------------------------------------------ what came of it
+
+    async def rows(self, *names: str) -> list[Any]:
+        c = t.telling.c
+        found = select(*(c[name] for name in names)).where(c.source_id == self.source.source_id).order_by(c.pos)
+        return list(await self.source.rows(found))
+
+    async def states(self) -> list[tuple[str, str]]:
+        return [(row.news.value, row.state.value) for row in await self.rows("news", "state")]
+
+    async def line(self) -> Any:
+        c = t.source_telling.c
+        (row,) = await self.source.rows(select(t.source_telling).where(c.source_id == self.source.source_id))
+        return row
+
+
+@asynccontextmanager
+async def petpooja(engine: AsyncEngine, *, on: bool = True, **columns: Any) -> AsyncIterator[tuple[Told, PetpoojaServer]]:
+    server = PetpoojaServer()
+    async with serving(server.app()) as url:
+        told = Told(engine, await partner(engine, "petpooja", STORE, **columns), f"{url}/V1")
+        await told.connect({**server.keys, "orders_url": f"{url}/orders", "callback_url": "https://haat.test/callback"}, on=on)
+        yield told, server
+
+
+@asynccontextmanager
+async def urbanpiper(engine: AsyncEngine) -> AsyncIterator[tuple[Told, UrbanpiperTill]]:
+    till = UrbanpiperTill()
+    async with serving(till.app()) as url:
+        told = Told(engine, await partner(engine, "urbanpiper", "ST-01"), f"{url}/hooks")
+        await told.connect({"biz_id": "77", "header": "X-Till-Token", "value": till.token})
+        yield told, till
+
+
+@asynccontextmanager
+async def wms(engine: AsyncEngine) -> AsyncIterator[tuple[Told, Warehouse]]:
+    server = Warehouse()
+    async with serving(server.app()) as url:
+        told = Told(engine, await partner(engine, "wms", "WH-1"), url)
+        await told.connect({"secret": server.secret})
+        yield told, server
+
+
+@pytest.fixture
+def reads(engine: AsyncEngine) -> Reads:
+    return Reads(engine)
+
+
+class Ordered:
+    """Two units of a thing that the till calls `item`."""
+
+    def __init__(self, told: Told, order: orders.OrderRow, customer: Actor, tea: UUID) -> None:
+        self.told, self.order, self.customer, self.tea = told, order, customer, tea
+
+    async def now(self) -> orders.OrderRow:
+        return await the_order(Reads(self.told.engine), self.customer, self.order.purchase_id)
+
+    async def cancel(self) -> None:
+        command = CancelOrder(self.order.id, ReasonCode.CUSTOMER_ASKED, None)
+        await do(self.told.engine, lambda uow: cancel_order(command, self.customer, uow))
+
+    async def accept(self) -> None:
+        owner = self.told.source.shop.owner
+        await do(self.told.engine, lambda uow: accept_order(AcceptOrder(self.order.id, 20), owner, uow))
+
+
+async def ordered(
+    told: Told, item: str | None = "81091", of: Shop | None = None, fulfilment: Fulfilment = Fulfilment.DELIVERY
+) -> Ordered:
+    engine, customer = told.engine, await account(told.engine)
+    known = told.teas.get(item) if item is not None and of is None else None
+    tea = known or await listing(engine, of or told.source.shop, 50)
+    if item is not None and of is None and known is None:
+        told.teas[item] = tea
+        await told.source.map(EntityKind.VARIANT, item, tea)
+    purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 2), fulfilment=fulfilment))
+    return Ordered(told, await the_order(Reads(engine), customer, purchase_id), customer, tea)
+
+
+# ---------------------------------------------------------------- to the till, and back
+
+
+async def test_an_order_from_the_tills_own_menu_is_told_in_its_own_ids(engine, reads):
+    async with petpooja(engine, packaging_minor=0, delivery_minor=3000) as (told, server):
+        offer = [{"addon_group_id": "300", "addon_item_selection_min": "0", "addon_item_selection_max": "2"}]
+        pizza = dish(
+            "81001", "0.00", itemname="Garden Pizza", itemallowvariation="1",
+            variation=[size("81091", "Regular", "199.00", addon=offer), size("81092", "Large", "349.00")],
+        )  # fmt: skip
+        cheese = {"addonitemid": "9001", "addonitem_name": "Extra cheese", "addonitem_price": "40.00", "active": "1"}
+        group = {"addongroupid": "300", "addongroup_name": "Extra toppings", "active": "1", "addongroupitems": [cheese]}
+        assert (await told.source.tell("webhooks/menu", menu(STORE, pizza, groups=[group]))).status_code == 200
+        assert not await told.source.failures()
+        server.menu = {"81091", "81092"}
+        mo, m = t.modifier.c, t.mapping.c
+        [(extra,)] = await told.source.rows(select(mo.id).where(mo.store_id == told.source.shop.store_id, mo.external_id == "9001"))
+        [(regular,)] = await told.source.rows(
+            select(t.listing.c.id)
+            .join(t.mapping, m.id == t.listing.c.variant_id)
+            .where(m.source_id == told.source.source_id, m.external_id == "81091", m.kind == EntityKind.VARIANT)
+        )
+        customer = await account(engine)
+        await do(engine, lambda uow: update_lines([LineChange(None, regular, 2, (extra,), "well done")], customer, uow))
+        quote_id = await do(engine, lambda uow: quote_cart(QuoteCart(HOME, None, Fulfilment.DELIVERY, None), customer, uow))
+        order = await the_order(reads, customer, await placed(engine, customer, quote_id))
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
+        [taken] = server.orders.values()
+        assert list(server.orders) == [order.number]
+        [item] = taken["OrderItem"]["details"]
+        assert (item["id"], item["quantity"], item["price"], item["variation_name"]) == ("81091", "2", "239.00", "Regular")
+        assert item["description"] == "well done"
+        assert item["AddonItem"]["details"] == [
+            {
+                "id": "9001",
+                "name": "Extra cheese",
+                "group_name": "Extra toppings",
+                "price": "40.00",
+                "group_id": "300",
+                "quantity": "1",
+            }
+        ]
+        details = taken["Order"]["details"]
+        assert (details["total"], details["collect_cash"], details["payment_type"]) == ("508.00", "508.00", "COD")
+        assert taken["Customer"]["details"]["phone"] == "9800000001"
+        await told.tell()
+        assert len(server.calls) == 1
+
+
+async def test_what_the_till_calls_the_order_stands_beside_its_acceptance(engine, reads):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+        await told.tell()
+        for number in range(2):  # it answers twice
+            said = {"restID": STORE, "orderID": one.order.number, "status": "1", "is_modified": number}
+            await told.source.tell("webhooks/order-status", said)
+        history = await orders.history_of(reads, [one.order.id])
+        assert [(step.status, step.note) for step in history[1:]] == [(S.ACCEPTED, "the store calls it 31")]
+        await told.source.tell("webhooks/order-status", {"restID": STORE, "orderID": "31", "status": "5"})
+        assert (await one.now()).status is S.READY  # by its own number too
+        stranger = await partner(engine, "petpooja", STORE)
+        await stranger.tell("webhooks/order-status", {"restID": STORE, "orderID": "31", "status": "-1"})
+        assert [failure.kind.value for failure in await stranger.failures()] == ["VALIDATION"]
+        assert (await one.now()).status is S.READY
+        assert not await told.source.failures("VALIDATION", "PROCESSING")
+
+
+async def test_the_rider_is_told_step_by_step(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+        await one.accept()
+        trip = select(t.delivery.c.id).where(t.delivery.c.order_id == one.order.id)
+        [(delivery_id,)] = await told.source.rows(trip)
+        rider = await on_duty(engine, "Imran", f"+91{str(one.order.id.int)[-10:]}")
+        await assigned(engine, delivery_id, rider)
+        await told.tell()
+        await do(engine, lambda uow: arrive_at_store(delivery_id, rider, uow))
+        await do(engine, lambda uow: pick_up(delivery_id, rider, uow))
+        await told.tell()
+        phone = str(one.order.id.int)[-10:]
+        assert server.riders == [(word, "Imran", phone) for word in ("rider-assigned", "rider-arrived", "pickedup")]
+        assert [news for news, _ in await told.states()] == ["PLACED", "RIDER_ASSIGNED", "RIDER_AT_STORE", "RIDER_LEFT"]
+
+
+async def test_what_people_make_of_an_order_is_told_and_what_the_till_said_is_not(engine):
+    async with urbanpiper(engine) as (told, till):
+        one = await ordered(told, "I-TEA+O-BIG")
+        await told.tell()
+        [taken] = till.orders.values()
+        assert [item["merchant_id"] for item in taken["order"]["items"]] == ["I-TEA"]
+        assert [option["merchant_id"] for option in taken["order"]["items"][0]["options_to_add"]] == ["O-BIG"]
+        path = f"external/api/v1/orders/{one.order.number}/status"
+        await told.source.tell(path, {"new_status": "Acknowledged", "extra": {"prep_time_mins": 20}})
+        owner = told.source.shop.owner
+        await do(engine, lambda uow: mark_order_ready(MarkOrderReady(one.order.id), owner, uow))
+        await told.tell()
+        assert till.states == [(one.order.number, "Food Ready")], await told.rows("news", "state", "message")
+        await told.source.tell(path, {"new_status": "Cancelled", "reason_code": "store_closed"})
+        assert (await one.now()).status is S.CANCELLED
+        await told.tell()
+        assert till.states == [(one.order.number, "Food Ready")]
+        other = await ordered(told, "I-TEA")
+        await told.tell()
+        command = RejectOrder(other.order.id, ReasonCode.TOO_BUSY, None)
+        await do(engine, lambda uow: reject_order(command, owner, uow))
+        await told.tell()
+        assert till.states[1:] == [(other.order.number, "Cancelled")]
+
+
+# ---------------------------------------------------------------- whether at all
+
+
+async def test_nobody_is_told_who_was_not_asked_to_be(engine):
+    async with petpooja(engine, on=False) as (told, server):
+        server.menu = {"81091"}
+        await ordered(told)
+        await told.tell()
+        assert (server.calls, await told.states()) == ([], [])
+        await ordered(told)  # which has no place in the log yet
+        await told.switch(on=True)
+        await told.tell()
+        assert await told.states() == []  # from now on
+        await ordered(told, of=await shop(engine))  # of another merchant's store
+        await told.tell()
+        assert await told.states() == []
+        one = await ordered(told)
+        await told.follow()
+        await told.switch(on=False)
+        await one.cancel()
+        await told.tell()
+        assert (server.calls, await told.states()) == ([], [("PLACED", "MOOT")])
+        a = t.audit.c
+        said = select(a.detail).where(a.subject == told.source.source_id, a.action == "setSource").order_by(a.id)
+        assert [row.detail for row in await told.source.rows(said)] == [
+            "is told of its stores' orders",
+            "is told of orders no more",
+        ]
+
+
+async def test_it_is_switched_on_where_somebody_has_said_where_and_the_provider_listens(engine):
+    source = await partner(engine, "petpooja", STORE)
+
+    async def refused(provider: Any) -> Any:
+        with pytest.raises(Refused) as no:
+            await do(engine, lambda uow: tell_orders(source.source_id, provider, source.shop.owner, uow, on=True))
+        return no.value.refusal
+
+    assert isinstance(await refused(OUTBOUNDS["petpooja"]), Conflict)
+    assert isinstance(await refused(None), InvalidInput)
+    right = {
+        "app_key": "a",
+        "app_secret": "b",
+        "access_token": "c",
+        "orders_url": "https://a.example",
+        "callback_url": "javascript:1",
+    }
+    command = SetSourceAccess(source.source_id, "https://b.example", right)
+    with pytest.raises(Refused) as no:
+        await do(engine, lambda uow: set_source_access(command, OUTBOUNDS["petpooja"], b"", source.shop.owner, uow))
+    assert isinstance(no.value.refusal, InvalidInput)
+    assert [one.path for one in no.value.refusal.problems] == ["credentials.callback_url"]
+
+
+async def test_an_order_that_ended_before_anybody_could_be_told_never_reaches_the_till(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+        await one.cancel()
+        await told.tell()
+        assert (server.calls, await told.states()) == ([], [("PLACED", "MOOT"), ("CANCELLED", "MOOT")])
+
+
+async def test_a_cancelled_order_is_cancelled_at_the_till(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one, late = await ordered(told), await ordered(told)
+        await told.tell()
+        await one.cancel()
+        await do(engine, lambda uow: expire_order(late.order.id, uow))
+        await told.tell()
+        assert server.statuses == {one.order.number: "Customer cancelled", late.order.number: "Nobody accepted it in time"}
+        assert [state for _, state in await told.states()] == ["TOLD"] * 4
+
+
+# ---------------------------------------------------------------- a till that is slow, gone, broken
+
+
+async def test_a_till_that_answers_too_late_has_one_order(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.slow_s = {"81091"}, 0.6
+        await ordered(told)
+        await told.tell(told.another(SafeFetch(loopback=True, timeout_s=0.3)))
+        assert await told.states() == [("PLACED", "WAITING")]
+        assert (await told.line()).failed == 1
+        server.slow_s, server.already = 0, True  # and it says that it has it
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
+        assert (len(server.calls), len(server.orders), (await told.line()).failed) == (2, 1, 0)
+
+
+async def test_a_till_that_is_gone_is_told_when_it_is_there_again(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+
+        class Gone(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                raise PullFailed("no answer: ConnectError")
+
+        await told.tell(told.another(Gone()))
+        [row] = await told.rows("state", "attempts", "message", "next_at")
+        assert (row.attempts, row.message) == (1, "no answer: ConnectError")
+        assert timedelta(seconds=1) < row.next_at - datetime.now(UTC) <= timedelta(seconds=2)
+        await told.now(tasks=False)
+        assert not await told.worker.once()  # not yet
+        await one.cancel()
+        await told.tell(told.another(Gone()))
+        # It may have it: so it is told that it will not be, and what it says of that is nobody's trouble.
+        assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "WAITING")]
+        await told.tell()
+        assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "MOOT")]
+        assert len(server.told("/V1/update_order_status")) == 1
+        assert not await told.source.failures()
+
+
+async def test_after_five_failures_it_is_left_alone_for_a_minute_and_then_tried_with_care(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [broken] * 7
+        for _ in range(8):
+            await ordered(told)
+        await told.tell()
+        line = await told.line()
+        assert (line.failed, line.message, line.held_until) == (5, "it answers HTTP 502", None)
+        assert len(server.calls) == 5
+        assert timedelta(seconds=50) < line.next_at - datetime.now(UTC) <= timedelta(seconds=60)
+        await told.tell()  # a minute later
+        assert (len(server.calls), (await told.line()).failed) == (6, 6)
+        server.troubles = []
+        await told.tell()
+        assert (len(server.orders), (await told.line()).failed) == (8, 0)
+        assert {state for _, state in await told.states()} == {"TOLD"}
+
+
+async def test_who_asks_us_to_wait_is_waited_for(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [lambda: too_many(90)]
+        await ordered(told)
+        await ordered(told)
+        await told.tell()
+        assert len(server.calls) == 1
+        assert timedelta(seconds=80) < (await told.line()).next_at - datetime.now(UTC) <= timedelta(seconds=90)
+        assert not await told.worker.once()
+
+
+async def test_one_that_is_always_broken_stops_no_other(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [broken]
+        await ordered(told)
+        await ordered(told)
+        await told.tell()
+        assert await told.states() == [("PLACED", "WAITING"), ("PLACED", "TOLD")]
+        assert (await told.line()).failed == 0
+
+
+async def overdue(told: Told) -> None:
+    c = t.telling.c
+    async with told.engine.begin() as connection:
+        mine = update(t.telling).where(c.source_id == told.source.source_id)
+        await connection.execute(mine.values(since=func.clock_timestamp() - timedelta(hours=1)))
+
+
+async def test_an_order_that_cannot_be_told_in_time_is_a_failure_while_people_can_still_accept_it(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [broken] * 2
+        one = await ordered(told)
+        await told.follow()
+        [row] = await told.rows("try_for")
+        assert row.try_for < timedelta(minutes=10)
+        await told.tell()
+        await overdue(told)
+        await told.tell()
+        assert await told.states() == [("PLACED", "FAILED")]
+        [failure] = await told.source.failures()
+        assert (failure.kind.value, failure.state, failure.store_id) == ("PROCESSING", FailureState.OPEN, told.source.shop.store_id)
+        said = f"the till was not told that order '{one.order.number}' is PLACED: it answers HTTP 502, 2 times"
+        assert failure.message == said
+        p = t.payload.c
+        [payload] = await told.source.rows(select(p.door, p.body).where(p.id == failure.payload_id))
+        assert (payload.door, json.loads(payload.body)["order"]) == (DOOR, one.order.number)
+        server.troubles = [broken] * 9
+        await again(told)
+        await overdue(told)
+        await told.tell()
+        assert len(await told.source.failures()) == 1  # the same one
+        server.troubles = []
+        await again(told)
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
+        [failure] = await told.source.failures()
+        assert (failure.state, failure.replays) == (FailureState.RESOLVED, 2)
+
+
+async def again(told: Told) -> None:
+    """Whatever has failed is replayed by its people."""
+    ids = [failure.id for failure in await told.source.failures() if failure.state is FailureState.OPEN]
+    assert ids
+    await do(told.engine, lambda uow: replay_failures(ids, told.source.shop.owner, uow))
+    await told.source.worker.drain()  # nobody reads as a payload of theirs what we say of ours
+
+
+# ---------------------------------------------------------------- a till that says no
+
+
+async def test_what_the_till_refuses_is_a_failure_that_is_told_again_when_it_is_mended(engine):
+    async with petpooja(engine) as (told, server):
+        one = await ordered(told)
+        await told.tell()
+        [failure] = await told.source.failures()
+        assert failure.kind.value == "VALIDATION"
+        assert 'SO_106: Validation failed: {"OrderItem": ["Unknown item 81091"]}' in failure.message
+        assert (await one.now()).status is S.PLACED
+        await told.tell()
+        assert len(server.calls) == 1  # the same again would be refused again
+        server.menu = {"81091"}
+        which = Seen(merchant_id=told.source.shop.merchant_id)
+        replay_id = await do(engine, lambda uow: start_replay(which, told.source.shop.owner, uow))
+        replays = Replays(lambda: unit_of_work(engine))
+        await replays.once()
+        await told.tell()
+        await replays.once()
+        await replays.once()
+        assert (await told.source.failures())[0].state is FailureState.RESOLVED
+        r = t.replay_job.c
+        [job] = await told.source.rows(select(r.state, r.applied, r.failed_again).where(r.id == replay_id))
+        assert (job.state.value, job.applied, job.failed_again) == ("DONE", 1, 0)
+        assert list(server.orders) == [one.order.number]
+
+
+async def test_an_item_that_nobody_has_mapped_is_named_and_told_once_it_is(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told, item=None)
+        await told.tell()
+        [failure] = await told.source.failures()
+        assert f"no item of the till's is mapped to 'Tea {one.tea}'" in failure.message
+        assert (server.calls, (await told.line()).failed) == ([], 0)
+        await told.source.map(EntityKind.VARIANT, "81091", one.tea)
+        await again(told)
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
+
+
+async def test_an_order_the_till_refused_is_not_cancelled_there(engine):
+    async with petpooja(engine) as (told, server):
+        one = await ordered(told)
+        await told.tell()
+        await one.cancel()
+        await told.tell()
+        assert await told.states() == [("PLACED", "FAILED"), ("CANCELLED", "MOOT")]
+        assert len(server.calls) == 1
+        await again(told)
+        await told.tell()
+        assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "MOOT")]
+        assert (await told.source.failures())[0].state is FailureState.RESOLVED
+
+
+async def test_a_warehouse_that_turns_an_order_down_has_rejected_it(engine, reads):
+    async with wms(engine) as (told, server):
+        one = await ordered(told, "TEA-250")
+        server.without = {"TEA-250"}
+        await told.tell()
+        now = await one.now()
+        assert now.status is S.REJECTED
+        history = await orders.history_of(reads, [one.order.id])
+        assert (history[-1].reason, history[-1].note) == (ReasonCode.OUT_OF_STOCK, f"no Tea {one.tea}")
+        assert await counters(engine, one.tea) == (50, 0, 0)
+        assert (await payment_of(reads, one.order.purchase_id))[0].value == "VOIDED"
+        assert not await ledger.discrepancies(reads)
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]  # of what it said itself it is not told
+        assert not await told.source.failures()
+        other = await ordered(told, None)
+        await told.tell()
+        await other.cancel()
+        await told.tell()
+        assert [said.partition(" ")[0] for said in server.seen.values()] == ["order.placed", "order.cancelled"]
+
+
+# ---------------------------------------------------------------- once, in order, whoever dies
+
+
+async def test_who_dies_between_the_answer_and_the_commit_has_it_told_again_by_the_same_id(engine):
+    async with wms(engine) as (told, server):
+        await ordered(told, None)
+        dead = asyncio.Event()
+
+        class Dies(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                reply = await super().fetch(base_url, ask)
+                dead.set()
+                return reply
+
+        def begin() -> Any:
+            if dead.is_set():
+                raise Refused(Unavailable("gone"))
+            return unit_of_work(engine)
+
+        with pytest.raises(Refused):
+            await told.tell(told.another(Dies(loopback=True), begin))
+        assert dead.is_set()
+        assert await told.states() == [("PLACED", "WAITING")]
+        assert (await told.line()).held_until > datetime.now(UTC)  # for a while it is still the dead one's
+        assert not await told.worker.once()
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
+        ids = [headers["webhook-id"] for _, _, headers in server.calls]
+        assert (len(ids), len(set(ids)), len(server.seen)) == (2, 1, 1)
+
+
+async def test_who_was_away_too_long_writes_nothing_down(engine):
+    async with wms(engine) as (told, server):
+        one = await ordered(told, "TEA-250")
+        server.without = {"TEA-250"}
+        st = t.source_telling.c
+
+        class Slow(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                async with engine.begin() as connection:  # another has taken it over meanwhile
+                    mine = update(t.source_telling).where(st.source_id == told.source.source_id)
+                    await connection.execute(mine.values(held_until=func.clock_timestamp() + timedelta(seconds=90)))
+                return await super().fetch(base_url, ask)
+
+        await told.tell(told.another(Slow(loopback=True)))
+        assert await told.states() == [("PLACED", "WAITING")]
+        assert (await one.now()).status is S.PLACED  # not even what the till has said of it
+        await told.tell()
+        assert (await one.now()).status is S.REJECTED
+
+
+async def test_many_workers_tell_each_thing_once(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        for _ in range(6):
+            await ordered(told)
+        await told.follow()
+        await told.now()
+        await asyncio.gather(*(told.another().once() for _ in range(5)))
+        assert len(server.calls) == len(server.orders) == 6
+
+
+async def test_many_who_follow_write_each_thing_down_once_and_a_killed_one_loses_none(engine):
+    async with petpooja(engine) as (told, _):
+        for _ in range(3):
+            await ordered(told)
+        async with leadership(engine) as leader:
+            assert leader is not None
+            while await leader.stamp(500):
+                pass
+
+        class Killed(Exception): ...
+
+        async def killed() -> None:
+            async with unit_of_work(engine) as uow:
+                assert (await uow.tellings.next_events(2_000))[0]
+                raise Killed
+
+        with pytest.raises(Killed):
+            await killed()
+        await asyncio.gather(*(told.another().follow() for _ in range(5)))
+        await told.follow()
+        assert await told.states() == [("PLACED", "WAITING")] * 3
+
+
+async def test_the_news_of_an_order_are_told_in_their_order(engine):
+    async with urbanpiper(engine) as (told, till):
+        till.troubles = [broken]
+        one = await ordered(told, "I-TEA")
+        await one.accept()
+        await told.tell()
+        assert await told.states() == [("PLACED", "WAITING"), ("ACCEPTED", "WAITING")]
+        await told.now(tasks=False)
+        assert not await told.worker.once()  # the first is not due, and the second is not the first
+        await told.tell()
+        [(_, first, _), (_, again_, _), (_, second, _)] = till.calls
+        assert first["order"]["details"]["id"] == again_["order"]["details"]["id"] == one.order.number
+        assert again_["order"]["details"]["order_state"] == "Acknowledged"  # as it is by then
+        assert second["new_state"] == "Acknowledged"
+
+
+async def test_it_runs_by_itself(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        await told.now()
+        running = asyncio.create_task(told.worker.run())
+        try:
+            await ordered(told)
+            async with leadership(engine) as leader:
+                assert leader is not None
+                await leader.stamp(500)
+            await until(lambda: server.orders, within_s=10)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_source_is_held_for_longer_than_a_till_is_waited_for():
+    assert timedelta(seconds=2 * TOLD_WITHIN_S) < pulling.HOLD
