@@ -90,6 +90,7 @@ from workers.relay import Hints, Relay
 from workers.replays import Replays
 from workers.retention import Retention
 from workers.telling import Tellings
+from workers.undos import Undos
 
 ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 """What runs is given so long to end, and what is open so long to be closed, beyond the grace of requests: whatever hangs,
@@ -219,6 +220,10 @@ async def _replays(wiring: Wiring) -> None:
     await Replays(wiring.unit_of_work).run()
 
 
+async def _undos(wiring: Wiring) -> None:
+    await Undos(wiring.unit_of_work).run()
+
+
 async def _alerts(wiring: Wiring) -> None:
     await Watch(wiring.unit_of_work, wiring.alerts, wiring.settings.alerts_relay_lag_s).run()
 
@@ -254,6 +259,7 @@ WORKERS: Mapping[str, Worker] = {
     "deadlines": _deadlines,
     "dispatch": _dispatch,
     "replays": _replays,
+    "undos": _undos,
     "pulling": _pulling,
     "telling": _telling,
     "alerts": _alerts,

@@ -17,13 +17,14 @@ from db.pages import By, Page, page
 from db.payloads import WHOLE
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, mapping, merchant, payload
+from db.tables import failure, instruction, judgement, mapping, merchant, payload
 from db.words import beginnings
+from domain.batches import Decision
 from domain.bodies import Stored
 from domain.doors import PATH
 from domain.failures import Failed, Failure, NewFailure, Seen, fingerprint
 from domain.identity import Actor
-from domain.intake import APPROVAL, EntityKind, FailureKind, FailureState, InstructionState, PayloadState
+from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
 
 f, p, i, m = failure.c, payload.c, instruction.c, mapping.c
 Columns = ReadOnlyColumnCollection[str, Column[Any]] | ReadOnlyColumnCollection[str, ColumnElement[Any]]
@@ -106,7 +107,8 @@ class SqlFailures:
         mine = select(f.id, f.instruction_id, f.payload_id).where(f.id.in_(ids)).where(visible_to(actor))
         await self._lock((await self._connection.execute(mine)).all())
         again = payload.alias("again")
-        parked = exists().where(i.payload_id == p.id, i.state == InstructionState.PARKED, i.waits_for == APPROVAL)
+        j = judgement.c
+        parked = exists().where(j.payload_id == p.id, j.failure_id == f.id, j.state == Decision.PARKED)
         repeated = exists().where(
             again.c.source_id == p.source_id,
             again.c.id != p.id,

@@ -15,6 +15,7 @@ from domain.intake import EntityKind, FailureState, InstructionState, PayloadSta
 p, i, f = payload.c, instruction.c, failure.c
 A_ROW = named(EntityKind.VARIANT, "")  # a good, in its store where it names one: what a row is about
 OPEN = (InstructionState.WAITING, InstructionState.PARKED)
+NOT_DONE = (InstructionState.FAILED, InstructionState.REFUSED)
 
 
 async def job(reads: Reads, source_id: UUID, payload_id: UUID, door: str) -> Job | None:
@@ -26,7 +27,7 @@ async def job(reads: Reads, source_id: UUID, payload_id: UUID, door: str) -> Job
     if found is None:
         return None
     waiting = func.bool_or(i.state.in_(OPEN), type_=Boolean)
-    failed = func.bool_or(i.state == InstructionState.FAILED, type_=Boolean)
+    failed = func.bool_or(i.state.in_(NOT_DONE), type_=Boolean)
     rows = (
         select(waiting.label("waiting"), failed.label("failed"))
         .where(i.payload_id == found.id, i.entity.startswith(A_ROW, autoescape=True))

@@ -44,6 +44,7 @@ from db.columns import TIME
 from db.ids import new_id
 from db.tables import instruction, listing, mapping, modifier, payload, source, source_of_truth, told, variant
 from db.truth import holding
+from domain.befores import Was
 from domain.instructions import Command, Stage, UpdateStockLevel
 from domain.intake import APPROVAL, JUDGEMENT, EntityKind, InstructionState, PayloadState, Source
 from domain.queue import Group, Instruction, Origin, Outcome, Told
@@ -51,6 +52,7 @@ from domain.work import BY_SKU, LISTING
 
 i, p, t = instruction.c, payload.c, told.c
 WAITING, PARKED = InstructionState.WAITING, InstructionState.PARKED
+APPLIED, REFUSED = InstructionState.APPLIED, InstructionState.REFUSED
 # As they stand in the partial indexes: of a bound value no plan could know that they fit.
 IS_WAITING: ColumnElement[Any] = literal_column("'WAITING'")
 IS_PARKED: ColumnElement[Any] = literal_column("'PARKED'")
@@ -152,6 +154,7 @@ class SqlInstructions:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._unsettled: set[UUID] = set()
+        self._was: dict[UUID, list[Was]] = {}
 
     async def add(
         self,
@@ -283,6 +286,9 @@ class SqlInstructions:
 
     # ------------------------------------------------------------ what became of them
 
+    def remember(self, instruction_id: UUID, was: Iterable[Was]) -> None:
+        self._was.setdefault(instruction_id, []).extend(was)
+
     async def finish(self, outcomes: Mapping[UUID, Outcome]) -> None:
         if not outcomes:
             return
@@ -291,15 +297,29 @@ class SqlInstructions:
             id=(Uuid(), list(outcomes)),
             state=(Text(), [outcome.state.value for outcome in outcomes.values()]),
             waits_for=(Text(), [outcome.waits_for for outcome in outcomes.values()]),
+            was=(Text(), [self._was_of(id) for id in outcomes]),
         )
         waits = by.c.state.in_([WAITING.value, PARKED.value])
         done = await self._connection.execute(
             update(instruction)
             .where(i.id == by.c.id)
-            .values(state=by.c.state, waits_for=by.c.waits_for, done_at=case((waits, None), else_=func.clock_timestamp()))
+            .values(
+                state=by.c.state,
+                waits_for=by.c.waits_for,
+                done_at=case((waits, None), else_=func.clock_timestamp()),
+                was=cast(by.c.was, JSONB),
+            )
             .returning(i.payload_id)
         )
         self._touched(done.scalars())
+
+    def _was_of(self, instruction_id: UUID) -> str | None:
+        """Short: [field, entity, its version, before, after] of each. NULL, where it has changed nothing."""
+        was = self._was.pop(instruction_id, None)
+        if not was:
+            return None
+        told = [(one.field, one.entity_id, one.version, one.before, one.after) for one in was]
+        return msgspec.json.encode(told).decode()
 
     async def put_off(self, instruction_id: UUID, seconds: float) -> None:
         await self._connection.execute(
@@ -336,9 +356,11 @@ class SqlInstructions:
         last_stage = select(i.stage).where(waiting).order_by(i.stage.desc()).limit(1).scalar_subquery()
         stage = func.coalesce(fresh, now_stage, last_stage).label("stage")
         stages = select(p.id, stage).where(within(p.id, ids)).subquery("stages")
+        done = exists().where(of_it, i.state == APPLIED)
         ended = case(
             (exists().where(of_it, i.state == InstructionState.FAILED), PayloadState.FAILED.value),
             (exists().where(of_it, i.state == IS_PARKED), PayloadState.PARKED.value),
+            (and_(exists().where(of_it, i.state == REFUSED), ~done), PayloadState.REFUSED.value),
             else_=PayloadState.APPLIED.value,
         )
         await self._connection.execute(
@@ -355,8 +377,8 @@ class SqlInstructions:
     async def retry(self, instruction_ids: Collection[UUID]) -> None:
         await self._wait_again(within(i.id, instruction_ids), i.state.in_([InstructionState.FAILED, PARKED]))
 
-    async def release(self, payload_id: UUID, waits_for: str) -> None:
-        await self._wait_again(i.payload_id == payload_id, i.state == IS_PARKED, i.waits_for == waits_for)
+    async def release(self, payload_id: UUID, waits_for: str) -> int:
+        return await self._wait_again(i.payload_id == payload_id, i.state == IS_PARKED, i.waits_for == waits_for)
 
     async def wake(self, merchant_id: UUID, appeared: Iterable[str]) -> int:
         return await self._wait_again(
@@ -425,6 +447,29 @@ class SqlInstructions:
             update(instruction).where(i.payload_id == payload_id, i.waits_for == waits_for).values(waits_for=becomes)
         )
         self._touched([payload_id])
+
+    async def refuse(self, payload_id: UUID, waits_for: str) -> int:
+        waiting = (i.payload_id == payload_id, i.state == IS_PARKED, i.waits_for == waits_for)
+        return len(await self._end(REFUSED, *waiting))
+
+    async def supersede(self, instruction_ids: Collection[UUID]) -> None:
+        await self._end(InstructionState.SUPERSEDED, within(i.id, instruction_ids), i.state == IS_PARKED)
+
+    async def leave(self, payload_id: UUID) -> list[UUID]:
+        undone = i.state.in_([PARKED, InstructionState.FAILED])
+        return await self._end(REFUSED, i.payload_id == payload_id, undone)
+
+    async def _end(self, state: InstructionState, *which: ColumnElement[bool]) -> list[UUID]:
+        mine = select(i.id).where(*which).order_by(i.id).with_for_update().cte("mine")
+        done = await self._connection.execute(
+            update(instruction)
+            .where(i.id == mine.c.id)
+            .values(state=state, waits_for=None, done_at=func.clock_timestamp())
+            .returning(i.id, i.payload_id)
+        )
+        ended = done.all()
+        self._touched(row.payload_id for row in ended)
+        return [row.id for row in ended]
 
     # ------------------------------------------------------------ old news and new
 

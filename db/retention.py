@@ -11,18 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.arrays import among, rows
 from db.ids import first_id
 from db.payloads import STORED, WHOLE
-from db.tables import failure, instruction, payload, retention
+from db.tables import batch_undo, failure, instruction, judgement, payload, retention, undo_line
 from domain.bodies import Stored
 from domain.intake import FailureState, InstructionState
 from domain.refusals import Conflict, Refused
 from domain.retention import Forgotten, Old, Task
+from domain.undos import UndoState
 
-p, i, f, r = payload.c, instruction.c, failure.c, retention.c
+p, i, f, r, u = payload.c, instruction.c, failure.c, retention.c, batch_undo.c
 FIRST = UUID(int=0)
 READ = and_(p.translated, p.judged)
 WAITS = exists().where(i.payload_id == p.id, i.state.in_([InstructionState.WAITING, InstructionState.PARKED]))
 UNSETTLED = exists().where(f.payload_id == p.id, f.state.in_([FailureState.OPEN, FailureState.ACKNOWLEDGED]))
-DONE = and_(READ, ~WAITS, ~UNSETTLED)
+UNDOING = exists().where(u.payload_id == p.id, u.state == UndoState.RUNNING)
+DONE = and_(READ, ~WAITS, ~UNSETTLED, ~UNDOING)
 
 
 def _between(after: UUID, until: datetime) -> ColumnElement[bool]:
@@ -101,6 +103,10 @@ class SqlRetention:
         still = select(func.count()).select_from(payload).where(among(p.id, ids), DONE)
         if (await self._connection.execute(still)).scalar_one() != len(ids):
             raise Refused(Conflict("somebody has come back to what is old"))
+        undone = select(u.id).where(among(u.payload_id, ids))
+        await self._connection.execute(delete(undo_line).where(undo_line.c.undo_id.in_(undone)))
+        await self._connection.execute(delete(batch_undo).where(among(u.payload_id, ids)))
+        await self._connection.execute(delete(judgement).where(among(judgement.c.payload_id, ids)))
         await self._connection.execute(delete(failure).where(among(f.payload_id, ids), f.instruction_id.is_(None)))
         if theirs:
             await self._connection.execute(delete(instruction).where(among(i.id, theirs)))

@@ -443,7 +443,7 @@ async def traffic(reads: Reads, ids: Sequence[UUID]) -> Sequence[Traffic]:
         .group_by(payload.c.source_id, payload.c.state)
         .subquery()
     )
-    wrong = kept.c.state.in_([PayloadState.REJECTED, PayloadState.FAILED])
+    wrong = kept.c.state.in_([PayloadState.REJECTED, PayloadState.FAILED, PayloadState.REFUSED])
     total = func.coalesce(func.sum(kept.c.payloads), 0)
     failed = func.coalesce(func.sum(kept.c.payloads).filter(wrong), 0)
     found = (

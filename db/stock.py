@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Integer,
     Row,
@@ -33,7 +34,7 @@ from db.ids import new_id
 from db.ledger import visible_to
 from db.reads import Reads
 from db.tables import orders, source, stock_allocation, stock_hold, stock_level, stock_movement, told
-from domain.counting import Count
+from domain.counting import Count, Recount
 from domain.identity import Actor
 from domain.stock import Allocated, CountDrops, Counters, Held, HoldUnits, Move, Sale, Shortage, StockLevel, StockMovementKind
 
@@ -330,6 +331,20 @@ class SqlStock:
             update(stock_level)
             .where(level.listing_id == by.c.listing_id)
             .values(tracked=True, stale=False, counted_at=func.greatest(level.counted_at, by.c.at), source=by.c.said_by)
+        )
+
+    async def recounted(self, counts: Sequence[Recount]) -> None:
+        by = rows(
+            "by",
+            listing_id=(Uuid(), [count.listing_id for count in counts]),
+            tracked=(Boolean(), [count.tracked for count in counts]),
+            counted_at=(TIME, [count.counted_at for count in counts]),
+            source=(Text(), [count.source for count in counts]),
+        )
+        await self._connection.execute(
+            update(stock_level)
+            .where(level.listing_id == by.c.listing_id)
+            .values(tracked=by.c.tracked, counted_at=by.c.counted_at, source=by.c.source)
         )
 
     async def at_risk(self, order_id: UUID) -> bool:

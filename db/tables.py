@@ -30,6 +30,8 @@ from db.columns import (
 )
 from db.words import vector, weighted
 from domain.audit import NOBODYS
+from domain.batches import Decision
+from domain.befores import Part
 from domain.catalog import Diet, ProductKind, Unit
 from domain.conflicts import Claim, ConflictState
 from domain.delivery import DeliveryStatus, OfferStatus
@@ -37,6 +39,7 @@ from domain.events import Topic
 from domain.failures import Seen
 from domain.identity import ActorKind, App, MerchantRole
 from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
+from domain.judgement import Rule
 from domain.merchants import StoreState, StoreStatus
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.outbound import OrderNews
@@ -50,6 +53,7 @@ from domain.replays import ReplayState
 from domain.stock import CountDrops, StockMovementKind
 from domain.telling import TellingState
 from domain.truth import Field
+from domain.undos import LineState, UndoState
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -441,6 +445,8 @@ instruction = _table(
     count("ordinal"), text("command"), text("entity"), count("stage"), Column("body", JSONB, nullable=False), word("state", InstructionState),
     count("attempts"), time("next_at", null=False), text("waits_for", null=True), created(), time("done_at"),
     Column("number", sa.BigInteger, sa.Identity(), nullable=False),  # in which order they are told to others: see workers/mirror.py
+    Column("was", JSONB(none_as_null=True)),  # what it has changed, as it was before: while its batch can be undone
+    Index("ix_instruction_was", "id", postgresql_where=sa.text("was IS NOT NULL")),
     # In order for each entity: the one that is WAITING or PARKED and came first.
     Index("ix_instruction_queue", "source_id", "next_at", "stage", "id", postgresql_where=sa.text("state = 'WAITING'")),
     Index("ix_instruction_entity", "source_id", "entity", "id", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')")),
@@ -500,6 +506,32 @@ telling = _table(
     Index("ix_telling_waiting", "source_id", "pos", postgresql_where=sa.text("state = 'WAITING'")),
     Index("ix_telling_failed", "payload_id", postgresql_where=sa.text("payload_id IS NOT NULL")),
     Index("ix_telling_reference", "source_id", "reference", postgresql_where=sa.text("reference IS NOT NULL")),
+)
+# A whole push that would do too much, and what people have decided about it. `percent` is the figure of the rule that held it.
+judgement = _table(
+    "judgement",
+    key("payload_id", of="payload", primary=True), key("merchant_id", of="merchant"), key("source_id", of="source"),
+    word("state", Decision), word("rule", Rule), Column("percent", sa.Float), text("message"), key("failure_id", of="failure"),
+    created("parked_at"), time("decided_at"), word("by_kind", ActorKind, null=True), key("by_id", null=True), text("reason", null=True),
+    Index(None, "merchant_id", "state", "payload_id"), Index(None, "state", "payload_id"),
+)
+# A batch that is undone: first what it has changed is listed, then each of it is put back, or kept with the reason.
+batch_undo = _table(
+    "batch_undo",
+    key(primary=True), key("payload_id", of="payload", unique=True), key("merchant_id", of="merchant"), key("source_id", of="source"),
+    word("by_kind", ActorKind), key("by_id"), word("state", UndoState), count("read_to", -1), flag("listed"),
+    *(count(name) for name in ("total", "reverted", "kept")), created("started_at"), time("ended_at"),
+    Index("ix_batch_undo_running", "id", postgresql_where=sa.text("state = 'RUNNING'")),
+)
+# One field of one thing: as it was before the first instruction that changed it, and after the last one.
+undo_line = _table(
+    "undo_line",
+    key("undo_id", of="batch_undo", primary=True), word("field", Part, primary_key=True), key("entity_id", primary=True),
+    key("id", unique=True), count("rank"), word("state", LineState), count("first_version"), version(0),
+    Column("before", JSONB, nullable=False), Column("after", JSONB, nullable=False), time("told_at", null=False),
+    Column("told_version", sa.BigInteger), text("reason", null=True), text("changed_by", null=True), time("changed_at"),
+    Index(None, "undo_id", "state", "id"),
+    Index("ix_undo_line_waiting", "undo_id", "rank", "entity_id", "field", postgresql_where=sa.text("state = 'WAITING'")),
 )
 # Failures that fit a filter, tried again in the background. `chunk` are those that were handed over last.
 replay_job = _table(

@@ -13,6 +13,7 @@ from db.addresses import SqlAddresses
 from db.alerts import SqlAlerts
 from db.answering import answering
 from db.audit import SqlAudit
+from db.batches import SqlBatches
 from db.cart import SqlCarts
 from db.choices import SqlChoices
 from db.conflicts import SqlConflicts
@@ -44,10 +45,12 @@ from db.stock import SqlStock
 from db.strays import SqlStrays
 from db.telling import SqlTellings
 from db.truth import SqlTruth
+from db.undos import SqlUndos
 from db.upserts import SqlCatalog
 from domain.addresses import AddressStore
 from domain.alerts import AlertStore
 from domain.audit import AuditLog
+from domain.batches import BatchStore
 from domain.blobs import StrayStore
 from domain.cart import CartStore
 from domain.catalog import CatalogStore
@@ -79,6 +82,7 @@ from domain.sources import SourceStore
 from domain.stock import StockStore
 from domain.telling import TellingStore
 from domain.truth import TruthStore
+from domain.undos import UndoStore
 from domain.unit_of_work import UnitOfWork
 
 NEW_IDS = iter(new_id, None)
@@ -116,6 +120,8 @@ class SqlUnitOfWork:
     payloads: PayloadStore
     instructions: InstructionStore
     failures: FailureStore
+    batches: BatchStore
+    undos: UndoStore
     replays: ReplayStore
     truth: TruthStore
     conflicts: ConflictStore
@@ -191,6 +197,8 @@ async def unit_of_work(
             payloads=SqlPayloads(connection),
             instructions=SqlInstructions(connection),
             failures=SqlFailures(connection),
+            batches=SqlBatches(connection),
+            undos=SqlUndos(connection),
             replays=SqlReplays(connection),
             truth=SqlTruth(connection),
             conflicts=SqlConflicts(connection),

@@ -7,9 +7,10 @@ kinds in one transaction does it in this order: products, variants, listings, ch
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from domain.befores import Family, differences, instructed, remember
 from domain.events import Event, Topic
 from domain.pictures import addresses, copies_of, copyable
 from domain.refusals import Problem, not_found, refuse
@@ -209,6 +210,9 @@ async def apply_products(items: Sequence[UpsertedProduct], uow: "UnitOfWork") ->
     changed = [
         replace(product, version=product.version + 1) for id, product in now.items() if id in locked and product != locked[id]
     ]
+    for product in changed:
+        if instructed(cause := causes.get(product.id)):
+            remember(uow, cause, differences(Family.PRODUCT, product.id, product.version, locked[product.id], product))
     await uow.catalog.add_products(added)
     await uow.catalog.change_products(changed)
     await uow.events.add(*(ProductChanged(product) for product in (*added, *changed)), causes=causes)
@@ -272,7 +276,7 @@ async def apply_variants(items: Sequence[UpsertedVariant], uow: "UnitOfWork") ->
     by_id = dict(await uow.catalog.variants({item.variant_id for item in items if item.variant_id is not None}))
     by_sku = dict(await uow.catalog.variants_by_sku({(item.merchant_id, item.sku) for item in items}))
     by_id |= {variant.id: variant for variant in by_sku.values()}
-    locked, ids, problems, causes = dict(by_id), [], [], {}
+    locked, ids, problems, causes, told_by = dict(by_id), [], [], {}, {}
     for place, item in enumerate(items):
         product, namesake = products.get(item.product_id), by_sku.get((item.merchant_id, item.sku))
         before = by_id.get(item.variant_id) if item.variant_id is not None else namesake
@@ -285,13 +289,28 @@ async def apply_variants(items: Sequence[UpsertedVariant], uow: "UnitOfWork") ->
             continue
         after = _variant(item, before, uow)
         by_id[after.id] = by_sku[item.merchant_id, item.sku] = after
-        causes[after.product_id] = item.cause
+        causes[after.product_id] = told_by[after.id] = item.cause
         ids.append(after.id)
     refuse(problems)
     await uow.catalog.add_variants([variant for id, variant in by_id.items() if id not in locked])
     changed = [variant for id, variant in by_id.items() if id in locked and variant != locked[id]]
+    for variant in changed:
+        if instructed(cause := told_by.get(variant.id)):
+            remember(uow, cause, differences(Family.VARIANT, variant.id, 0, locked[variant.id], variant))
+    await _save_variants(changed, locked, products, causes, uow)
+    return ids
+
+
+async def _save_variants(
+    changed: Sequence[Variant],
+    before: Mapping[UUID, Variant],
+    products: Mapping[UUID, Product],
+    causes: Mapping[UUID, str],
+    uow: "UnitOfWork",
+) -> None:
+    """A variant that changes is a change of its product, and of the one it has left. `products` are locked already."""
     await uow.catalog.change_variants(changed)
-    touched = {variant.product_id for variant in changed} | {locked[variant.id].product_id for variant in changed}
+    touched = {variant.product_id for variant in changed} | {before[variant.id].product_id for variant in changed}
     grown = [
         replace(product, version=product.version + 1)
         for product in (await uow.catalog.lock_products(touched) if touched - products.keys() else products).values()
@@ -299,7 +318,29 @@ async def apply_variants(items: Sequence[UpsertedVariant], uow: "UnitOfWork") ->
     ]
     await uow.catalog.change_products(grown)
     await uow.events.add(*map(ProductChanged, grown), causes=causes)
-    return ids
+
+
+# ---------------------------------------------------------------- as it was
+
+
+async def put_back_products(values: Mapping[UUID, Mapping[str, Any]], cause: str, uow: "UnitOfWork") -> None:
+    """So many attributes of each are as they were. Of products of merchants already locked."""
+    locked = await uow.catalog.lock_products(values)
+    now = [replace(product, **values[id], version=product.version + 1) for id, product in locked.items()]
+    await uow.catalog.change_products(now)
+    await uow.events.add(*map(ProductChanged, now), causes={product.id: cause for product in now})
+
+
+async def put_back_variants(values: Mapping[UUID, Mapping[str, Any]], cause: str, uow: "UnitOfWork") -> None:
+    """As put_back_products. Refuses InvalidInput for a SKU that is another variant's by now."""
+    before = await uow.catalog.variants(values)
+    now = [replace(variant, **values[id]) for id, variant in before.items()]
+    namesakes = await uow.catalog.variants_by_sku({(variant.merchant_id, variant.sku) for variant in now})
+    taken = [variant for variant in now if (other := namesakes.get((variant.merchant_id, variant.sku))) and other.id != variant.id]
+    refuse([Problem("sku", f"{variant.sku} is another variant's") for variant in taken])
+    touched = {variant.product_id for variant in (*now, *before.values())}
+    products = await uow.catalog.lock_products(touched)
+    await _save_variants(now, before, products, dict.fromkeys(touched, cause), uow)
 
 
 def _variant(item: UpsertedVariant, before: Variant | None, uow: "UnitOfWork") -> Variant:

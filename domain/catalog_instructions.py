@@ -12,7 +12,7 @@ from domain.listings import UpsertedListing, apply_listings, deactivate_missing
 from domain.overruling import heed
 from domain.queue import parked
 from domain.truth import Field
-from domain.work import Placed, Work, apart, store_of, unlisted
+from domain.work import Placed, Work, apart, news_of, store_of, unlisted
 
 
 async def carry_out_products(work: Work, some: list[Placed]) -> None:
@@ -202,5 +202,6 @@ async def carry_out_missing(work: Work, some: list[Placed]) -> None:
         present = {mapped.get(id) for id in told.present}
         keep = [listing_id for (_, variant_id), listing_id in listed.items() if variant_id in present]
         among = list(listed.values())
+        await work.uow.instructions.tell(work.origin.source_id, [news_of("MISSING", store_id, one)])  # for who undoes an older one
         await deactivate_missing(store_id, keep, one.instruction.received_at, work.uow, among=among, cause=one.cause)
     work.done(some)

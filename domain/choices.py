@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from domain.befores import Part, Was, remember
 from domain.catalog import Place
-from domain.listings import ListingChanged
+from domain.listings import Listing, ListingChanged
 from domain.money import LIMIT_MINOR
 from domain.refusals import Problem, not_found, refuse
 
@@ -116,6 +117,7 @@ async def apply_modifier_groups(groups: Sequence[UpsertedGroup], offers: Sequenc
     causes = {offer.listing_id: offer.cause for offer in offers}
     by_store = {group.store_id: group.cause for group in groups}
     causes |= {id: by_store.get(store_id, "") for id, store_id in touched.items() if id not in causes}
+    _remember(grown, causes, uow)
     await uow.events.add(*map(ListingChanged, grown), causes=causes)
 
 
@@ -127,7 +129,14 @@ async def switch_choices(switches: Sequence[ChoiceSwitch], uow: "UnitOfWork") ->
     locked = await uow.listings.lock(touched.keys())
     grown = [replace(listing, version=listing.version + 1) for listing in locked.values()]
     await uow.listings.change(grown)
+    _remember(grown, touched, uow)
     await uow.events.add(*map(ListingChanged, grown), causes=touched)
+
+
+def _remember(changed: Sequence[Listing], causes: Mapping[UUID, str], uow: "UnitOfWork") -> None:
+    """That they are otherwise, and no more: a menu is whole, and put right by sending it again."""
+    for listing in changed:
+        remember(uow, causes.get(listing.id), [Was(Part.CHOICES, listing.id, listing.version, (), ())])
 
 
 async def return_choices(uow: "UnitOfWork", limit: int = 100) -> int:

@@ -1,16 +1,17 @@
 """What is on the shelves, as sources, people and imports tell it: counts, deltas, and what is switched on or off."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from domain.befores import Family, Was, differences, instructed, remember
 from domain.conflicts import told_by_hand
 from domain.idempotency import claim
 from domain.identity import Actor
 from domain.refusals import Conflict, Refused, invalid, not_found
-from domain.stock import CountDrops, Move, StockChanged, StockMovementKind
+from domain.stock import CountDrops, Counters, Move, StockChanged, StockMovementKind
 from domain.truth import Field, by_hand
 
 if TYPE_CHECKING:
@@ -91,8 +92,21 @@ async def apply_counts(counts: Sequence[Count], uow: "UnitOfWork") -> None:
         for count in counts
         if (level := levels.get(count.listing_id)) and (due[count.listing_id] != level.on_hand or not level.tracked or level.stale)
     ]
+    moved = {move.listing_id for move in moves}
+    for count in counts:
+        if count.listing_id in moved and instructed(count.cause):
+            remember(uow, count.cause, _count_was(levels[count.listing_id], due[count.listing_id], count))
     await uow.stock.counted(counts)
     await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes=_causes(counts))
+
+
+def _count_was(level: Counters, units: int, count: Count) -> Iterable[Was]:
+    """What was only in doubt, and is as it was, has not changed."""
+    if level.tracked and level.on_hand == units:
+        return ()
+    counted_at = count.at if level.counted_at is None else max(level.counted_at, count.at)
+    after = replace(level, on_hand=units, tracked=True, counted_at=counted_at, source=count.said_by)
+    return differences(Family.COUNT, level.listing_id, level.version + 1, level, after)
 
 
 async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
@@ -111,8 +125,12 @@ async def apply_deltas(deltas: Sequence[Delta], uow: "UnitOfWork") -> None:
         check_units("quantity", delta.units, least=-UNITS_LIMIT)
         counted = level.counted_at is not None and delta.at <= level.counted_at
         units = 0 if counted else max(delta.units, -left[delta.listing_id])
+        before = replace(level, on_hand=left[delta.listing_id])
         left[delta.listing_id] += units
         check_units("quantity", left[delta.listing_id])
+        if units and instructed(delta.cause):
+            after = replace(level, on_hand=left[delta.listing_id])
+            remember(uow, delta.cause, differences(Family.COUNT, level.listing_id, level.version + 1, before, after))
         cause = f"{delta.cause} (counted already)" if counted else delta.cause
         moves.append(
             Move(
@@ -132,11 +150,40 @@ async def apply_switches(switches: Sequence[Switch], uow: "UnitOfWork") -> None:
     groups: dict[tuple[bool, datetime | None], list[UUID]] = {}
     for switch in last.values():
         groups.setdefault((switch.off, switch.back_at if switch.off else None), []).append(switch.listing_id)
-    await uow.stock.lock(last)  # all of them first: two groups must not take their locks in turn
+    levels = await uow.stock.lock(last)  # all of them first: two groups must not take their locks in turn
+    for switch in last.values():
+        if (level := levels.get(switch.listing_id)) and instructed(switch.cause):
+            after = replace(level, off=switch.off, back_at=switch.back_at if switch.off else None)
+            remember(uow, switch.cause, differences(Family.SWITCH, level.listing_id, level.version + 1, level, after))
     for (off, back_at), listing_ids in groups.items():
         await uow.events.add(
             *map(StockChanged, await uow.stock.switch(listing_ids, off=off, back_at=back_at)), causes=_causes(switches)
         )
+
+
+# ---------------------------------------------------------------- as it was
+
+
+@dataclass(frozen=True)
+class Recount:
+    """A level's count as it was before: how many there were, and when and by whom they had been counted, if they had."""
+
+    listing_id: UUID
+    on_hand: int
+    tracked: bool
+    counted_at: datetime | None
+    source: str
+
+
+async def put_back_counts(counts: Sequence[Recount], cause: str, uow: "UnitOfWork") -> None:
+    """Of levels whose counters nobody has moved since: that is for the caller to have seen, under their locks."""
+    levels = await uow.stock.lock(count.listing_id for count in counts)
+    moves = [
+        Move(count.listing_id, StockMovementKind.ADJUSTED, cause, on_hand=count.on_hand - levels[count.listing_id].on_hand)
+        for count in counts
+    ]
+    await uow.stock.recounted(counts)
+    await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes={count.listing_id: cause for count in counts})
 
 
 # ---------------------------------------------------------------- by hand

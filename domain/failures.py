@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from domain.batches import let_run
 from domain.events import Event, Topic
 from domain.identity import Actor
 from domain.intake import (
-    APPROVAL,
     FailureKind,
     FailureState,
     InstructionState,
@@ -140,7 +140,7 @@ class Failed:
     instruction: InstructionState | None
     payload: PayloadState
     truncated: bool
-    parked: bool  # its payload waits for approval
+    parked: bool  # its payload waits for approval, and this tells of it
     repeated: bool  # the same news was accepted since
 
 
@@ -168,16 +168,17 @@ class FailureStore(Protocol):
 
 async def fail(uow: "UnitOfWork", *failures: NewFailure) -> None:
     if failures:
-        await _tell(await uow.failures.add(failures), uow)
+        await tell(await uow.failures.add(failures), uow)
 
 
-async def _tell(failures: Sequence[Failure], uow: "UnitOfWork") -> None:
+async def tell(failures: Sequence[Failure], uow: "UnitOfWork") -> None:
+    """What has become of them, by their events."""
     causes = {failure.id: f"instruction:{failure.instruction_id}" for failure in failures if failure.instruction_id}
     await uow.events.add(*map(FailureChanged, failures), causes=causes or None)
 
 
 async def settle(instruction_ids: Collection[UUID], uow: "UnitOfWork") -> None:
-    await _tell(await uow.failures.settle(instruction_ids), uow)
+    await tell(await uow.failures.settle(instruction_ids), uow)
 
 
 async def settle_payload(payload_id: UUID, uow: "UnitOfWork") -> None:
@@ -202,27 +203,27 @@ async def replay_failures(ids: Sequence[UUID], actor: Actor, uow: "UnitOfWork") 
     for failed in found:
         if reason := why_not(failed):
             raise Refused(Conflict(f"failure {failed.failure.id} cannot be replayed: {reason}"))
-    await try_again(found, uow)
+    parked = [failed.failure for failed in found if failed.parked]
+    for failure in parked:
+        await let_run(failure.payload_id, actor, uow)
+    await try_again([failed for failed in found if not failed.parked], uow)
+    if parked:  # that somebody approves is all that was wanted; what is tried again has yet to go well
+        await tell(await uow.failures.replayed([failure.id for failure in parked], FailureState.RESOLVED), uow)
     for failed in found:
         await uow.audit.write(actor, "replayFailures", failed.failure.id, failed.failure.merchant_id, failed.failure.kind.value)
 
 
 async def try_again(found: Sequence[Failed], uow: "UnitOfWork") -> None:
     """By the worker. Of these something can be tried again: see `why_not`. What waits its turn already is left to it."""
-    await uow.instructions.retry([failed.failure.instruction_id for failed in found if failed.failure.instruction_id])
-    approved = [failed.failure for failed in found if failed.failure.instruction_id is None and failed.parked]
-    for payload_id in sorted({failure.payload_id for failure in approved}):
-        await uow.instructions.release(payload_id, APPROVAL)
+    failures = [failed.failure for failed in found]
+    await uow.instructions.retry([failure.instruction_id for failure in failures if failure.instruction_id])
     await uow.instructions.settle()
-    others = [failed.failure for failed in found if failed.failure not in approved]
-    whole = {failure.payload_id for failure in others if failure.instruction_id is None}
+    whole = {failure.payload_id for failure in failures if failure.instruction_id is None}
     # What the till could not be told of is told again: nobody has sent us that.
     for payload_id in sorted(whole - await uow.tellings.again(whole) if whole else ()):
         await uow.payloads.translate_again(payload_id)
-    # That somebody approves is all that was wanted; what is tried again has yet to go well.
-    for some, state in ((approved, FailureState.RESOLVED), (others, FailureState.OPEN)):
-        if some:
-            await _tell(await uow.failures.replayed([failure.id for failure in some], state), uow)
+    if failures:
+        await tell(await uow.failures.replayed([failure.id for failure in failures], FailureState.OPEN), uow)
 
 
 def why_not(failed: Failed) -> str | None:
@@ -236,6 +237,8 @@ def why_not(failed: Failed) -> str | None:
         return "nobody has proven whose it is: have it sent again"
     if failure.source_id is None:
         return "no source of ours has sent it"
+    if failed.instruction is InstructionState.REFUSED or failed.payload is PayloadState.REFUSED:
+        return "its batch was refused: have it sent again"
     if failure.instruction_id is None:
         if failed.truncated:
             return "only the beginning of it was kept"

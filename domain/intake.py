@@ -32,6 +32,7 @@ class PayloadState(Enum):
     APPLIED = "APPLIED"
     PARKED = "PARKED"
     FAILED = "FAILED"
+    REFUSED = "REFUSED"  # by people, before any of it was carried out
 
 
 class InstructionState(Enum):
@@ -40,6 +41,7 @@ class InstructionState(Enum):
     APPLIED = "APPLIED"
     SUPERSEDED = "SUPERSEDED"
     FAILED = "FAILED"
+    REFUSED = "REFUSED"  # with all of its batch
 
 
 class EntityKind(Enum):

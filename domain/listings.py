@@ -6,9 +6,10 @@ What sources tell of them is absolute, as catalog.py has it.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from domain.befores import Family, Part, Was, differences, instructed, remember
 from domain.catalog import Place, Variant
 from domain.conflicts import told_by_hand
 from domain.events import Event, Topic
@@ -222,6 +223,13 @@ async def _save(
     changed = [
         replace(listing, version=listing.version + 1) for listing in now if listing.id in before and listing != before[listing.id]
     ]
+    for listing in changed:
+        if instructed(cause := causes.get(listing.id)):
+            was = differences(Family.LISTING, listing.id, listing.version, before[listing.id], listing)
+            remember(uow, cause, was)
+    for listing in added:  # what was not there was not shown; it stays, and is hidden
+        if listing.active:
+            remember(uow, causes.get(listing.id), [Was(Part.SHOWN, listing.id, listing.version, (False,), (True,))])
     await uow.listings.add(added)
     await uow.listings.change(changed)
     await uow.listings.touch(before.keys() - {listing.id for listing in changed})
@@ -275,8 +283,17 @@ async def deactivate_missing(
     gone = await uow.listings.lock_not_among(store_id, keep, among, updated_before)
     off = [replace(listing, active=False, version=listing.version + 1) for listing in gone]
     await uow.listings.change(off)
+    remember(uow, cause, (Was(Part.SHOWN, listing.id, listing.version, (True,), (False,)) for listing in off))
     await uow.events.add(*map(ListingChanged, off), causes={listing.id: cause for listing in off} if cause else None)
     return [listing.id for listing in off]
+
+
+async def put_back_listings(values: Mapping[UUID, Mapping[str, Any]], cause: str, uow: "UnitOfWork") -> None:
+    """Of listings already locked: so many attributes of each are as they were. Refuses InvalidInput for a price that cannot be."""
+    before = await uow.listings.lock(values)
+    now = [replace(listing, **values[id]) for id, listing in before.items()]
+    refuse([problem for index, listing in enumerate(now) for problem in _price_problems(index, listing)])
+    await _save((), now, before, {listing.id: cause for listing in now}, uow)
 
 
 # ---------------------------------------------------------------- by hand

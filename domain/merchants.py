@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from domain import trace
+from domain.befores import Family, differences, instructed, remember
 from domain.conflicts import told_by_hand
 from domain.events import Event, Topic
 from domain.identity import CLOCK, Actor, ActorKind, MerchantRole, check_merchant_role
@@ -331,7 +333,10 @@ async def say_status(command: SetStoreStatus, store: Store, actor: Actor, uow: "
     reason = line("reason", command.reason, 200) if command.reason else None
     if (store.said, store.until, store.reason) == (command.status, command.until, reason):
         return
-    await _tell([_next(store, command.status, command.until, reason)], actor, uow)
+    after = _next(store, command.status, command.until, reason)
+    if instructed(cause := trace.cause.get()):
+        remember(uow, cause, differences(Family.STORE, store.id, after.version, store, after))
+    await _tell([after], actor, uow)
     detail = f"{store.said.value} → {command.status.value}" + (f" until {command.until.isoformat()}" if command.until else "")
     await uow.audit.write(actor, "set store status", store.id, store.merchant_id, detail)
 

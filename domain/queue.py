@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from domain.befores import Was
 from domain.instructions import Command
 from domain.intake import FailureKind, Family, InstructionState, Source
 from domain.stock import CountDrops
@@ -109,6 +110,9 @@ class InstructionStore(Protocol):
     async def of_payload(self, payload_id: UUID) -> Group | None:
         """All of a batch, in order."""
 
+    def remember(self, instruction_id: UUID, was: Iterable[Was]) -> None:
+        """What it has changed: written when it is finished."""
+
     async def finish(self, outcomes: Mapping[UUID, Outcome]) -> None: ...
 
     async def put_off(self, instruction_id: UUID, seconds: float) -> None:
@@ -127,8 +131,11 @@ class InstructionStore(Protocol):
     async def retry(self, instruction_ids: Collection[UUID]) -> None:
         """What has FAILED or is PARKED waits its turn again, in its place."""
 
-    async def release(self, payload_id: UUID, waits_for: str) -> None:
-        """The payload's instructions that waited for this wait no longer."""
+    async def release(self, payload_id: UUID, waits_for: str) -> int:
+        """The payload's instructions that waited for this wait no longer. Returns how many."""
+
+    async def supersede(self, instruction_ids: Collection[UUID]) -> None:
+        """Of those that wait for somebody: newer news came meanwhile, and they are not carried out."""
 
     async def weigh(self) -> None:
         """After many were added at once: the database learns how many there are now, or each claim would go through them all."""
@@ -144,6 +151,12 @@ class InstructionStore(Protocol):
 
     async def approve_later(self, payload_id: UUID, waits_for: str, becomes: str) -> None:
         """What waited for one thing now waits for another."""
+
+    async def refuse(self, payload_id: UUID, waits_for: str) -> int:
+        """The payload's instructions that wait for this are REFUSED, for good. Returns how many."""
+
+    async def leave(self, payload_id: UUID) -> Sequence[UUID]:
+        """What of the payload failed, or is parked, is REFUSED: it is never carried out. Returns which."""
 
     async def newest(
         self, source_id: UUID, fields: Collection[str], entity_ids: Collection[UUID]

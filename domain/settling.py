@@ -17,7 +17,7 @@ from domain.intake import (
     Source,
     Wrong,
 )
-from domain.judgement import judge
+from domain.judgement import Rule, Verdict, judge
 from domain.payloads import OTHERWISE, Unjudged, Unread, first_stage, whole
 from domain.queue import Group, Instruction, Origin, Outcome
 
@@ -65,26 +65,34 @@ def _failure(
 async def judged(payload_id: UUID, uow: "UnitOfWork") -> None:
     """A whole push runs, or waits for somebody to approve it."""
     group = await uow.instructions.of_payload(payload_id)
-    reason = await judge(group, uow) if group else None
+    verdict = await judge(group, uow) if group else None
     await uow.payloads.judged(payload_id)
-    if reason is None or group is None:
+    if verdict is None or group is None:
         await uow.instructions.release(payload_id, JUDGEMENT)
     else:
         await uow.instructions.approve_later(payload_id, JUDGEMENT, APPROVAL)
-        await fail(uow, _failure(uow.new_id(), FailureKind.VALIDATION, reason, payload_id, group.origin))
+        said = f"{verdict.message}: approve the batch, or refuse it"
+        await _park(verdict, _failure(uow.new_id(), FailureKind.VALIDATION, said, payload_id, group.origin), uow)
     await uow.instructions.settle()
+
+
+async def _park(verdict: Verdict, failure: NewFailure, uow: "UnitOfWork") -> None:
+    """Until people have decided. The failure tells them of it."""
+    assert failure.merchant_id is not None
+    assert failure.source_id is not None
+    await fail(uow, failure)
+    await uow.batches.park(failure.payload_id, failure.merchant_id, failure.source_id, verdict, failure.id)
 
 
 async def not_judged(unjudged: Unjudged, message: str, uow: "UnitOfWork") -> None:
     """A whole push that nothing of ours can judge waits for somebody to approve it, and stops none of the others."""
     await uow.payloads.judged(unjudged.id)
     await uow.instructions.approve_later(unjudged.id, JUDGEMENT, APPROVAL)
-    said = f"what it would do cannot be told: {message}\nreplay this failure to run it all the same"
+    verdict = Verdict(Rule.UNKNOWN, f"what it would do cannot be told: {message}")
+    said = f"{verdict.message}\napprove the batch to run it all the same, or refuse it"
     merchant_id = await uow.sources.merchant_of(unjudged.source_id)
-    await fail(
-        uow,
-        NewFailure(uow.new_id(), FailureKind.PROCESSING, said, unjudged.id, merchant_id, unjudged.source_id, unjudged.provider),
-    )
+    new = NewFailure(uow.new_id(), FailureKind.PROCESSING, said, unjudged.id, merchant_id, unjudged.source_id, unjudged.provider)
+    await _park(verdict, new, uow)
     await uow.instructions.settle()
 
 

@@ -12,7 +12,7 @@ from domain.identity import Actor
 from domain.refusals import Kind, Refusal, Refused
 
 if TYPE_CHECKING:
-    from domain.counting import Count
+    from domain.counting import Count, Recount
     from domain.unit_of_work import UnitOfWork
 
 
@@ -211,6 +211,9 @@ class StockStore(Protocol):
 
     async def counted(self, counts: Sequence["Count"]) -> None:
         """Remembers when and by whom, of levels already locked."""
+
+    async def recounted(self, counts: Sequence["Recount"]) -> None:
+        """Whether they are counted, when and by whom, is as these say: of levels already locked."""
 
     async def at_risk(self, order_id: UUID) -> bool:
         """Whether units of this order are not there: counted are fewer than were promised to it and to older orders."""

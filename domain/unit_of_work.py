@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from domain.addresses import AddressStore
     from domain.alerts import AlertStore
     from domain.audit import AuditLog
+    from domain.batches import BatchStore
     from domain.blobs import StrayStore
     from domain.cart import CartStore
     from domain.catalog import CatalogStore
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from domain.stock import StockStore
     from domain.telling import TellingStore
     from domain.truth import TruthStore
+    from domain.undos import UndoStore
 
 
 class UnitOfWork(Protocol):
@@ -77,6 +79,8 @@ class UnitOfWork(Protocol):
     payloads: "PayloadStore"
     instructions: "InstructionStore"
     failures: "FailureStore"
+    batches: "BatchStore"
+    undos: "UndoStore"
     replays: "ReplayStore"
     truth: "TruthStore"
     conflicts: "ConflictStore"

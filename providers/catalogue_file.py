@@ -404,6 +404,8 @@ def _report(job: Job | None, left_out: LeftOut) -> Answer:
 def _status(job: Job, wrong: bool) -> str:
     if job.state is PayloadState.REJECTED or (job.state is PayloadState.FAILED and not job.done and not job.waiting):
         return "failed"
+    if job.state is PayloadState.REFUSED:
+        return "refused"
     if not job.translated:
         return "accepted"
     if job.state is PayloadState.ACCEPTED:

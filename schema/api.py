@@ -4,6 +4,7 @@ import strawberry
 
 from schema import (
     addresses,
+    batches,
     cart,
     catalog,
     customers,
@@ -38,6 +39,7 @@ class Query(
     support.Query,
     replays.Query,
     shadow.Query,
+    batches.Query,
 ): ...
 
 
@@ -60,6 +62,7 @@ class Mutation(
     replays.Mutation,
     unmapped.Mutation,
     truth.Mutation,
+    batches.Mutation,
 ): ...
 
 

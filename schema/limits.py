@@ -62,6 +62,7 @@ WEIGHTS: dict[str, int] = {
     "PageInfo": 0,
     "Point": 0,
     "ListingConnection.facets": 20,
+    "Batch.diff": 200,  # it reads all of a batch, and all that its stores list
     "Support.stockAudit": 100,  # each of ten: it sums the whole ledger
     "totalCount": 10,  # a statement of its own
 }

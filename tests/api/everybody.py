@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ from domain.positions import Position
 from domain.profile_versions import activate_profile, save_profile
 from domain.replays import start_replay
 from domain.truth import Field, Rule, set_sources_of_truth
+from domain.undos import undo_batch
 from providers.omuni import ASSUMED
 from resolvers import identity, orders
 from resolvers.context import Ports
@@ -37,9 +38,10 @@ from schema.roots import Api
 from subscriptions.following import Following
 from subscriptions.hub import Hub
 from tests.callers import PASSWORD, ports
-from tests.partners import INBOUNDS, event, partner, snapshot
+from tests.partners import INBOUNDS, dish, event, menu, partner, snapshot
 from tests.trips import code_of, offered, on_duty, support
 from tests.world import HOME, Shop, account, listing, member, shop
+from workers.undos import Undos
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 PHONE = "+919800000021"
@@ -292,6 +294,7 @@ async def _intake(town: Everybody, first: Shop) -> None:
     await wms.tell("webhooks/stock", event("stock.adjusted", location="ST-1", sku=barcode, delta="1"))
     async with unit_of_work(town.engine) as uow:
         replay_id = await start_replay(Seen(first.merchant_id), first.owner, uow)
+    held, undone, switched = await _batches(town, first)
     omuni = await partner(town.engine, "omuni", "ST-1", of=first)
     async with unit_of_work(town.engine) as uow:
         await save_profile(omuni.source_id, json.dumps(ASSUMED | {"dedupe": ["$.id"]}), first.owner, uow)
@@ -316,4 +319,27 @@ async def _intake(town: Everybody, first: Shop) -> None:
         "replay": replay_id,
         "payload": failure.payload_id,
         "stray": await Reads(town.engine).value(of_nobody),
+        "held": held,
+        "undone": undone,
+        "switched": switched,
     }
+
+
+async def _batches(town: Everybody, first: Shop) -> Sequence[UUID]:
+    """Of a till: one that waits for approval; one that was undone, but for what the till has said since; and that one."""
+    till = await partner(town.engine, "petpooja", "k7x2m9qa", of=replace(first, store_id=town.names["storeB"]))
+    await till.tell("webhooks/menu", menu("k7x2m9qa", dish("1"), dish("2")))
+    ids = {"restID": "k7x2m9qa", "type": "item"}
+    await till.tell("webhooks/inventory", {**ids, "inStock": False, "itemID": ["1", "2"]})
+    await till.tell("webhooks/inventory", {**ids, "inStock": True, "itemID": ["2"]})
+    p = t.payload.c
+    rows = await till.rows(select(p.id).where(p.source_id == till.source_id).order_by(p.id))
+    _, undone, switched = [row.id for row in rows]
+    async with unit_of_work(town.engine) as uow:
+        await undo_batch(undone, uow.new_id(), first.owner, uow)
+    worker = Undos(lambda: unit_of_work(town.engine))
+    while await worker.once():
+        pass
+    await till.tell("webhooks/menu", menu("k7x2m9qa", dish("1", "160.00")))
+    (held,) = await till.rows(select(p.id).where(p.source_id == till.source_id).order_by(p.id.desc()).limit(1))
+    return held.id, undone, switched

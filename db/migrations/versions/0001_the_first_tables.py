@@ -686,6 +686,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("number", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("was", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.ForeignKeyConstraint(["payload_id"], ["payload.id"], name=op.f("fk_instruction_payload_id")),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_instruction_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instruction")),
@@ -706,6 +707,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_instruction_number"), "instruction", ["number"], unique=False)
     op.create_index(op.f("ix_instruction_payload_id_ordinal"), "instruction", ["payload_id", "ordinal"], unique=False)
+    op.create_index("ix_instruction_was", "instruction", ["id"], unique=False, postgresql_where=sa.text("was IS NOT NULL"))
     op.create_index(
         "ix_instruction_queue",
         "instruction",
@@ -985,6 +987,83 @@ def upgrade() -> None:
         "ix_telling_waiting", "telling", ["source_id", "pos"], unique=False, postgresql_where=sa.text("state = 'WAITING'")
     )
     op.create_table(
+        "judgement",
+        sa.Column("payload_id", sa.Uuid(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("percent", sa.Float(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("failure_id", sa.Uuid(), nullable=False),
+        sa.Column("parked_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("by_kind", sa.Text(), nullable=True),
+        sa.Column("by_id", sa.Uuid(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["failure_id"], ["failure.id"], name=op.f("fk_judgement_failure_id")),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_judgement_merchant_id")),
+        sa.ForeignKeyConstraint(["payload_id"], ["payload.id"], name=op.f("fk_judgement_payload_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_judgement_source_id")),
+        sa.PrimaryKeyConstraint("payload_id", name=op.f("pk_judgement")),
+    )
+    op.create_index(
+        op.f("ix_judgement_merchant_id_state_payload_id"), "judgement", ["merchant_id", "state", "payload_id"], unique=False
+    )
+    op.create_index(op.f("ix_judgement_state_payload_id"), "judgement", ["state", "payload_id"], unique=False)
+    op.create_table(
+        "batch_undo",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("payload_id", sa.Uuid(), nullable=False),
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("by_kind", sa.Text(), nullable=False),
+        sa.Column("by_id", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("read_to", sa.Integer(), server_default="-1", nullable=False),
+        sa.Column("listed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("total", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("reverted", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("kept", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_batch_undo_merchant_id")),
+        sa.ForeignKeyConstraint(["payload_id"], ["payload.id"], name=op.f("fk_batch_undo_payload_id")),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_batch_undo_source_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_batch_undo")),
+        sa.UniqueConstraint("payload_id", name=op.f("uq_batch_undo_payload_id")),
+    )
+    op.create_index("ix_batch_undo_running", "batch_undo", ["id"], unique=False, postgresql_where=sa.text("state = 'RUNNING'"))
+    op.create_table(
+        "undo_line",
+        sa.Column("undo_id", sa.Uuid(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("entity_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("rank", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("first_version", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("version", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("before", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("after", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("told_version", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("changed_by", sa.Text(), nullable=True),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["undo_id"], ["batch_undo.id"], name=op.f("fk_undo_line_undo_id")),
+        sa.PrimaryKeyConstraint("undo_id", "field", "entity_id", name=op.f("pk_undo_line")),
+        sa.UniqueConstraint("id", name=op.f("uq_undo_line_id")),
+    )
+    op.create_index(op.f("ix_undo_line_undo_id_state_id"), "undo_line", ["undo_id", "state", "id"], unique=False)
+    op.create_index(
+        "ix_undo_line_waiting",
+        "undo_line",
+        ["undo_id", "rank", "entity_id", "field"],
+        unique=False,
+        postgresql_where=sa.text("state = 'WAITING'"),
+    )
+    op.create_table(
         "sink",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("pos", sa.BigInteger(), server_default="0", nullable=False),
@@ -1259,6 +1338,14 @@ def downgrade() -> None:
     op.drop_index("ix_telling_reference", table_name="telling", postgresql_where=sa.text("reference IS NOT NULL"))
     op.drop_index("ix_telling_failed", table_name="telling", postgresql_where=sa.text("payload_id IS NOT NULL"))
     op.drop_table("telling")
+    op.drop_index("ix_undo_line_waiting", table_name="undo_line", postgresql_where=sa.text("state = 'WAITING'"))
+    op.drop_index(op.f("ix_undo_line_undo_id_state_id"), table_name="undo_line")
+    op.drop_table("undo_line")
+    op.drop_index("ix_batch_undo_running", table_name="batch_undo", postgresql_where=sa.text("state = 'RUNNING'"))
+    op.drop_table("batch_undo")
+    op.drop_index(op.f("ix_judgement_state_payload_id"), table_name="judgement")
+    op.drop_index(op.f("ix_judgement_merchant_id_state_payload_id"), table_name="judgement")
+    op.drop_table("judgement")
     op.drop_index(op.f("ix_failure_store_id_id"), table_name="failure", postgresql_where=sa.text("store_id IS NOT NULL"))
     op.drop_index(op.f("ix_failure_search"), table_name="failure", postgresql_using="gin")
     op.drop_index(op.f("ix_failure_provider_id"), table_name="failure")
@@ -1294,6 +1381,7 @@ def downgrade() -> None:
     op.drop_index("ix_listing_by_price", table_name="listing", postgresql_where=sa.text("active"))
     op.drop_index("ix_listing_by_name", table_name="listing", postgresql_where=sa.text("active"))
     op.drop_table("listing")
+    op.drop_index("ix_instruction_was", table_name="instruction", postgresql_where=sa.text("was IS NOT NULL"))
     op.drop_index("ix_instruction_stage", table_name="instruction", postgresql_where=sa.text("state = 'WAITING'"))
     op.drop_index("ix_instruction_queue", table_name="instruction", postgresql_where=sa.text("state = 'WAITING'"))
     op.drop_index(op.f("ix_instruction_payload_id_ordinal"), table_name="instruction")
