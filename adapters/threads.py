@@ -1,0 +1,69 @@
+"""Threads of one kind of work: what hangs in them takes none from anybody else, and nobody waits for them at the exit."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+
+
+class Threads:
+    """At most so many at once; one lives as long as there is work. Not an executor: of that the interpreter waits for each
+    thread as it ends, and one that hangs in the kernel cannot be ended.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name, self._most = name, most
+        self._lock = Lock()
+        self._busy = 0
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    async def run(self, step: Callable[[], Made]) -> Made:
+        """Who is cancelled before the step has begun has not begun it; once begun it goes on, and nobody hears of it.
+
+        Raises OSError where this machine has no thread for us.
+        """
+        work = Future[Made](), step
+        with self._lock:
+            begins = self._busy < self._most
+            if begins:
+                self._busy += 1
+            else:
+                self._waiting.append(work)
+        if begins:
+            self._begin(work)
+        try:
+            return await asyncio.wrap_future(work[0])
+        finally:
+            with self._lock, suppress(ValueError):  # or what nobody waits for any more would fill our memory
+                self._waiting.remove(work)
+
+    def _begin(self, work: tuple[Future[Any], Callable[[], Any]]) -> None:
+        try:
+            Thread(target=self._work, args=(work,), name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            with self._lock:
+                self._busy -= 1
+            raise OSError("there is no thread to be had") from error
+
+    def _work(self, work: tuple[Future[Any], Callable[[], Any]]) -> None:
+        while True:
+            _do(*work)
+            with self._lock:
+                if not self._waiting:
+                    self._busy -= 1
+                    return
+                work = self._waiting.popleft()
+
+
+def _do(future: Future[Any], step: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(step())
+    except BaseException as error:
+        future.set_exception(error)
