@@ -19,7 +19,8 @@ AT_ONCE = 200
 
 def _kept() -> Select[Any]:
     p = payload.c
-    names = [column.name for column in payload.columns if column is not p.received_at]  # when it came, the database says
+    not_told = {p.received_at.name, p.overdue.name}  # when it came, the database says; and what is new is not overdue
+    names = [column.name for column in payload.columns if column.name not in not_told]
     kept = upsert(payload).values({name: bindparam(f"payload_{name}", type_=p[name].type) for name in names})
     one = kept.on_conflict_do_nothing().returning(p.id, p.source_id, p.merchant_id, p.received_at).cte("kept")
     new = new_rows()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, Uuid, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, Uuid, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +25,7 @@ WAITS = exists().where(i.payload_id == p.id, i.state.in_([InstructionState.WAITI
 UNSETTLED = exists().where(f.payload_id == p.id, f.state.in_([FailureState.OPEN, FailureState.ACKNOWLEDGED]))
 UNDOING = exists().where(u.payload_id == p.id, u.state == UndoState.RUNNING)
 DONE = and_(READ, ~WAITS, ~UNSETTLED, ~UNDOING)
+BODY = or_(p.blob.is_not(None), func.length(p.body) > 0)
 
 
 def _between(after: UUID, until: datetime) -> ColumnElement[bool]:
@@ -60,7 +61,8 @@ class SqlRetention:
 
     async def laid_away(self, blobs: Mapping[UUID, str]) -> None:
         by = rows("by", id=(Uuid(), list(blobs)), blob=(Text(), list(blobs.values())))
-        await self._connection.execute(update(payload).where(p.id == by.c.id, p.blob.is_(None)).values(body=b"", blob=by.c.blob))
+        still = and_(p.id == by.c.id, p.blob.is_(None), WHOLE)  # or what was dropped meanwhile would come back
+        await self._connection.execute(update(payload).where(still).values(body=b"", blob=by.c.blob))
 
     async def drop_keys(self, after: UUID, until: datetime, limit: int) -> UUID | None:
         found = select(p.id).where(_between(after, until)).order_by(p.id).limit(limit)
@@ -72,13 +74,22 @@ class SqlRetention:
         return ids[-1]
 
     async def drop_bodies(self, after: UUID, until: datetime, limit: int) -> tuple[UUID, Sequence[str]] | None:
-        found = await self._connection.execute(select(p.id, p.blob).where(_between(after, until)).order_by(p.id).limit(limit))
-        blobs = {row.id: row.blob for row in found}
-        if not blobs:
+        return await self._drop(select(p.id).where(_between(after, until)).order_by(p.id).limit(limit))
+
+    async def drop_overdue(self, after: UUID, until: datetime, limit: int) -> tuple[UUID, Sequence[str]] | None:
+        return await self._drop(select(p.id).where(_between(after, until), p.overdue).order_by(p.id).limit(limit))
+
+    async def _drop(self, some: Select[UUID]) -> tuple[UUID, Sequence[str]] | None:
+        ids: list[UUID] = list((await self._connection.execute(some)).scalars())
+        if not ids:
             return None
-        there = and_(among(p.id, blobs), or_(p.blob.is_not(None), func.length(p.body) > 0), DONE)
-        gone = await self._connection.execute(update(payload).where(there).values(body=b"", blob=None).returning(p.id))
-        return max(blobs), [key for id in gone.scalars() if (key := blobs[id]) is not None]
+        there = select(p.id, p.blob).where(among(p.id, ids), BODY).order_by(p.id).with_for_update(key_share=True)
+        blobs = {row.id: row.blob for row in await self._connection.execute(there)}
+        goes = update(payload).where(among(p.id, blobs), DONE).values(body=b"", blob=None, overdue=False).returning(p.id)
+        gone = set((await self._connection.execute(goes)).scalars())
+        stays = and_(among(p.id, blobs.keys() - gone), ~p.overdue)
+        await self._connection.execute(update(payload).where(stays).values(overdue=True))
+        return ids[-1], [key for id in sorted(gone) if (key := blobs[id]) is not None]
 
     async def forget(self, after: UUID, until: datetime, limit: int, instructions: int) -> Forgotten | None:
         found = await self._connection.execute(

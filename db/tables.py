@@ -431,6 +431,7 @@ payload = _table(
     Column("sha256", sa.LargeBinary, nullable=False),  # of what came, as `size` is: `body` is empty where `blob` names where it lies
     word("state", PayloadState), text("dedupe_key", null=True), text("correlation_id"), text("remote", null=True), flag("translated", True),
     flag("judged", True), count("stage"),  # a whole push is judged before it runs; a batch is done stage by stage, and has come to this one
+    flag("overdue"),  # its body could not go in its time: somebody may still need it
     Index("uq_payload_dedupe", "source_id", "dedupe_key", unique=True, postgresql_where=sa.text("state NOT IN ('DUPLICATE', 'REJECTED')")),
     # Of a payment gateway, which is nobody's source: its own id of the news, after its name.
     Index("uq_payload_gateway_dedupe", "dedupe_key", unique=True, postgresql_where=sa.text("source_id IS NULL AND state NOT IN ('DUPLICATE', 'REJECTED')")),
@@ -438,6 +439,7 @@ payload = _table(
     Index("uq_payload_blob", "blob", unique=True, postgresql_where=sa.text("blob IS NOT NULL")),
     Index("ix_payload_untranslated", "id", postgresql_where=sa.text("NOT translated")),
     Index("ix_payload_unjudged", "id", postgresql_where=sa.text("NOT judged")),
+    Index("ix_payload_overdue", "id", postgresql_where=sa.text("overdue")),
 )
 instruction = _table(
     "instruction",

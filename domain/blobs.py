@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -59,16 +59,19 @@ class Stray:
     """A blob that may have no row: written down before it is put, and when its row goes."""
 
     key: str
+    at: datetime  # when it was written down last
     wanted: bool  # a row points to it
 
 
 class StrayStore(Protocol):
-    async def add(self, keys: Collection[str]) -> None: ...
+    async def add(self, keys: Collection[str]) -> None:
+        """One that is there already is as young as a new one."""
 
     async def due(self, age: timedelta, limit: int) -> Sequence[Stray]:
         """Those written down so long ago, the oldest first."""
 
-    async def forget(self, keys: Collection[str]) -> None: ...
+    async def forget(self, strays: Collection[Stray]) -> None:
+        """But for those that were written down again since."""
 
 
 async def unsure(key: str, begin: "Begin") -> None:
@@ -89,5 +92,5 @@ async def sweep(blobs: Blobs, begin: "Begin") -> int:
             await blobs.delete(stray.key)
     if found:
         async with begin() as uow:
-            await uow.strays.forget([stray.key for stray in found])
+            await uow.strays.forget(found)
     return len(found)

@@ -15,7 +15,7 @@ from uuid import UUID
 from domain.bodies import Bodies, Stored
 
 if TYPE_CHECKING:
-    from domain.unit_of_work import Begin
+    from domain.unit_of_work import Begin, UnitOfWork
 
 KEYS_KEPT = timedelta(days=7)  # by then nobody sends the same news again
 AGAIN_AFTER = timedelta(days=1)  # what could not go then may go now
@@ -29,6 +29,7 @@ class Task(Enum):
     LAY_AWAY = "LAY_AWAY"
     KEYS = "KEYS"
     BODIES = "BODIES"
+    OVERDUE = "OVERDUE"
     FORGET = "FORGET"
 
 
@@ -84,7 +85,11 @@ class RetentionStore(Protocol):
         """Of what has been read. Returns the last that was looked at; None: there is none."""
 
     async def drop_bodies(self, after: UUID, until: datetime, limit: int) -> tuple[UUID, Sequence[str]] | None:
-        """Of what is done with. Also the blobs that no row points to any more."""
+        """Of what is done with; what is not is overdue. Returns the last that was looked at, and the blobs that no row points to
+        any more. None: there is none."""
+
+    async def drop_overdue(self, after: UUID, until: datetime, limit: int) -> tuple[UUID, Sequence[str]] | None:
+        """The same, of what is overdue."""
 
     async def forget(self, after: UUID, until: datetime, limit: int, instructions: int) -> Forgotten | None:
         """Payloads that are done with, their instructions and failures: of the instructions so many. Refuses Conflict."""
@@ -130,17 +135,33 @@ async def drop_keys(begin: "Begin") -> bool:
 
 
 async def drop_bodies(age: timedelta, begin: "Begin") -> bool:
-    """Returns whether there may be more to do now. What cannot go yet goes with its payload."""
+    """Returns whether there may be more to do now. What cannot go yet is overdue, and looked at once a day."""
     async with begin() as uow:
         after = await uow.retention.lock(Task.BODIES)
         if after is None:
             return False
         dropped = await uow.retention.drop_bodies(after, await uow.now() - age, LOOKED_AT)
-        if dropped is None:
+        return await _dropped(Task.BODIES, dropped, uow)
+
+
+async def drop_overdue(age: timedelta, begin: "Begin") -> bool:
+    """Bodies that somebody still needed when their time had come. Returns whether there may be more to do now."""
+    async with begin() as uow:
+        after = await uow.retention.lock(Task.OVERDUE)
+        if after is None:
             return False
-        last, blobs = dropped
-        await uow.strays.add(blobs)
-        await uow.retention.mark(Task.BODIES, last)
+        dropped = await uow.retention.drop_overdue(after, await uow.now() - age, LOOKED_AT)
+        if dropped is None:
+            await uow.retention.begin_again(Task.OVERDUE, AGAIN_AFTER)
+        return await _dropped(Task.OVERDUE, dropped, uow)
+
+
+async def _dropped(task: Task, dropped: tuple[UUID, Sequence[str]] | None, uow: "UnitOfWork") -> bool:
+    if dropped is None:
+        return False
+    last, blobs = dropped
+    await uow.strays.add(blobs)
+    await uow.retention.mark(task, last)
     return True
 
 

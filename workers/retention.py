@@ -59,6 +59,7 @@ class Retention:
             passes.append(("lay away", partial(retention.lay_away, self.bodies, kept.inline, begin)))
         if kept.bodies is not None:
             passes.append(("bodies", partial(retention.drop_bodies, kept.bodies, begin)))
+            passes.append(("overdue bodies", partial(retention.drop_overdue, kept.bodies, begin)))
         if kept.payloads is not None:
             passes.append(("forget", partial(retention.forget, kept.payloads, begin)))
         if self.bodies.stores:

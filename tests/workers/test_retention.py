@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from db import tables as t
 from db.ids import first_id, new_id
+from db.retention import SqlRetention
 from db.unit_of_work import unit_of_work
 from domain import retention as passes
 from domain.blobs import NoBlobs
@@ -18,6 +19,7 @@ from domain.bodies import Bodies, Stored
 from domain.intake import FailureKind, FailureState, Family, InstructionState, PayloadState
 from domain.retention import Kept
 from tests.blobs import Shelf
+from tests.db.test_plans import statements
 from tests.world import shop
 from workers import retention as loops
 from workers.retention import Retention
@@ -181,6 +183,72 @@ async def test_what_was_open_goes_within_a_day_of_being_settled(engine, shelf):
     await one.once()
     await one.once()
     assert await ids(engine, p.id) == set()
+
+
+async def test_a_body_that_is_dropped_while_it_is_laid_away_does_not_come_back(engine, shelf):
+    id = await old(engine, 91)
+
+    async def dropped(key: str) -> None:
+        assert await passes.drop_bodies(timedelta(days=90), lambda: unit_of_work(engine))
+
+    shelf.after_put = dropped
+    await worker(engine, shelf, Kept(timedelta(days=7), None, None)).once()
+    gone, [stray] = await row(engine, id), await ids(engine, s.key)
+    assert (gone.body, gone.blob, list(shelf.held)) == (b"", None, [stray])
+
+
+async def test_a_body_that_was_laid_away_just_now_is_dropped_with_its_blob(engine, shelf):
+    """Whoever drops it says which blob has no row any more: also one that came while it was looking."""
+    id = await old(engine, 91)
+    reader = worker(engine, shelf, Kept(timedelta(days=7), timedelta(days=90), None))
+    await asyncio.gather(*(reader.once() for _ in range(3)))
+    assert ((await row(engine, id)).blob, await ids(engine, s.key)) == (None, set(shelf.held))
+
+
+@pytest.mark.parametrize("settled", ["failure", "instruction", "unread"])
+async def test_a_body_that_somebody_still_needed_goes_within_a_day_of_being_settled(engine, shelf, settled):
+    """And nothing else is looked at for that."""
+    id, done, young = await old(engine, 91, translated=settled != "unread"), await old(engine, 91), await old(engine, 89)
+    if settled == "failure":
+        await failure(engine, id, FailureState.OPEN)
+    if settled == "instruction":
+        await instruction(engine, id, InstructionState.PARKED)
+    one = worker(engine, shelf, Kept(None, KEPT.bodies, None))
+    await one.once()
+    assert [(await row(engine, each)).body for each in (id, done, young)] == [BODY, b"", BODY]
+    assert await overdue(engine) == {id}
+    async with engine.begin() as connection:
+        await connection.execute(update(t.failure).values(state=FailureState.RESOLVED))
+        await connection.execute(update(t.instruction).values(state=InstructionState.APPLIED))
+        await connection.execute(update(t.payload).values(translated=True))
+    await one.once()
+    assert (await row(engine, id)).body == BODY
+    async with engine.begin() as connection:
+        await connection.execute(update(t.retention).values(began_at=func.clock_timestamp() - timedelta(days=2)))
+    await one.once()
+    await one.once()
+    assert ((await row(engine, id)).body, await overdue(engine), (await row(engine, young)).body) == (b"", set(), BODY)
+
+
+async def overdue(engine: Any) -> set[UUID]:
+    async with engine.connect() as connection:
+        return set((await connection.execute(select(p.id).where(p.overdue))).scalars())
+
+
+async def test_what_is_overdue_is_found_without_looking_at_what_is_not(engine, shelf):
+    for _ in range(20):
+        await failure(engine, await old(engine, 91), FailureState.OPEN)
+    await worker(engine, shelf, Kept(None, KEPT.bodies, None)).once()
+    assert len(await overdue(engine)) == 20
+    for _ in range(200):
+        await old(engine, 91.5)
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE payload"))
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))  # of so few rows any plan will do
+        with statements(engine) as said:
+            assert await SqlRetention(connection).drop_overdue(UUID(int=0), datetime.now(UTC), 500) is not None
+        plan = await connection.exec_driver_sql(f"EXPLAIN {said[0][0]}", said[0][1])
+        assert "ix_payload_overdue" in "".join(line[0] for line in plan)
 
 
 async def test_the_blob_of_what_goes_is_deleted_a_day_later(engine, shelf):

@@ -443,12 +443,14 @@ def upgrade() -> None:
         sa.Column("translated", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("judged", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("stage", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("overdue", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(["source_id"], ["source.id"], name=op.f("fk_payload_source_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payload")),
     )
     op.create_index(op.f("ix_payload_merchant_id_id"), "payload", ["merchant_id", "id"], unique=False)
     op.create_index(op.f("ix_payload_source_id_door_id"), "payload", ["source_id", "door", "id"], unique=False)
     op.create_index(op.f("ix_payload_source_id_state_id"), "payload", ["source_id", "state", "id"], unique=False)
+    op.create_index("ix_payload_overdue", "payload", ["id"], unique=False, postgresql_where=sa.text("overdue"))
     op.create_index("ix_payload_unjudged", "payload", ["id"], unique=False, postgresql_where=sa.text("NOT judged"))
     op.create_index("ix_payload_untranslated", "payload", ["id"], unique=False, postgresql_where=sa.text("NOT translated"))
     op.create_index("uq_payload_blob", "payload", ["blob"], unique=True, postgresql_where=sa.text("blob IS NOT NULL"))
@@ -1424,6 +1426,7 @@ def downgrade() -> None:
     op.drop_index("uq_payload_blob", table_name="payload", postgresql_where=sa.text("blob IS NOT NULL"))
     op.drop_index("ix_payload_untranslated", table_name="payload", postgresql_where=sa.text("NOT translated"))
     op.drop_index("ix_payload_unjudged", table_name="payload", postgresql_where=sa.text("NOT judged"))
+    op.drop_index("ix_payload_overdue", table_name="payload", postgresql_where=sa.text("overdue"))
     op.drop_index(op.f("ix_payload_source_id_state_id"), table_name="payload")
     op.drop_index(op.f("ix_payload_source_id_door_id"), table_name="payload")
     op.drop_index(op.f("ix_payload_merchant_id_id"), table_name="payload")
