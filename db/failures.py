@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Row, Text, Uuid, case, exists, false, func, select, update
+from sqlalchemy import ARRAY, Column, ColumnElement, Row, Text, Uuid, and_, case, exists, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -17,7 +17,7 @@ from db.pages import By, Page, page
 from db.payloads import WHOLE
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, judgement, mapping, merchant, payload
+from db.tables import failure, instruction, judgement, mapping, merchant, payload, telling
 from db.words import beginnings
 from domain.batches import Decision
 from domain.bodies import Stored
@@ -25,6 +25,7 @@ from domain.doors import PATH
 from domain.failures import Failed, Failure, NewFailure, Seen, fingerprint
 from domain.identity import Actor
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
+from domain.telling import DOOR, TellingState
 
 f, p, i, m = failure.c, payload.c, instruction.c, mapping.c
 Columns = ReadOnlyColumnCollection[str, Column[Any]] | ReadOnlyColumnCollection[str, ColumnElement[Any]]
@@ -119,6 +120,8 @@ class SqlFailures:
             again.c.state.not_in([PayloadState.REJECTED, PayloadState.DUPLICATE]),
             p.state == PayloadState.REJECTED,
         )
+        untold = telling.c.state.in_([TellingState.WAITING, TellingState.FAILED])
+        told = and_(p.door == DOOR, ~exists().where(telling.c.payload_id == p.id, untold))
         its = instruction.alias("its")
         found = await self._connection.execute(
             select(
@@ -127,7 +130,7 @@ class SqlFailures:
                 p.state.label("payload"),
                 (~WHOLE).label("truncated"),
                 parked.label("parked"),
-                repeated.label("repeated"),
+                or_(repeated, told).label("repeated"),
             )
             .join_from(failure, payload, p.id == f.payload_id)
             .join(its, its.c.id == f.instruction_id, isouter=True)

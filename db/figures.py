@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, literal, literal_column, select
+from sqlalchemy import and_, func, literal, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import ScalarSelect
 
@@ -25,6 +25,8 @@ def _count(where: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(some).scalar_subquery()
 
 
+# What is parked waits for a mapping, and of a source that is off nobody expects any.
+_UNTOLD = and_(telling.state == WAITING, ~telling.parked, telling.source_id.in_(select(t.source.c.id).where(t.source.c.enabled)))
 _BACKLOG = select(
     _count(instruction.state == InstructionState.WAITING).label("waiting"),
     _count(instruction.state == InstructionState.PARKED).label("parked"),
@@ -38,9 +40,9 @@ _BACKLOG = select(
     .label("lag_s"),
     _count(TO_DO).label("wanted"),
     _count(t.picture.c.state == literal_column(f"'{PictureState.FAILED.value}'")).label("not_had"),
-    _count(telling.state == WAITING).label("untold"),
+    _count(_UNTOLD).label("untold"),
     select(func.extract("epoch", func.clock_timestamp() - func.min(telling.since)))
-    .where(telling.state == WAITING)
+    .where(_UNTOLD)
     .scalar_subquery()
     .label("untold_s"),
     select(func.count()).where(t.source.c.enabled, t.source.c.silent_since.is_not(None)).scalar_subquery().label("silent"),

@@ -1,6 +1,6 @@
 """Sources: who may know of one, how a call finds its own, what its ids mean."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -188,6 +188,18 @@ class SqlSources:
             new.on_conflict_do_update(
                 index_elements=[m.source_id, m.kind, m.external_id], set_={"id": new.excluded.id}, where=m.id != new.excluded.id
             )
+        )
+
+    async def sizes(self, source_id: UUID, size_ids: Mapping[str, str | None]) -> None:
+        told = sorted((external_id, size_id) for external_id, size_id in size_ids.items() if size_id is not None)
+        if not told:
+            return
+        one = rows("one", external_id=(Text(), [id for id, _ in told]), size_id=(Text(), [id for _, id in told])).c
+        await self._connection.execute(
+            update(mapping)
+            .where(m.source_id == source_id, m.kind == EntityKind.VARIANT, m.external_id == one.external_id)
+            .where(m.size_id.is_distinct_from(one.size_id))
+            .values(size_id=one.size_id)
         )
 
     async def mapped(self, source_id: UUID, kind: EntityKind, external_ids: Collection[str]) -> dict[str, UUID]:

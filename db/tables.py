@@ -417,7 +417,7 @@ source_profile = _table(
 mapping = _table(
     "mapping",
     key("source_id", of="source", primary=True), word("kind", EntityKind, primary_key=True), text("external_id", primary_key=True),
-    key("merchant_id", of="merchant"), key("id"), created(),
+    key("merchant_id", of="merchant"), key("id"), created(), text("size_id", null=True),  # of a variant: what its size alone is called
     Index(None, "source_id", "kind", "id"),
     # What ends alike begins alike: all that an option makes of items. See db/sources.py.
     Column("backwards", sa.Text(collation="C"), sa.Computed("reverse(external_id)", persisted=True), nullable=False),
@@ -496,13 +496,14 @@ blob_stray = _table("blob_stray", text("key", primary_key=True), created("at"), 
 # How far each pass over what has grown old has come; `began_at` is when it last began at the first.
 retention = _table("retention", text("task", primary_key=True), key("after_id"), created("began_at"))
 # What a source is told of an order, in the log's order. `since` when it is tried, and for how long; `payload_id` says that it failed,
-# `refused` that the till has said no; `reference` is what it calls the order. Who follows the log waits for no order that is moved.
+# `refused` that the till has said no, `parked` that it waits for a mapping; `reference` is what the till calls the order.
+# No key of the order's: who follows the log waits for none that is moved.
 telling = _table(
     "telling",
     key(primary=True), key("source_id", of="source"), key("order_id"), key("merchant_id"),
     word("news", OrderNews), count("seq"), Column("pos", sa.BigInteger, nullable=False), word("state", TellingState, server_default="WAITING"),
     count("attempts"), *(Column(name, TIME, nullable=False, server_default=sa.func.clock_timestamp()) for name in ("since", "next_at")),
-    Column("try_for", sa.Interval, nullable=False), flag("refused"), text("reference", null=True), text("message", null=True),
+    Column("try_for", sa.Interval, nullable=False), flag("refused"), flag("parked"), text("reference", null=True), text("message", null=True),
     key("payload_id", null=True), time("done_at"),
     UniqueConstraint("source_id", "order_id", "news", "seq"),
     Index("ix_telling_waiting", "source_id", "pos", postgresql_where=sa.text("state = 'WAITING'")),

@@ -53,8 +53,8 @@ from db.tables import (
 from domain.delivery import DeliveryMoved
 from domain.intake import EntityKind
 from domain.money import Money
-from domain.orders import OrderMoved, ReasonCode
-from domain.outbound import Choice, Line, Order, OrderNews, Place, Rider
+from domain.orders import IN_STORE, OrderMoved, ReasonCode
+from domain.outbound import OF_RIDER, Choice, Line, Order, OrderNews, Place, Rider
 from domain.payments import PaymentMethod
 from domain.places import Point
 from domain.pulling import SealedAccess
@@ -68,7 +68,6 @@ NOW = func.clock_timestamp()
 SINK = "tellings"
 KINDS = (OrderMoved.__name__, DeliveryMoved.__name__)
 CAUSES = {"instruction": instruction, "telling": telling}  # what a source is behind, by the word before its id in the log
-SET_ASIDE = timedelta(seconds=30)  # what somebody dies of, or never comes to an end with, stops the others for no longer
 # As it stands in the partial index: of a bound value no plan could know that it fits.
 WAITING: ColumnElement[Any] = literal_column("'WAITING'")
 
@@ -79,7 +78,20 @@ def _due(c: Columns) -> ColumnElement[bool]:
     earlier = exists().where(
         before.source_id == c.source_id, before.order_id == c.order_id, before.state == WAITING, before.pos < c.pos
     )
-    return and_(c.state == WAITING, c.next_at <= NOW, ~earlier)
+    return and_(c.state == WAITING, c.next_at <= NOW, ~earlier, or_(~c.parked, _mapped(c), _gone(c)))
+
+
+def _mapped(c: Columns) -> ColumnElement[bool]:
+    """Whether each line of its order has an id of the source's by now: whoever has mapped it, and however."""
+    line, theirs = order_line.alias("line").c, mapping.alias("theirs").c
+    known = exists().where(theirs.source_id == c.source_id, theirs.kind == EntityKind.VARIANT, theirs.id == line.variant_id)
+    return ~exists().where(line.order_id == c.order_id, ~known)
+
+
+def _gone(c: Columns) -> ColumnElement[bool]:
+    """The order is the store's to make no more."""
+    one = orders.alias("gone").c
+    return exists().where(one.id == c.order_id, one.status.not_in(IN_STORE))
 
 
 class SqlTellings:
@@ -211,20 +223,23 @@ class SqlTellings:
 
     # ------------------------------------------------------------ one after another
 
-    async def begin(self, source_id: UUID) -> Telling | None:
+    async def begin(self, source_id: UUID, set_aside: timedelta) -> Telling | None:
         one = telling.alias("one").c
         first = select(one.id).where(one.source_id == source_id, _due(one)).order_by(one.pos, one.id).limit(1).scalar_subquery()
         tried = await self._connection.execute(
             update(telling)
             .where(t.id == first)
-            .values(attempts=t.attempts + 1, next_at=NOW + SET_ASIDE)
-            .returning(t.id, t.order_id, t.news, t.attempts, (t.since + t.try_for <= NOW).label("overdue"), t.payload_id)
+            # What was parked begins anew: it waited for people, and for no till.
+            .values(attempts=t.attempts + 1, next_at=NOW + set_aside, since=case((t.parked, NOW), else_=t.since))
+            .returning(t.id, t.order_id, t.news, t.pos, t.attempts, (t.since + t.try_for <= NOW).label("overdue"), t.payload_id)
         )
         row = tried.one_or_none()
         if row is None:
             return None
+        later = and_(one.source_id == source_id, one.order_id == row.order_id, one.pos > row.pos)
+        overtaken = exists().where(later, one.news == OrderNews.RIDER_ASSIGNED).label("overtaken")
         found = await self._connection.execute(
-            select(t.state, t.attempts, t.refused).where(
+            select(t.state, t.attempts, t.refused, overtaken).where(
                 t.source_id == source_id, t.order_id == row.order_id, t.news == OrderNews.PLACED
             )
         )
@@ -240,11 +255,12 @@ class SqlTellings:
             row.payload_id,
             has_order=has_order,
             may_have_order=may_have_order,
+            overtaken=row.news in OF_RIDER and placed.overtaken,
         )
 
     async def finish(self, telling_id: UUID, ended: Ended) -> None:
         if ended.state is None:
-            written: dict[str, Any] = {"next_at": NOW + ended.next_in, "message": ended.message}
+            written: dict[str, Any] = {"next_at": NOW + ended.next_in, "message": ended.message, "parked": ended.parked}
         else:
             written = {
                 "state": ended.state,
@@ -252,9 +268,11 @@ class SqlTellings:
                 "message": ended.message,
                 "reference": ended.reference,
                 "refused": ended.refused,
-                "payload_id": func.coalesce(ended.payload_id, t.payload_id),
+                "parked": False,
             }
-        if ended.state is TellingState.MOOT:
+        if ended.payload_id is not None:
+            written["payload_id"] = ended.payload_id
+        if ended.state is TellingState.MOOT or ended.parked:
             written["attempts"] = t.attempts - 1  # it was not one
         await self._connection.execute(update(telling).where(t.id == telling_id, t.state == WAITING).values(**written))
 
@@ -266,7 +284,14 @@ class SqlTellings:
             on = select(st.source_id).where(st.since.is_not(None))
             failed = update(telling).where(among(t.payload_id, ours), t.state == TellingState.FAILED, t.source_id.in_(on))
             await self._connection.execute(
-                failed.values(state=TellingState.WAITING, next_at=NOW, since=NOW, done_at=None, refused=False)
+                failed.values(
+                    state=TellingState.WAITING,
+                    next_at=NOW,
+                    since=NOW,
+                    done_at=None,
+                    refused=False,
+                    attempts=case((t.refused, 0), else_=t.attempts),
+                )
             )
         return ours
 
@@ -311,6 +336,7 @@ async def order_to_tell(reads: Reads, source_id: UUID, order_id: UUID) -> Order 
             Money(line.total_minor, line.currency),
             [choices[id] for id in chosen[line.rank] if id in choices],
             line.note,
+            line.size_id,
         )
         for line in found
     ]
@@ -382,9 +408,10 @@ def _order(source_id: UUID, order_id: UUID) -> Any:
 def _lines(source_id: UUID, order_id: UUID) -> Any:
     line = order_line.c
 
-    def known(kind: EntityKind, id: ColumnElement[Any], name: str) -> Any:
-        theirs = select(func.min(m.external_id)).where(m.source_id == source_id, m.kind == kind, m.id == id)
-        return theirs.scalar_subquery().label(name)
+    def known(kind: EntityKind, id: ColumnElement[Any], name: str, told: ColumnElement[Any] = m.external_id) -> Any:
+        """By the last one of several: a till that has made the thing anew knows no other."""
+        theirs = select(told).where(m.source_id == source_id, m.kind == kind, m.id == id)
+        return theirs.order_by(m.created_at.desc(), m.external_id).limit(1).scalar_subquery().label(name)
 
     return (
         select(
@@ -399,6 +426,7 @@ def _lines(source_id: UUID, order_id: UUID) -> Any:
             line.note,
             known(EntityKind.VARIANT, line.variant_id, "external_id"),
             known(EntityKind.PRODUCT, variant.c.product_id, "product_external_id"),
+            known(EntityKind.VARIANT, line.variant_id, "size_id", m.size_id),
         )
         .join(variant, variant.c.id == line.variant_id)
         .where(line.order_id == order_id)

@@ -67,6 +67,7 @@ async def carry_out_variants(work: Work, some: list[Placed]) -> None:
     await work.newer("VARIANT", list(zip(todo, ids, strict=True))[len(won) :])
     names = [(name, id) for one, id in zip(todo, ids, strict=True) for name in (one.command.variant, *one.command.also)]
     await work.map(EntityKind.VARIANT, names)
+    await work.uow.sources.sizes(work.origin.source_id, {one.command.variant: one.command.size_id for one in todo})
     # A till says what the store shows; what it does not list yet waits for a price.
     shown = [
         UpsertedListing(one.store_id, id, active=one.command.active, cause=one.cause)

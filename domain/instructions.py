@@ -143,7 +143,8 @@ class UpsertMenuItem(Command):
 @dataclass(frozen=True, kw_only=True)
 class UpsertVariant(Command):
     """`active` says whether the store shows it; without a store it says nothing. `sku` is the merchant's own code, where the
-    source knows it beside its id; `also` are further ids by which the source speaks of it."""
+    source knows it beside its id; `also` are further ids by which the source speaks of it, and `size_id` what it calls the size
+    alone, whatever comes in it."""
 
     variant: str
     item: str
@@ -154,6 +155,7 @@ class UpsertVariant(Command):
     active: bool = True
     sku: str | None = None
     also: tuple[str, ...] = ()
+    size_id: str | None = None
 
     stage = Stage.VARIANTS
 

@@ -196,8 +196,11 @@ class Issuer(Protocol):
 
 @dataclass(frozen=True)
 class Wrong:
+    """`store` is the source's id of the one it is about; None: its only one, where it has one."""
+
     kind: FailureKind
     message: str
+    store: str | None = None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Line:
-    """`id` and `product_id` are the till's own; None where nobody has mapped them. `unit_price` has the choices in it."""
+    """`id`, `size_id` and `product_id` are the till's own; None where nobody has mapped them, or it has told of none.
+    `unit_price` has the choices in it."""
 
     id: str | None
     product_id: str | None
@@ -57,6 +58,7 @@ class Line:
     total: Money
     choices: Sequence[Choice]
     note: str | None
+    size_id: str | None = None  # of the size alone, whatever comes in it
 
     @property
     def bare_price(self) -> Money:
@@ -117,7 +119,14 @@ class Say:
 
 
 class Unsayable(Exception):
-    """Why it cannot be worded, for people: somebody has to map something, or to mend the access."""
+    """Why it cannot be worded, for people: somebody has to mend the access."""
+
+
+class Unmapped(Exception):
+    """The till has no word for something of it yet: for people. It can be worded as soon as somebody has mapped that."""
+
+    def __init__(self, line: "Line") -> None:
+        super().__init__(f"no item of the till's is mapped to '{line.name}': mapExternalId, kind VARIANT")
 
 
 # ---------------------------------------------------------------- what a till answers
@@ -140,7 +149,15 @@ class TurnedDown:
 
 @dataclass(frozen=True)
 class NotUnderstood:
-    """The same again would be answered the same."""
+    """The same again would be answered the same. `sure`: what was said so has not been taken."""
+
+    message: str
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class NotMapped:
+    """It was not spoken to: something has no id of the till's yet."""
 
     message: str
 
@@ -151,7 +168,7 @@ class NotNow:
     after_s: float | None = None  # no sooner than that
 
 
-Heard = Taken | TurnedDown | NotUnderstood | NotNow
+Heard = Taken | TurnedDown | NotUnderstood | NotMapped | NotNow
 
 
 def not_taken(reply: Reply, said: str | None = None) -> NotUnderstood | NotNow | None:
@@ -177,7 +194,7 @@ class Outbound(Protocol):
     quota: Quota
 
     def word(self, news: OrderNews, order: Order, access: Access, id: UUID, now: datetime) -> Say:
-        """Raises Unsayable."""
+        """Raises Unsayable, Unmapped."""
 
     def heard(self, news: OrderNews, reply: Reply) -> Heard:
         """Whatever it raises is an answer nobody has understood."""

@@ -24,7 +24,8 @@ UNSIGNED_BYTES = 4096  # so much is kept of what nobody has signed for
 
 @dataclass(frozen=True)
 class Received:
-    """A call to be kept. `door` is unknown where the path was, `source` where nobody knows it."""
+    """A call to be kept. `door` is unknown where the path was, `source` where nobody knows it. `spoken`: somebody has called, and
+    not we ourselves, to say what went wrong with the source."""
 
     source: Source | None
     provider: str
@@ -37,6 +38,7 @@ class Received:
     correlation_id: str
     at: datetime
     blob: str | None = None  # where the whole body lies already
+    spoken: bool = True
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,8 @@ async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> 
         stage=0,
     )
     await uow.payloads.add(payload)
-    await fail(uow, new_failure(uow.new_id(), payload, wrong))
-    if received.source is not None and not unproven and wrong.kind is not FailureKind.PROCESSING:  # who cannot be asked is silent
+    await fail(uow, new_failure(uow.new_id(), payload, wrong, wrong.store))
+    spoken = received.spoken and wrong.kind is not FailureKind.PROCESSING  # who cannot be asked is silent
+    if received.source is not None and not unproven and spoken:
         await _heard(received.source, received, uow)
     return Kept(payload.id, payload.state, wrong.message)

@@ -86,6 +86,9 @@ class SourceStore(Protocol):
     async def map(self, source: LockedSource, kind: EntityKind, ids: Sequence[tuple[str, UUID]]) -> None:
         """An external id that was mapped before means this from now on."""
 
+    async def sizes(self, source_id: UUID, size_ids: Mapping[str, str | None]) -> None:
+        """What the source calls the sizes alone, by the mapped ids of variants. None leaves what is there."""
+
     async def mapped(self, source_id: UUID, kind: EntityKind, external_ids: Collection[str]) -> Mapping[str, UUID]: ...
 
     async def formed(self, source_id: UUID, options: Collection[str]) -> Mapping[str, Sequence[UUID]]:

@@ -23,7 +23,19 @@ from domain.failures import FailureChanged
 from domain.identity import Actor, ActorKind
 from domain.intake import MESSAGE_LIMIT, FailureKind, FailureState, Reading, Source, Wrong, printable
 from domain.orders import CANCELLED, IN_STORE, OrderMoved, OrderStatus
-from domain.outbound import OF_RIDER, Heard, NotNow, Order, OrderNews, Outbound, Outbounds, Taken, TurnedDown
+from domain.outbound import (
+    OF_RIDER,
+    Heard,
+    NotMapped,
+    NotNow,
+    NotUnderstood,
+    Order,
+    OrderNews,
+    Outbound,
+    Outbounds,
+    Taken,
+    TurnedDown,
+)
 from domain.payloads import Received, keep
 from domain.pulling import SealedAccess
 from domain.refusals import invalid, not_found
@@ -164,7 +176,7 @@ class TellingTurn:
 
 @dataclass(frozen=True)
 class Telling:
-    """One piece of news, as it is tried once more: `attempts` counts this one. `placed` are what came of telling of the order."""
+    """One piece of news, as it is tried once more: `attempts` counts this one, and none that surely came to nothing."""
 
     id: UUID
     order_id: UUID
@@ -174,6 +186,7 @@ class Telling:
     payload_id: UUID | None  # what says that it failed before
     has_order: bool  # the till has said so
     may_have_order: bool  # it has, or nobody knows
+    overtaken: bool = False  # of a rider: there is another by now
 
 
 class TellingState(Enum):
@@ -185,13 +198,14 @@ class TellingState(Enum):
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of one piece of news. None: it is told again in `next_in`."""
+    """What became of one piece of news. None: it is told again in `next_in`, or where it is `parked` once all of it is mapped."""
 
     state: TellingState | None
     message: str | None = None
     reference: str | None = None
-    refused: bool = False  # the till has said no, and so has not got it
+    refused: bool = False  # the till has not got it: it has said so, or was never spoken to
     next_in: timedelta = timedelta()
+    parked: bool = False
     payload_id: UUID | None = None  # what says that it failed
 
 
@@ -230,13 +244,15 @@ class TellingStore(Protocol):
     async def end(self, turn: TellingTurn, held_until: datetime, spent: Spent) -> bool:
         """Whether it was ours to the end."""
 
-    async def begin(self, source_id: UUID) -> Telling | None:
-        """The first that is due; none stands before it that is of its order."""
+    async def begin(self, source_id: UUID, set_aside: timedelta) -> Telling | None:
+        """The first that is due; none stands before it that is of its order. What somebody dies of, or never comes to an end
+        with, stops the others for no longer than it is set aside."""
 
     async def finish(self, telling_id: UUID, ended: Ended) -> None: ...
 
     async def again(self, payload_ids: Collection[UUID]) -> set[UUID]:
-        """What these payloads say could not be told is told again. Returns those that say so, whatever became of it since."""
+        """What these payloads say could not be told is told again; what is parked stays so. Returns those that say so, whatever
+        became of it since."""
 
     async def reference(self, source_id: UUID, order_id: UUID) -> str | None:
         """What the source calls the order."""
@@ -258,8 +274,8 @@ def moot(telling: Telling, order: Order) -> str | None:
         return "the till was not told of the order"
     if order.status in CANCELLED:
         return f"the order is {order.status.value} by now"
-    if telling.news in OF_RIDER and order.rider is None:
-        return "nobody brings it any more"
+    if telling.news in OF_RIDER and (order.rider is None or telling.overtaken):
+        return "nobody brings it any more" if order.rider is None else "somebody else brings it by now"
     return None
 
 
@@ -276,24 +292,33 @@ async def settle(
             await _turn_down(order, heard, source, uow)
             await mended(telling, uow)
             return Ended(TellingState.TOLD, heard.message, refused=True)
+        case NotMapped():
+            ended = Ended(None, heard.message, next_in=wait, parked=True)
+            return await _failed(telling, ended, FailureKind.MAPPING, order, source, remote, uow)
         case NotNow() if not telling.overdue:
             return Ended(None, heard.message, next_in=wait)
         case NotNow():
-            ended = Ended(TellingState.FAILED, f"{heard.message}, {telling.attempts} times")
-            return await _failed(telling, ended, FailureKind.PROCESSING, order, source, remote, uow)
+            return await give_up(telling, f"{heard.message}, {telling.attempts} times", order, source, remote, uow)
         case _ if telling.news is OrderNews.CANCELLED and not telling.has_order:
             await mended(telling, uow)
             return Ended(TellingState.MOOT, f"the till may never have had it: {heard.message}")
         case _:
-            ended = Ended(TellingState.FAILED, heard.message, refused=True)
+            # An earlier try may have been taken all the same: then it is to hear of the order's end.
+            refused = telling.attempts == 1 and (not isinstance(heard, NotUnderstood) or heard.sure)
+            ended = Ended(TellingState.FAILED, heard.message or "it says no", refused=refused)
             return await _failed(telling, ended, FailureKind.VALIDATION, order, source, remote, uow)
 
 
-async def mended(telling: Telling, uow: "UnitOfWork") -> None:
+async def give_up(telling: Telling, message: str, order: Order | None, source: Source, remote: str, uow: "UnitOfWork") -> Ended:
+    """A failure, to be told again by hand. `order` None: not even that could be read."""
+    return await _failed(telling, Ended(TellingState.FAILED, message), FailureKind.PROCESSING, order, source, remote, uow)
+
+
+async def mended(telling: Telling, uow: "UnitOfWork", why: str = "it has been told, or needs to be no more") -> None:
     """What said that it could not be told is RESOLVED."""
     if telling.payload_id is not None:
         for failure in await uow.failures.unsettled([telling.payload_id]):
-            changed = await uow.failures.change(failure.id, FailureState.RESOLVED, "it has been told, or needs to be no more")
+            changed = await uow.failures.change(failure.id, FailureState.RESOLVED, why)
             await uow.events.add(FailureChanged(changed))
 
 
@@ -308,17 +333,22 @@ async def _turn_down(order: Order, heard: TurnedDown, source: Source, uow: "Unit
 
 
 async def _failed(
-    telling: Telling, ended: Ended, kind: FailureKind, order: Order, source: Source, remote: str, uow: "UnitOfWork"
+    telling: Telling, ended: Ended, kind: FailureKind, order: Order | None, source: Source, remote: str, uow: "UnitOfWork"
 ) -> Ended:
     """One failure of the source at a time for each piece of news, whose payload says what it was about."""
-    if telling.payload_id is not None and await uow.failures.unsettled([telling.payload_id]):
-        return replace(ended, payload_id=telling.payload_id)
-    body = json.dumps({"order": order.number, "news": telling.news.value, "store": order.store.id}).encode()
+    if telling.payload_id is not None:
+        if any(failure.kind is kind for failure in await uow.failures.unsettled([telling.payload_id])):
+            return replace(ended, payload_id=telling.payload_id)
+        await mended(telling, uow, "something else is wrong by now")
+    number, store = (order.number, order.store.id) if order is not None else (str(telling.order_id), None)
+    body = json.dumps({"order": number, "news": telling.news.value, "store": store}).encode()
     digest, correlation_id = hashlib.sha256(body).digest(), trace.correlation_id.get()
-    at = await uow.now()
-    received = Received(source, source.provider, source.family, DOOR, body, digest, {PATH: DOOR}, remote, correlation_id, at)
-    said = printable(f"the till was not told that order '{order.number}' is {telling.news.value}: {ended.message}")[:MESSAGE_LIMIT]
-    kept = await keep(received, Reading(wrong=Wrong(kind, said)), uow)
+    at, headers = await uow.now(), {PATH: DOOR}
+    received = Received(
+        source, source.provider, source.family, DOOR, body, digest, headers, remote, correlation_id, at, spoken=False
+    )
+    said = printable(f"the till was not told that order '{number}' is {telling.news.value}: {ended.message}")[:MESSAGE_LIMIT]
+    kept = await keep(received, Reading(wrong=Wrong(kind, said, store)), uow)
     return replace(ended, payload_id=kept.payload_id)
 
 
@@ -345,7 +375,7 @@ PAUSE, LONGER_PAUSE = timedelta(minutes=1), timedelta(minutes=3)
 
 
 def backoff(attempts: int, after_s: float | None, dice: float) -> timedelta:
-    """Before the same news is tried again: doubling, up to a minute, never sooner than the till asks. `dice`: 0 to 1."""
+    """Before the same news is tried again: doubling, up to a minute, and as late as the till asks, up to three. `dice`: 0 to 1."""
     grown: float = min(WAIT_MOST_S, WAIT_S * 2 ** min(attempts - 1, 10)) * (0.5 + dice / 2)
     return timedelta(seconds=max(grown, min(after_s or 0, LONGER_PAUSE.total_seconds())))
 

@@ -322,7 +322,13 @@ class Menu:
         )
         upserts = [
             UpsertVariant(
-                store=self.rest_id, variant=size.id, item=id, title=size.title, rank=size.rank, active=active and size.active
+                store=self.rest_id,
+                variant=size.id,
+                item=id,
+                title=size.title,
+                rank=size.rank,
+                active=active and size.active,
+                size_id=size.size_id,
             )
             for size in sizes
         ]
@@ -377,6 +383,7 @@ class Menu:
             packaging=variant["item_packingcharges"].minor() if self.packaged else None,
             rank=variant["variationrank"].whole() or 0,
             told=variant,
+            size_id=variant["variationid"].apart().text(most=100) or None,
         )
 
     def _groups(self, item: Document, sizes: Sequence["_Size"]) -> list[ChoiceGroup]:
@@ -450,7 +457,8 @@ class _Size:
     """A variation, or the item itself where it has none."""
 
     def __init__(
-        self, id: str, title: str, price_minor: int | None, *, active: bool, packaging: int | None, rank: int, told: Document
-    ) -> None:
-        self.id, self.title, self.price_minor = id, title, price_minor
+        self, id: str, title: str, price_minor: int | None, *, active: bool, packaging: int | None, rank: int, told: Document,
+        size_id: str | None = None,
+    ) -> None:  # fmt: skip
+        self.id, self.title, self.price_minor, self.size_id = id, title, price_minor, size_id
         self.active, self.packaging, self.rank, self.told = active, packaging, rank, told

@@ -5,6 +5,7 @@ the till's own, which it answers with, is for people.
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from zoneinfo import ZoneInfo
 from domain.documents import Document
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
-from domain.outbound import Heard, Line, NotNow, NotUnderstood, Order, OrderNews, Say, Taken, Unsayable, not_taken
+from domain.outbound import Heard, Line, NotNow, NotUnderstood, Order, OrderNews, Say, Taken, Unmapped, not_taken
 from domain.pricing import ChargeKind
 from domain.pulling import Access, Ask, PullFailed, Quota, Reply, answered
 
@@ -34,7 +35,11 @@ REASONS = {
     ReasonCode.CUSTOMER_ASKED: "Customer cancelled",
     ReasonCode.TIMEOUT: "Nobody accepted it in time",
 }
-ALREADY = ("already", "duplicate")  # of an order that was placed before: then it has it
+# Then it has what it was told before. That the outlet is already closed, or an item already gone, is another thing.
+ALREADY = {
+    OrderNews.PLACED: re.compile(r"order\b.{0,40}\balready (exist|placed|saved|received|created)|duplicate order", re.I | re.S),
+    OrderNews.CANCELLED: re.compile(r"already (been )?cancell?ed", re.I),
+}
 TEXT = {"content-type": "application/json", "accept": "application/json"}
 PHONE_DIGITS = 10
 
@@ -63,7 +68,7 @@ class PetpoojaOrders:
         if _yes(told):
             return not_taken(reply) or Taken(told["orderID"].text(most=100) or None)
         said = _said(told)
-        if news is OrderNews.PLACED and any(word in said.lower() for word in ALREADY):
+        if news in ALREADY and ALREADY[news].search(said):
             return Taken(told["orderID"].text(most=100) or None)
         if reply.status in (408, 425, 429) or reply.status >= 500:
             return NotNow(f"it answers HTTP {reply.status}: {said}")
@@ -161,7 +166,7 @@ def _details(order: Order, access: Access) -> dict[str, Any]:
 def _item(line: Line) -> dict[str, Any]:
     """`price` has the add-ons in it; they are repeated for the kitchen."""
     if line.id is None:
-        raise Unsayable(f"no item of the till's is mapped to '{line.name}': mapExternalId, kind VARIANT")
+        raise Unmapped(line)
     return {
         "id": line.id,
         "name": line.name,
@@ -174,7 +179,7 @@ def _item(line: Line) -> dict[str, Any]:
         "quantity": str(line.quantity),
         "description": line.note or "",
         "variation_name": line.size,
-        "variation_id": "",
+        "variation_id": line.size_id or "",
         "AddonItem": {
             "details": [
                 {

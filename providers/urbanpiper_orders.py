@@ -14,7 +14,7 @@ from uuid import UUID
 from domain.instructions import FORM
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus
-from domain.outbound import OF_RIDER, Heard, Line, NotNow, Order, OrderNews, Say, Taken, Unsayable, not_taken
+from domain.outbound import OF_RIDER, Heard, Line, NotNow, Order, OrderNews, Say, Taken, Unmapped, Unsayable, not_taken
 from domain.pricing import ChargeKind
 from domain.pulling import Access, Ask, PullFailed, Quota, Reply, answered
 
@@ -43,6 +43,7 @@ RIDERS = {
 }
 TYPES = {Fulfilment.DELIVERY: "delivery", Fulfilment.STORE_DELIVERY: "delivery", Fulfilment.PICKUP: "pickup"}
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+OF_HTTP = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "accept-encoding"})
 RIDE = timedelta(minutes=20)
 OTHER = (ChargeKind.PACKAGING, ChargeKind.DELIVERY, ChargeKind.FEE, ChargeKind.TIP)
 
@@ -74,16 +75,16 @@ class UrbanpiperOrders:
 
 
 def _say(event: str, told: Mapping[str, Any], access: Access, id: UUID) -> Say:
-    header = access.credentials["header"]
-    if not HEADER.fullmatch(header):
-        raise Unsayable("the access names a header that is none")
+    header = access.credentials["header"].lower()
     headers = {
         "content-type": "application/json",
         "x-upr-event-type": EVENTS[event],
         "x-upr-biz-id": access.credentials["biz_id"],
         "x-request-id": str(id),
-        header.lower(): access.credentials["value"],
     }
+    if not HEADER.fullmatch(header) or header in headers or header in OF_HTTP:
+        raise Unsayable("the access names a header that is none, or none of the till's")
+    headers[header] = access.credentials["value"]
     return Say(Ask("POST", event, headers=headers, body=json.dumps(told, ensure_ascii=False).encode()))
 
 
@@ -182,7 +183,7 @@ def _customer(order: Order) -> dict[str, Any]:
 def _item(index: int, line: Line) -> dict[str, Any]:
     """A size is an option of its item, whose price has it in it; what was chosen besides has its own."""
     if line.id is None:
-        raise Unsayable(f"no item of the till's is mapped to '{line.name}': mapExternalId, kind VARIANT")
+        raise Unmapped(line)
     item, _, size = line.id.partition(FORM)
     sizes = [_option(size, line.size, Money(0, line.unit_price.currency), line.quantity)] if size else []
     chosen = [_option(one.id, one.name, one.price, line.quantity) for one in line.choices]

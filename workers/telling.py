@@ -25,7 +25,7 @@ from domain.cancelling import heed_cancelling
 from domain.events import Topic
 from domain.identity import Seals
 from domain.intake import Source
-from domain.outbound import Heard, NotNow, NotUnderstood, Order, Outbounds, Unsayable
+from domain.outbound import Heard, NotMapped, NotNow, NotUnderstood, Order, Outbounds, Unmapped, Unsayable
 from domain.pulling import Access, Fetch, PullFailed, Reply, retry_after_s
 from domain.refusals import Refused
 from domain.telling import (
@@ -37,16 +37,18 @@ from domain.telling import (
     TellingTurn,
     backoff,
     follow,
+    give_up,
     mended,
     moot,
     pause,
     settle,
 )
 from domain.unit_of_work import Begin, UnitOfWork
-from workers.pulling import HOLD, Budget, NotOurs
+from workers.pulling import Budget, NotOurs
 
 log = logging.getLogger("haat.telling")
 AT_ONCE = 4  # sources
+HOLD = timedelta(seconds=30)  # longer than twice what a till is waited for: it is renewed before each piece of news
 POLL_S = 0.5  # for what is due by now, and for hints that were lost
 EVENTS = 2_000
 BUG_REST_S = 10.0
@@ -66,6 +68,7 @@ class Tellings:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     dice: Callable[[], float] = random.random
+    hold: timedelta = HOLD
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -112,7 +115,7 @@ class Tellings:
     async def once(self) -> bool:
         """One source, if there is anything to tell one by now."""
         async with self.unit_of_work() as uow:
-            turn = await uow.tellings.turn(HOLD, list(self.outbounds))
+            turn = await uow.tellings.turn(self.hold, list(self.outbounds))
         if turn is None:
             return False
         trace.correlation_id.set(urandom(16).hex())
@@ -133,51 +136,60 @@ class _Turn:
         self.failed = turn.failed
         self.spoken = False
         self.telling: Telling | None = None  # in hand
+        self.order: Order | None = None
+        self.speak_before = 0.0  # by the loop's clock
         self.message: str | None = None
         self.after_s: float | None = None
 
     async def through(self) -> None:
+        registered = None
         try:
             registered = await sources.by_id(self.tellings.reads, self.turn.provider, self.turn.source_id)
             if registered is not None:
                 await self._news(registered.source)
-        except (NotOurs, Refused):
+        except NotOurs:
             raise
-        except Exception as error:  # a bug of ours: it must not be tried without end, nor without a rest
+        except Exception as error:  # a bug of ours, or a key that is gone: not to be tried without end, nor without a rest
             heed_cancelling(error)
             log.exception("source %s cannot be told", self.turn.source_id)
-            self._note(NotNow(type(error).__name__, BUG_REST_S))
-            await self._give_up(type(error).__name__)
+            message = error.refusal.message if isinstance(error, Refused) else type(error).__name__
+            self._note(NotNow(message, BUG_REST_S))
+            if registered is not None and self.telling is not None and self.telling.overdue:
+                await self._give_up(self.telling, message, registered.source)
         finally:
             # However it ended, the next one may take it up: at once, or when the till has had its rest.
             await self._end()
 
-    async def _give_up(self, message: str) -> None:
-        if self.telling is not None and self.telling.overdue:
-            async with self.tellings.unit_of_work() as uow:
-                held_until = await self._hold(uow)
-                await uow.tellings.finish(self.telling.id, Ended(TellingState.FAILED, message))
-            self.held_until = held_until
+    async def _give_up(self, telling: Telling, message: str, source: Source) -> None:
+        remote = urlsplit(self.turn.access.base_url).hostname or ""
+        async with self.tellings.unit_of_work() as uow:
+            ended = await give_up(telling, message, self.order, source, remote, uow)
+            held_until = await self._hold(uow)
+            await uow.tellings.finish(telling.id, ended)
+        self.held_until = held_until
 
     async def _news(self, source: Source) -> None:
         turn = self.turn
-        access = Access(turn.access.base_url, json.loads(self.tellings.seals.open(turn.access.sealed)))
         for _ in range(MOST):
+            began = asyncio.get_running_loop().time()
             async with self.tellings.unit_of_work() as uow:
                 held_until = await self._hold(uow)
-                telling = await uow.tellings.begin(turn.source_id)
+                telling = await uow.tellings.begin(turn.source_id, self.tellings.hold)
             self.held_until = held_until
+            # So that the answer, too, comes while the source is ours: who was stopped in between says nothing out of turn.
+            self.speak_before = began + self.tellings.hold.total_seconds() / 2
             if telling is None:
                 return
             trace.cause.set(f"telling:{telling.id}")
-            self.telling = telling
+            self.telling, self.order = telling, None
+            access = Access(turn.access.base_url, json.loads(self.tellings.seals.open(turn.access.sealed)))
             await self._one(telling, access, source)
             self.telling = None
             if self._spent().next_in:
                 return
 
     async def _one(self, telling: Telling, access: Access, source: Source) -> None:
-        order = await order_to_tell(self.tellings.reads, source.id, telling.order_id)
+        self.order = order = await order_to_tell(self.tellings.reads, source.id, telling.order_id)
         nothing = "the source is mapped to its store no more" if order is None else moot(telling, order)
         if order is None or nothing is not None:
             async with self.tellings.unit_of_work() as uow:
@@ -210,7 +222,7 @@ class _Turn:
 
     async def _hold(self, uow: UnitOfWork) -> datetime:
         """Until when, once this is committed. Raises NotOurs."""
-        held_until = await uow.tellings.hold(self.turn, self.held_until, HOLD, self._spent())
+        held_until = await uow.tellings.hold(self.turn, self.held_until, self.tellings.hold, self._spent())
         if held_until is None:
             raise NotOurs
         return held_until
@@ -230,6 +242,8 @@ class _Turn:
         tellings = self.tellings
         try:
             say = self.outbound.word(telling.news, order, access, telling.id, tellings.clock())
+        except Unmapped as why:
+            return NotMapped(str(why)), False
         except Unsayable as why:
             return NotUnderstood(str(why)), False
         except Exception as error:  # a bug of ours: it must not be tried without end
@@ -237,10 +251,12 @@ class _Turn:
             log.exception("order %s cannot be worded", order.id)
             return NotUnderstood(f"it cannot be worded: {type(error).__name__}"), False
         await tellings.sleep(self.budget.take(tellings.clock()))
+        if asyncio.get_running_loop().time() > self.speak_before:
+            raise NotOurs
         try:
             reply = await tellings.fetch.fetch(say.base_url or access.base_url, say.ask)
         except PullFailed as failed:
-            return NotNow(failed.message, failed.after_s) if failed.retry else NotUnderstood(failed.message), True
+            return NotNow(failed.message, failed.after_s) if failed.retry else NotUnderstood(failed.message, sure=False), True
         heard: Heard
         try:
             heard = self.outbound.heard(telling.news, reply)

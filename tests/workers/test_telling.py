@@ -9,12 +9,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.fetching import SafeFetch
+from adapters.seals import AesSeals
 from db import ledger, orders
 from db import tables as t
+from db.figures import backlog
+from db.ids import new_id
 from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
@@ -38,19 +41,19 @@ from domain.pulling import Ask, PullFailed, Reply, SetSourceAccess, set_source_a
 from domain.quotes import QuoteCart, quote_cart
 from domain.refusals import Conflict, InvalidInput, Refused, Unavailable
 from domain.replays import Seen, start_replay
-from domain.riders import arrive_at_store, pick_up
+from domain.riders import arrive_at_store, drop_delivery, pick_up
+from domain.sources import SetSource, set_source
 from domain.telling import DOOR, tell_orders
 from tests.db.test_purchases import counters, do, payment_of, placed, quoted, the_order
 from tests.partners import SEALS, Partner, dish, menu, partner, size
 from tests.simulators.serving import serving
-from tests.simulators.tills import PetpoojaServer, UrbanpiperTill, Warehouse, broken, too_many
+from tests.simulators.tills import PetpoojaServer, UrbanpiperTill, Warehouse, broken, too_many, unsuccessful
 from tests.trips import assigned, on_duty
 from tests.waiting import until
 from tests.world import HOME, Shop, account, listing, shop
 from wiring import OUTBOUNDS, TOLD_WITHIN_S
-from workers import pulling
 from workers.replays import Replays
-from workers.telling import Tellings
+from workers.telling import HOLD, Tellings
 
 STORE = "k7x2m9qa"
 S = OrderStatus
@@ -70,11 +73,10 @@ class Told:
         self.worker = self.another()
         self.teas: dict[str, UUID] = {}  # by what the till calls them
 
-    def another(self, fetch: Any = None, begin: Any = None) -> Tellings:
-        return Tellings(
-            Reads(self.engine), begin or (lambda: unit_of_work(self.engine)), OUTBOUNDS, SEALS,
-            fetch or SafeFetch(loopback=True, timeout_s=5), sleep=Slept(), dice=lambda: 1.0,
-        )  # fmt: skip
+    def another(self, fetch: Any = None, begin: Any = None, seals: Any = SEALS, **given: Any) -> Tellings:
+        given = {"sleep": Slept(), "dice": lambda: 1.0, **given}
+        begin = begin or (lambda: unit_of_work(self.engine))
+        return Tellings(Reads(self.engine), begin, OUTBOUNDS, seals, fetch or SafeFetch(loopback=True, timeout_s=5), **given)
 
     async def connect(self, credentials: dict[str, str], *, on: bool = True) -> None:
         provider = OUTBOUNDS[self.source.inbound.provider]
@@ -131,10 +133,12 @@ class Told:
 
 
 @asynccontextmanager
-async def petpooja(engine: AsyncEngine, *, on: bool = True, **columns: Any) -> AsyncIterator[tuple[Told, PetpoojaServer]]:
+async def petpooja(
+    engine: AsyncEngine, *, on: bool = True, of: Shop | None = None, **columns: Any
+) -> AsyncIterator[tuple[Told, PetpoojaServer]]:
     server = PetpoojaServer()
     async with serving(server.app()) as url:
-        told = Told(engine, await partner(engine, "petpooja", STORE, **columns), f"{url}/V1")
+        told = Told(engine, await partner(engine, "petpooja", STORE, of=of, **columns), f"{url}/V1")
         await told.connect({**server.keys, "orders_url": f"{url}/orders", "callback_url": "https://haat.test/callback"}, on=on)
         yield told, server
 
@@ -225,6 +229,7 @@ async def test_an_order_from_the_tills_own_menu_is_told_in_its_own_ids(engine, r
         assert list(server.orders) == [order.number]
         [item] = taken["OrderItem"]["details"]
         assert (item["id"], item["quantity"], item["price"], item["variation_name"]) == ("81091", "2", "239.00", "Regular")
+        assert item["variation_id"] == "11"  # of the size, whatever comes in it
         assert item["description"] == "well done"
         assert item["AddonItem"]["details"] == [
             {
@@ -278,6 +283,24 @@ async def test_the_rider_is_told_step_by_step(engine):
         phone = str(one.order.id.int)[-10:]
         assert server.riders == [(word, "Imran", phone) for word in ("rider-assigned", "rider-arrived", "pickedup")]
         assert [news for news, _ in await told.states()] == ["PLACED", "RIDER_ASSIGNED", "RIDER_AT_STORE", "RIDER_LEFT"]
+
+
+async def test_a_till_that_was_gone_hears_of_the_rider_who_comes_and_of_none_who_came_before(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+        await one.accept()
+        await told.tell()
+        trip = select(t.delivery.c.id).where(t.delivery.c.order_id == one.order.id)
+        [(delivery_id,)] = await told.source.rows(trip)
+        first, second = await on_duty(engine, "Imran"), await on_duty(engine, "Ravi")
+        await assigned(engine, delivery_id, first)
+        await do(engine, lambda uow: arrive_at_store(delivery_id, first, uow))
+        await do(engine, lambda uow: drop_delivery(delivery_id, ReasonCode.VEHICLE, first, uow))
+        await assigned(engine, delivery_id, second)
+        await told.tell()
+        assert [(status, name) for status, name, _ in server.riders] == [("rider-assigned", "Ravi")]
+        assert [state for _, state in await told.states()] == ["TOLD", "MOOT", "MOOT", "TOLD"]
 
 
 async def test_what_people_make_of_an_order_is_told_and_what_the_till_said_is_not(engine):
@@ -534,16 +557,84 @@ async def test_what_the_till_refuses_is_a_failure_that_is_told_again_when_it_is_
         assert list(server.orders) == [one.order.number]
 
 
-async def test_an_item_that_nobody_has_mapped_is_named_and_told_once_it_is(engine):
+async def test_an_item_that_nobody_has_mapped_is_a_failure_and_the_order_is_told_by_itself_once_it_is(engine):
     async with petpooja(engine) as (told, server):
-        server.menu = {"81091"}
+        server.menu = {"81091", "9"}
         one = await ordered(told, item=None)
+        other = await ordered(told, item="9")
         await told.tell()
         [failure] = await told.source.failures()
+        assert (failure.kind.value, failure.state) == ("MAPPING", FailureState.OPEN)
         assert f"no item of the till's is mapped to 'Tea {one.tea}'" in failure.message
-        assert (server.calls, (await told.line()).failed) == ([], 0)
+        assert list(server.orders) == [other.order.number]  # it stops no other
+        assert (await told.line()).failed == 0
+        await one.accept()
+        await told.tell()
+        await told.now()
+        assert not await told.worker.once()  # it is not tried until it could go well
+        assert len(await told.source.failures()) == 1
+        await overdue(told)  # it waited for people, and for no till
+        server.troubles = [broken]
         await told.source.map(EntityKind.VARIANT, "81091", one.tea)
-        await again(told)
+        await told.tell()
+        assert (await told.states())[0] == ("PLACED", "WAITING")
+        assert len(await told.source.failures()) == 1
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")] * 2
+        assert [failure.state for failure in await told.source.failures()] == [FailureState.RESOLVED]
+
+
+async def test_an_order_that_waited_for_a_mapping_and_ended_is_told_no_more(engine):
+    async with petpooja(engine) as (told, server):
+        one = await ordered(told, item=None)
+        await told.tell()
+        await again(told)  # which changes nothing: there is no word for it yet
+        await told.tell()
+        assert await told.states() == [("PLACED", "WAITING")]
+        await one.cancel()
+        await told.tell()
+        assert (server.calls, await told.states()) == ([], [("PLACED", "MOOT"), ("CANCELLED", "MOOT")])
+        assert [failure.state for failure in await told.source.failures()] == [FailureState.RESOLVED]
+
+
+async def test_what_we_say_of_a_till_is_no_word_of_the_tills(engine):
+    mine = await shop(engine)
+    async with petpooja(engine, of=mine) as (told, _):
+        other = {"id": new_id(), "merchant_id": mine.merchant_id, "slug": f"s-{mine.store_id}-2", "name": "Amrit 2", "city": "Pune"}
+        async with engine.begin() as connection:
+            await connection.execute(insert(t.store).values(**other, lat=18.5, lng=73.8))
+        await told.source.map(EntityKind.STORE, "b2", other["id"])
+        await ordered(told, item=None)
+        await told.tell()
+        s = t.source.c
+        assert await told.source.rows(select(s.last_seen_at).where(s.id == told.source.source_id)) == [(None,)]
+        assert [failure.store_id for failure in await told.source.failures()] == [mine.store_id]
+
+
+async def test_what_waits_for_people_is_no_backlog(engine, reads):
+    async def untold() -> float:
+        return next(one.value for one in await backlog(reads) if one.name == "orders_untold")
+
+    async with petpooja(engine) as (told, _):
+        before = await untold()
+        await ordered(told, item=None)
+        await told.follow()
+        assert await untold() == before + 1
+        await told.tell()
+        assert await untold() == before  # a failure says it
+        await ordered(told)
+        await told.follow()
+        assert await untold() == before + 1
+        off = SetSource(told.source.source_id, False)
+        await do(engine, lambda uow: set_source(off, told.source.shop.owner, uow))
+        assert await untold() == before
+
+
+async def test_an_id_that_the_till_has_given_anew_is_the_one_it_is_told(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"9"}
+        await ordered(told)  # mapped to 81091 first
+        await told.source.map(EntityKind.VARIANT, "9", told.teas["81091"])
         await told.tell()
         assert await told.states() == [("PLACED", "TOLD")]
 
@@ -560,6 +651,66 @@ async def test_an_order_the_till_refused_is_not_cancelled_there(engine):
         await told.tell()
         assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "MOOT")]
         assert (await told.source.failures())[0].state is FailureState.RESOLVED
+
+
+async def test_a_till_that_may_have_an_order_from_before_it_said_no_hears_of_its_end(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles, server.after = {"81091"}, [broken], True
+        one = await ordered(told)
+        await told.tell()
+        assert list(server.orders) == [one.order.number]  # it has it, and has not said so
+        server.troubles, server.after = [lambda: unsuccessful("SO_101", "Invalid access token")], False
+        await told.tell()
+        assert await told.states() == [("PLACED", "FAILED")]
+        await one.cancel()
+        await told.tell()
+        assert await told.states() == [("PLACED", "FAILED"), ("CANCELLED", "TOLD")]
+        assert server.statuses == {one.order.number: "Customer cancelled"}
+
+
+async def test_an_answer_that_cannot_be_taken_in_may_have_been_a_yes(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+        await told.tell(told.another(SafeFetch(loopback=True, most_bytes=10)))
+        assert await told.states() == [("PLACED", "FAILED")]
+        await one.cancel()
+        await told.tell()
+        assert server.statuses == {one.order.number: "Customer cancelled"}
+
+
+async def test_what_has_been_told_since_is_not_replayed(engine):
+    async with petpooja(engine) as (told, server):
+        await ordered(told)
+        await told.tell()
+        server.menu = {"81091"}
+        await again(told)
+        await again(told)  # the till has not heard it yet: the same once more
+        await told.tell()
+        [failure] = await told.source.failures()
+        assert failure.state is FailureState.RESOLVED
+        with pytest.raises(Refused) as no:
+            await do(engine, lambda uow: replay_failures([failure.id], told.source.shop.owner, uow))
+        assert isinstance(no.value.refusal, Conflict)
+        assert [one.state for one in await told.source.failures()] == [FailureState.RESOLVED]
+
+
+async def test_what_a_bug_of_ours_keeps_from_the_till_is_a_failure_to_replay(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        await ordered(told)
+        blind = told.another(seals=AesSeals([b"t" * 32]))
+        await told.tell(blind)
+        assert await told.states() == [("PLACED", "WAITING")]
+        await overdue(told)
+        await told.tell(blind)
+        assert await told.states() == [("PLACED", "FAILED")]
+        [failure] = await told.source.failures()
+        assert (failure.kind.value, failure.state) == ("PROCESSING", FailureState.OPEN)
+        assert "a secret cannot be opened" in failure.message
+        await again(told)
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
 
 
 async def test_a_warehouse_that_turns_an_order_down_has_rejected_it(engine, reads):
@@ -635,6 +786,28 @@ async def test_who_was_away_too_long_writes_nothing_down(engine):
         assert (await one.now()).status is S.REJECTED
 
 
+async def test_who_was_stopped_before_it_spoke_says_nothing_out_of_turn(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        one = await ordered(told)
+        stopped, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            stopped.set()
+            await goes_on.wait()
+
+        slow = asyncio.create_task(told.tell(told.another(sleep=sleep, hold=timedelta(seconds=0.2))))
+        await stopped.wait()
+        await told.tell()  # another has taken it over, and told it
+        await one.cancel()
+        await told.tell()
+        await asyncio.sleep(0.2)
+        goes_on.set()
+        await slow
+        assert [path for path, _, _ in server.calls] == ["/orders/save_order", "/V1/update_order_status"]
+        assert await told.states() == [("PLACED", "TOLD"), ("CANCELLED", "TOLD")]
+
+
 async def test_many_workers_tell_each_thing_once(engine):
     async with petpooja(engine) as (told, server):
         server.menu = {"81091"}
@@ -702,4 +875,4 @@ async def test_it_runs_by_itself(engine):
 
 
 def test_a_source_is_held_for_longer_than_a_till_is_waited_for():
-    assert timedelta(seconds=2 * TOLD_WITHIN_S) < pulling.HOLD
+    assert timedelta(seconds=2 * TOLD_WITHIN_S) < HOLD
