@@ -75,6 +75,8 @@ class SafeFetch:
                 return await self._fetch(base_url, ask)
         except TimeoutError:
             raise PullFailed(f"no answer within {self.timeout_s:g} s") from None
+        except httpx2.InvalidURL:  # of its own family: a character that cannot stand there, or too many
+            raise PullFailed("the address is none", retry=False) from None
         except (httpx2.HTTPError, OSError, UnicodeError) as error:
             raise PullFailed(f"no answer: {type(error).__name__}") from error
 

@@ -7,7 +7,8 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -117,16 +118,25 @@ class Pictures:
             wait = max(wait_after(picture.attempts, self.dice()), timedelta(seconds=min(failed.after_s or 0, 3600)))
             await self._later(picture, wait, problem, counts=True)
             return
-        log.warning("a picture of %s was not to be had: %s", host_of(picture.url), problem)
-        async with self.unit_of_work() as uow:
-            await uow.pictures.give_up(picture.digest, AGAIN_AFTER, problem)
+        with _else_held():
+            async with self.unit_of_work() as uow:
+                await uow.pictures.give_up(picture.digest, AGAIN_AFTER, problem)
+            log.warning("a picture of %s was not to be had: %s", host_of(picture.url), problem)
 
     async def _later(self, picture: Picture, wait: timedelta, problem: str, *, counts: bool) -> None:
-        try:
+        with _else_held():
             async with self.unit_of_work() as uow:
                 await uow.pictures.put_off(picture.digest, wait, problem, counts=counts)
-        except Refused:  # then it is held until its time is over
-            log.info("a picture stays held")
+
+
+@contextmanager
+def _else_held() -> Iterator[None]:
+    """What cannot be written down now is nobody's fault: the picture is held until its time is over, and then tried again."""
+    try:
+        yield
+    except Refused as refused:
+        heed_cancelling(refused)
+        log.info("a picture stays held")
 
 
 def _asked(url: str) -> tuple[str, Ask]:

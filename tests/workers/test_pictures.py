@@ -15,11 +15,13 @@ from starlette.responses import RedirectResponse, Response
 from adapters.fetching import SafeFetch
 from db import tables as t
 from db.catalog import PRODUCT, to_product
+from db.pictures import SqlPictures
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.blobs import sweep
 from domain.catalog import Product, UpsertedProduct, apply_products
 from domain.pictures import ATTEMPTS, IMAGE_BYTES, PictureState
+from domain.refusals import Refused, Unavailable
 from tests.blobs import Shelf
 from tests.partners import dish, menu, partner
 from tests.simulators.pictures import PNG, Pictures
@@ -262,6 +264,34 @@ async def test_what_is_no_picture_of_ours_is_asked_for_once_and_the_sources_addr
     assert town.shelf.held == {}
     assert len(town.host.asked) == 1
     assert "was not to be had" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/t\x01ea.png", "/tea\x7f.png", "/" + "x" * 70_000], ids=["control", "delete", "endless"])
+async def test_an_address_that_is_none_fails_with_its_reason(town, path, caplog):
+    await town.told(f"{town.url}{path}")
+    await town.work()
+    await town.later()
+    assert await town.states() == {path: (PictureState.FAILED, 1)}
+    async with town.engine.connect() as connection:
+        assert (await connection.execute(select(c.problem))).scalar_one() == "the address is none"
+    assert [record.levelname for record in caplog.records if record.name == "haat.pictures"] == ["WARNING"]
+
+
+async def test_a_picture_that_cannot_be_given_up_stays_held_and_its_neighbours_are_copied(town, monkeypatch):
+    """The database goes away in that very moment."""
+    town.host.put("tea.png", TEA)
+    id = await town.told(f"{town.url}/gone.png", f"{town.url}/tea.png")
+
+    async def away(*_: Any) -> None:
+        raise Refused(Unavailable("the database does not answer"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlPictures, "give_up", away)
+        assert await town.worker.once()
+    assert await town.states() == {"/gone.png": (PictureState.WANTED, 1), "/tea.png": (PictureState.COPIED, 1)}
+    await town.later()
+    assert await town.states() == {"/gone.png": (PictureState.FAILED, 2), "/tea.png": (PictureState.COPIED, 1)}
+    assert list((await town.product(id)).pictures) == [f"{town.url}/gone.png", ours(TEA)]
 
 
 async def test_a_host_that_breaks_is_asked_again_until_it_answers(town):
