@@ -188,9 +188,10 @@ class SqlConflicts:
         row = (await self._connection.execute(_conflicts().where(c.id == id).where(visible_to(actor)))).one_or_none()
         return _conflict(row) if row else None
 
-    async def lock(self, id: UUID) -> SourceConflict:
-        [found] = await self._locked(_conflicts().where(c.id == id))
-        return found
+    async def lock(self, seen: SourceConflict) -> SourceConflict:
+        beside = and_(IS_OPEN, c.field == seen.field, c.entity_id == seen.entity_id)
+        locked = {one.id: one for one in await self._locked(_conflicts().where(or_(c.id == seen.id, beside)))}
+        return locked[seen.id]
 
 
 _DUE = literal("due", Text)

@@ -61,12 +61,15 @@ async def carry_out(group: Group, uow: "UnitOfWork") -> Mapping[UUID, Outcome]:
 async def _status(work: Work, some: list[Placed]) -> None:
     now = await work.uow.now()
     some = apart([(one, [store_of(one)]) for one in some])
+    said_by = Actor(ActorKind.SOURCE, work.origin.source_id)
+    if work.origin.rules:  # all of them: conflicts are locked behind what they are about, of those too that are not carried out
+        await work.uow.merchants.lock_stores({store_of(one) for one in some}, said_by)
     meant = {one.id: _meant(one, now) for one in some}
     some = heed(work, Field.STATUS, [(one, [store_of(one)], _claim(meant[one.id])) for one in some])
     won = await work.newer("STATUS", [(one, store_of(one)) for one in some])
     for one in sorted(won, key=store_of):  # every writer locks stores in this order
         trace.cause.set(one.cause)
-        await set_store_status(meant[one.id], Actor(ActorKind.SOURCE, work.origin.source_id), work.uow)
+        await set_store_status(meant[one.id], said_by, work.uow)
     work.done(won)
 
 

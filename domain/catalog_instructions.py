@@ -1,6 +1,6 @@
 """What sources tell of the catalogue, carried out: products, variants, prices, choices, and what a whole push left out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
@@ -10,7 +10,7 @@ from domain.instructions import ChoiceGroup, DeactivateMissing, UpdatePrice, Ups
 from domain.intake import EntityKind
 from domain.listings import UpsertedListing, apply_listings, deactivate_missing
 from domain.overruling import heed
-from domain.queue import parked
+from domain.queue import STALE, parked
 from domain.truth import Field
 from domain.work import Placed, Work, apart, news_of, store_of, unlisted
 
@@ -111,30 +111,43 @@ async def carry_out_prices(work: Work, some: list[Placed]) -> None:
             work.outcomes[one.id] = parked(named(EntityKind.VARIANT, one.command.variant))
     some = apart([(one, [(one.store_id, variants[one.command.variant])]) for one in some if one.command.variant in variants])
     places = {one.id: (store_of(one), variants[one.command.variant]) for one in some}
+    if work.origin.rules:  # what another lists just now is listed: of its price one alone is believed
+        await work.uow.catalog.lock_merchants({work.origin.merchant_id})
     listed = await work.uow.sources.listed(places.values())
     # A listing begins with the price it is first told with, whoever tells it: there is none yet that it could contradict.
-    of_it = {id: [listed[place]] if place in listed else [] for id, place in places.items()}
-    heard = heed(work, Field.PRICE, [(one, of_it[one.id], _claim(one.command)) for one in some])
-    won = await work.newer("PRICE", [(one, listed[places[one.id]]) for one in heard if places[one.id] in listed])
-    new = [one for one in heard if places[one.id] not in listed]
+    there = {id: listed[place] for id, place in places.items() if place in listed}
+    heard = heed(work, Field.PRICE, [(one, [there[one.id]] if one.id in there else [], _claim(one.command)) for one in some])
+    fresh = await _tell_prices(work, [(one, there[one.id]) for one in some if one.id in there], {one.id for one in heard})
+    won = [one for one in heard if ("PRICE", there.get(one.id)) in fresh]
+    new = [one for one in heard if one.id not in there]
     todo = [*won, *new]
-    believed = {one.id for one in heard}
-    taxed = await _taxed(work, [one for one in some if one.id not in believed], of_it)
-    items = [_priced(one, *places[one.id]) for one in todo]
-    items += [UpsertedListing(*places[one.id], cause=one.cause, taxes=one.command.taxes) for one in taxed]
+    priced = {one.id for one in todo}
+    taxed = {one.id for one in some if one.id not in there or ("TAXES", there[one.id]) in fresh}
+    items = [_priced(one, *places[one.id], taxed=one.id in taxed) for one in todo]
+    items += [
+        UpsertedListing(*places[one.id], cause=one.cause, taxes=one.command.taxes) for one in some if one.id in taxed - priced
+    ]
     if not items:
         return
     ids = (await apply_listings(items, work.uow))[: len(todo)]
     made = [(one, id) for one, id in zip(todo, ids, strict=True) if id is not None][len(won) :]
-    await work.newer("PRICE", made)
+    await _tell_prices(work, made, {one.id for one, _ in made})
     await work.wake([unlisted(*places[one.id]) for one in new])
     work.done(todo)
 
 
-async def _taxed(work: Work, overruled: Sequence[Placed], of_it: Mapping[UUID, Sequence[UUID]]) -> list[Placed]:
-    """Taxes are no price: who is not believed about that is heard about these."""
-    telling = [one for one in overruled if one.command.taxes is not None]
-    return await work.newer("TAXES", [(one, of_it[one.id][0]) for one in telling]) if telling else []
+async def _tell_prices(work: Work, told: Sequence[tuple[Placed, UUID]], believed: Collection[UUID]) -> set[tuple[str, UUID]]:
+    """(field, listing id) of what is no older than what was told before. The prices of the others are superseded.
+
+    Taxes are no price, and are news of their own: who is not believed about prices is heard about them, and goes on from there when
+    they are believed again.
+    """
+    prices = [(one, id) for one, id in told if one.id in believed]
+    news = [news_of("PRICE", id, one) for one, id in prices]
+    news += [news_of("TAXES", id, one) for one, id in told if one.command.taxes is not None]
+    fresh = await work.uow.instructions.tell(work.origin.source_id, news)
+    work.outcomes.update({one.id: STALE for one, id in prices if ("PRICE", id) not in fresh})
+    return fresh
 
 
 def _claim(told: UpdatePrice) -> Claim:
@@ -143,7 +156,7 @@ def _claim(told: UpdatePrice) -> Claim:
     )
 
 
-def _priced(one: Placed, store_id: UUID, variant_id: UUID) -> UpsertedListing:
+def _priced(one: Placed, store_id: UUID, variant_id: UUID, *, taxed: bool) -> UpsertedListing:
     told: UpdatePrice = one.command
     return UpsertedListing(
         store_id,
@@ -153,7 +166,7 @@ def _priced(one: Placed, store_id: UUID, variant_id: UUID) -> UpsertedListing:
         told.packaging_minor,
         told.currency,
         cause=one.cause,
-        taxes=told.taxes,
+        taxes=told.taxes if taxed else None,
     )
 
 

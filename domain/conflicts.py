@@ -143,7 +143,8 @@ class ConflictStore(Protocol):
     async def find(self, id: UUID, actor: Actor) -> SourceConflict | None:
         """If the actor may see it. Not locked."""
 
-    async def lock(self, id: UUID) -> SourceConflict: ...
+    async def lock(self, seen: SourceConflict) -> SourceConflict:
+        """As it is now; with it what is open on the same, at once: one after the other they would be locked in no order."""
 
 
 async def moot(field: Field, entity_ids: Collection[UUID], uow: "UnitOfWork") -> None:

@@ -51,10 +51,9 @@ async def resolve_conflict(command: ResolveConflict, actor: Actor, uow: "UnitOfW
         raise Refused(Conflict(f"it is {seen.state.value} already"))
     await uow.truth.hold_of_store(seen.store_id)
     if command.resolution is Resolution.TAKE_THEIRS:
-        dashboard = await uow.truth.dashboard(seen.merchant_id)
-        await _take(seen, dashboard, actor, uow)
+        dashboard = await _take(seen, actor, uow)
         await uow.truth.heard(dashboard, seen.field, seen.entity_id)
-    if (await uow.conflicts.lock(seen.id)).version != seen.version:
+    if (await uow.conflicts.lock(seen)).version != seen.version:
         raise Refused(Conflict("something else was claimed meanwhile"))
     await uow.conflicts.end([seen.id], ends)
     if command.resolution is Resolution.TAKE_THEIRS:
@@ -63,15 +62,20 @@ async def resolve_conflict(command: ResolveConflict, actor: Actor, uow: "UnitOfW
     await uow.audit.write(actor, "resolveConflict", seen.entity_id, seen.merchant_id, detail)
 
 
-async def _take(seen: SourceConflict, dashboard: UUID, actor: Actor, uow: "UnitOfWork") -> None:
+async def _take(seen: SourceConflict, actor: Actor, uow: "UnitOfWork") -> UUID:
+    """By the dashboard, which is returned. Whoever works by hand locks what it is about before they ask for the dashboard: a
+    merchant's first word by hand makes it, and the next waits for that."""
     claim, now = seen.claimed, await uow.now()
     lasts = claim.until is None or claim.until > now
     match seen.field:
         case Field.STOCK:
             assert claim.units is not None
+            await uow.stock.lock([seen.entity_id])
+            dashboard = await uow.truth.dashboard(seen.merchant_id)
             # As of when it was counted: what was sold since then is not there any more.
             count = Count(seen.entity_id, claim.units, seen.said_at, str(actor), f"source:{dashboard}", seen.source_id, seen.drops)
             await apply_counts([count], uow)
+            return dashboard
         case Field.AVAILABILITY:
             off = not claim.available and lasts
             await apply_switches([Switch(seen.entity_id, off, str(actor), claim.until if off else None)], uow)
@@ -93,3 +97,4 @@ async def _take(seen: SourceConflict, dashboard: UUID, actor: Actor, uow: "UnitO
             if locked is None:
                 raise not_found("store")
             await say_status(told_of, locked.store, actor, uow)
+    return await uow.truth.dashboard(seen.merchant_id)

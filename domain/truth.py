@@ -61,7 +61,7 @@ class Believed:
 class TruthStore(Protocol):
     """Who is believed changes while nobody writes by it: writers hold it together, who changes it holds it alone.
 
-    It is held to the end of the transaction, and taken before the lock of any row.
+    It is held to the end of the transaction, and taken before the lock of any row that it decides about.
     """
 
     async def hold_of_listing(self, listing_id: UUID) -> None: ...

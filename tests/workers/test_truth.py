@@ -3,21 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import tables as t
+from db.ids import new_id
 from db.unit_of_work import unit_of_work
 from domain.applying import carry_out
 from domain.conflicts import ConflictState, shown
 from domain.counting import AdjustStock, SetStock, adjust_stock, set_stock
 from domain.identity import MerchantRole
-from domain.intake import EntityKind
+from domain.intake import EntityKind, InstructionState
 from domain.listings import SetPrice, set_price
 from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
 from domain.refusals import Conflict, Forbidden, InvalidInput, NotFound, Refused
@@ -339,6 +340,50 @@ async def test_a_new_listing_begins_with_the_price_it_is_told_with(engine):
     assert not await till.failures()
 
 
+@pytest.mark.parametrize("when", ["before the rule", "under the rule"])
+async def test_taxes_are_no_price_and_old_ones_are_old_whoever_is_believed(engine, when):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    place = till.shop.store_id
+
+    async def rule(dashboard: bool) -> None:
+        async with unit_of_work(engine) as uow:
+            rules = [Rule(place, Field.PRICE, dashboard=dashboard)]
+            await set_sources_of_truth(till.shop.merchant_id, rules, till.shop.owner, uow)
+
+    async def push(per_cent: str, price: str, hours_ago: int) -> None:
+        tax = {"taxid": "501", "taxname": "CGST", "tax": per_cent, "taxtype": "1", "active": "1", "tax_taxtype": "1"}
+        await till.post("webhooks/menu", {**menu("k7x2m9qa", dish("1", price, item_tax="501")), "taxes": [tax]})
+        async with engine.begin() as connection:
+            i, at = t.instruction.c, datetime.now(UTC) - timedelta(hours=hours_ago)
+            waiting = i.state.in_((InstructionState.WAITING, InstructionState.PARKED))
+            await connection.execute(update(t.instruction).where(i.source_id == till.source_id, waiting).values(created_at=at))
+        await till.worker.drain()
+
+    async def so() -> tuple[int, int]:
+        row = (await till.listings())["1"]
+        return row.price_minor, row.taxes[0].rate_bp
+
+    await push("2.5", "100.00", 9)
+    if when == "before the rule":
+        await push("6", "110.00", 2)
+        await rule(True)
+        await push("9", "90.00", 5)
+        assert await so() == (11_000, 600)
+        assert ("UpdatePrice", "SUPERSEDED") in {(command, state) for command, _, state in await till.instructions()}
+        i, f = t.instruction.c, t.failure.c
+        stale = select(i.command).join(t.failure, f.instruction_id == i.id).where(i.source_id == till.source_id)
+        assert "UpdatePrice" not in {row.command for row in await till.rows(stale)}  # it was not asked how old its price is
+        await push("14", "95.00", 1)
+        assert await so() == (11_000, 1_400)
+    else:
+        await rule(True)
+        await push("6", "110.00", 2)
+        assert await so() == (10_000, 600)
+        await rule(False)
+        await push("9", "90.00", 5)  # of the prices it is believed about it is the newest
+        assert await so() == (9_000, 600)
+
+
 # ---------------------------------------------------------------- the dashboard
 
 
@@ -501,6 +546,138 @@ async def test_rules_that_change_while_everybody_speaks_lock_nobody_out(engine):
     for one in (desk.erp, desk.till):
         assert await one.failures("PROCESSING") == []
         assert {state for *_, state in await one.instructions()} <= {"APPLIED", "SUPERSEDED"}
+
+
+async def in_line(engine: AsyncEngine, many: int) -> None:
+    """Until so many wait for a row."""
+    async with asyncio.timeout(20), engine.connect() as connection:
+        asked = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        while (await connection.execute(asked)).scalar_one() < many:  # nobody tells who waits for a lock
+            await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+            await asyncio.sleep(0.01)
+
+
+async def one_after_the_other(engine: AsyncEngine, held: Any, *steps: Callable[[], Awaitable[Any]]) -> None:
+    """While somebody holds these rows they come to wait in this order, and then go on."""
+    async with asyncio.timeout(30), asyncio.TaskGroup() as all_of_them, engine.begin() as connection:
+        await connection.execute(held.with_for_update(key_share=True))
+        for place, step in enumerate(steps, start=1):
+            all_of_them.create_task(step())
+            await in_line(engine, place)
+
+
+@pytest.mark.parametrize("of", Field)
+async def test_the_first_word_by_hand_and_who_takes_theirs_wait_for_one_thing(engine, of):
+    """Of what was dismissed under a rule before; and of a switch, beside which units are counted by hand."""
+    desk = await desk_of(engine, "petpooja" if of is Field.AVAILABILITY else "wms")
+    await desk.rule(of, "erp")
+    await desk.say("till", of)
+    if of is not Field.AVAILABILITY:
+        await desk.resolve(Resolution.DISMISS)
+        await desk.rule(of, None)
+    level, li, st = t.stock_level.c, t.listing.c, t.store.c
+    held = {
+        Field.STOCK: select(level.version).where(level.listing_id == desk.listing_id),
+        Field.AVAILABILITY: select(level.version).where(level.listing_id == desk.listing_id),
+        Field.PRICE: select(li.version).where(li.id == desk.listing_id),
+        Field.STATUS: select(st.version).where(st.id == desk.shop.store_id),
+    }[of]
+    by_hand = Field.STOCK if of is Field.AVAILABILITY else of
+    await one_after_the_other(
+        engine, held, lambda: desk.say(HAND, by_hand, 7), lambda: desk.resolve(Resolution.TAKE_THEIRS)
+    )  # fmt: skip
+    assert await desk.so(of) == AFTER[of]
+
+
+async def carry(told: Partner) -> None:
+    async with unit_of_work(told.engine) as uow:
+        group = await uow.instructions.claim(told.source_id, 10)
+        await settle(group, await carry_out(group, uow), uow)
+
+
+async def test_old_news_of_who_is_believed_and_who_takes_theirs_lock_conflicts_in_one_order(engine):
+    desk = await desk_of(engine)
+    third = await partner(engine, "wms", "ST-1", of=desk.shop)
+    await third.map(EntityKind.VARIANT, "TEA", desk.listing_id)
+    await desk.do(
+        set_sources_of_truth, desk.shop.merchant_id, [Rule(desk.shop.store_id, Field.PRICE, third.source_id)], desk.shop.owner
+    )
+    said = {"location": "ST-1", "sku": "TEA"}
+    await third.tell("webhooks/stock", event("price.updated", **said, price="50.00", version=5))
+    await desk.say("erp", Field.PRICE, 60)
+    await desk.say("till", Field.PRICE, 70)
+    await third.post("webhooks/stock", event("price.updated", **said, price="51.00", version=3))
+    c = t.source_conflict.c
+    first, last = sorted(await desk.conflicts(), key=lambda row: row.source_id)
+    await one_after_the_other(
+        engine,
+        select(c.id).where(c.id == first.id),
+        lambda: carry(third),
+        lambda: desk.do(resolve_conflict, ResolveConflict(last.id, Resolution.TAKE_THEIRS), desk.shop.owner),
+    )
+    states = {row.id: row.state for row in await desk.conflicts()}
+    assert states == {first.id: ConflictState.OPEN, last.id: ConflictState.TAKEN}
+
+
+@pytest.mark.parametrize("of", [Field.STATUS, Field.PRICE])
+async def test_two_of_whom_each_is_believed_in_another_store_wait_for_each_other(engine, of):
+    desk = await desk_of(engine)
+    other = new_id()
+    async with engine.begin() as connection:
+        columns = {"slug": f"s-{other}", "name": "Amrit Two", "city": "Bengaluru", "lat": 12.9716, "lng": 77.5946}
+        await connection.execute(insert(t.store).values(id=other, merchant_id=desk.shop.merchant_id, **columns))
+    for one in (desk.erp, desk.till):
+        await one.map(EntityKind.STORE, "ST-2", other)
+
+    async def say(who: Partner, version: int) -> None:
+        for store in ("ST-1", "ST-2"):
+            said = {"location": store, "version": version}
+            kind, more = ("store.status", {"open": who is desk.erp}) if of is Field.STATUS else ("price.updated", {})
+            if of is Field.PRICE:
+                more = {"sku": "TEA", "price": f"{60 if who is desk.erp else 70}.00"}
+            await who.post("webhooks/stock", event(kind, **said, **more))
+
+    if of is Field.PRICE:  # listed in both
+        for store in ("ST-1", "ST-2"):
+            said = {"location": store, "sku": "TEA", "price": "50.00", "version": 1}
+            await desk.erp.tell("webhooks/stock", event("price.updated", **said))
+    rules = [Rule(desk.shop.store_id, of, desk.erp.source_id), Rule(other, of, desk.till.source_id)]
+    await desk.do(set_sources_of_truth, desk.shop.merchant_id, rules, desk.shop.owner)
+    for who in (desk.till, desk.erp):
+        await say(who, 2)
+        await who.worker.drain()
+    for who in (desk.till, desk.erp):
+        await say(who, 1)  # and old news, which carries nothing out
+    assert len(await desk.conflicts(ConflictState.OPEN)) == 2
+    c = t.source_conflict.c
+    held = select(c.id).where(c.merchant_id == desk.shop.merchant_id).order_by(c.id)
+    await one_after_the_other(engine, held, lambda: carry(desk.erp), lambda: carry(desk.till))
+    for one in (desk.erp, desk.till):
+        assert {state for *_, state in await one.instructions()} <= {"APPLIED", "SUPERSEDED"}
+    assert [row.times for row in await desk.conflicts(ConflictState.OPEN)] == [2, 2]
+
+
+async def test_a_listing_that_just_appears_has_the_price_of_who_is_believed(engine):
+    """Two tell of it for the first time at once: who is not believed comes second, and contradicts."""
+    desk = await desk_of(engine)
+    id = new_id()
+    async with engine.begin() as connection:
+        await connection.execute(insert(t.product).values(id=id, merchant_id=desk.shop.merchant_id, name="Rice"))
+        await connection.execute(insert(t.variant).values(id=id, merchant_id=desk.shop.merchant_id, product_id=id, sku="RICE"))
+    for one in (desk.erp, desk.till):
+        await one.map(EntityKind.VARIANT, "RICE", id)
+    await desk.rule(Field.PRICE, "erp")
+    for one, price in ((desk.erp, "60.00"), (desk.till, "70.00")):
+        said = {"location": "ST-1", "sku": "RICE", "price": price, "version": 1}
+        await one.post("webhooks/stock", event("price.updated", **said))
+    m = t.merchant.c
+    held = select(m.id).where(m.id == desk.shop.merchant_id)
+    await one_after_the_other(engine, held, lambda: carry(desk.erp), lambda: carry(desk.till))
+    li = t.listing.c
+    [(listing_id, price)] = await desk.erp.rows(select(li.id, li.price_minor).where(li.variant_id == id))
+    assert price == 6_000
+    [row] = await desk.conflicts(ConflictState.OPEN)
+    assert (row.entity_id, row.source_id) == (listing_id, desk.till.source_id)
 
 
 async def test_a_sale_costs_no_statement_more_and_what_is_believed_one(engine):
