@@ -260,7 +260,8 @@ class SqlInstructions:
                 earlier.c.id < i.id,
                 earlier.c.state.in_([IS_WAITING, IS_PARKED]),
                 earlier.c.state == IS_PARKED,
-                earlier.c.waits_for != APPROVAL,
+                # What is not judged yet keeps them waiting by itself; parked for it they would stay so, as nothing judges them.
+                earlier.c.waits_for.not_in([APPROVAL, JUDGEMENT]),
                 BLOCKS,
             )
             .order_by(earlier.c.id)

@@ -263,6 +263,18 @@ async def test_a_push_that_would_empty_the_store_waits_for_approval_and_blocks_n
     assert (failure.state.value, failure.replays) == ("RESOLVED", 1)
 
 
+async def test_what_comes_while_a_menu_is_judged_waits_for_it_and_is_done(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await till.tell("webhooks/menu", menu("k7x2m9qa", dish("1")))
+    await till.post("webhooks/menu", menu("k7x2m9qa", dish("1", "110.00")))
+    await till.post("webhooks/inventory", {"restID": "k7x2m9qa", "type": "item", "inStock": False, "itemID": ["1"]})
+    async with unit_of_work(engine) as uow:  # another worker looks on before the menu is judged
+        assert await uow.instructions.park_followers(till.source_id) == 0
+    await till.worker.drain()
+    assert await till.payloads() == ["APPLIED"] * 3
+    assert (await till.level("1")).off
+
+
 @pytest.mark.parametrize(
     ("push", "said"),
     [
