@@ -1,7 +1,7 @@
 """Batches: which there are, what held one, and what it would do."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,6 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Float,
     Row,
@@ -65,7 +64,7 @@ from domain.work import BY_SKU
 p, i, j, m, li, level, s, u = (
     payload.c, instruction.c, judgement.c, mapping.c, listing.c, stock_level.c, source.c, batch_undo.c,
 )  # fmt: skip
-PRICED = "PRICE"  # as `told` has what a source has said of a listing
+PRICED, FORMED = "PRICE", "VARIANT"  # as `told` has what a source has said of a listing, and of its variant
 
 
 def visible_to(actor: Actor) -> ColumnElement[bool]:
@@ -218,6 +217,7 @@ async def diff_of(reads: Reads, batch: Batch) -> Diff:
     return await _compared(reads, batch.id)
 
 
+NAMED = (EntityKind.STORE, EntityKind.VARIANT, EntityKind.PRODUCT)
 CHANGES = [By(column("rank", Float())), By(column("id", Uuid()))]
 
 
@@ -230,19 +230,17 @@ def changes_page(diff: Diff, first: int | None, after: str | None) -> Page[Chang
 
 
 async def _compared(reads: Reads, payload_id: UUID) -> Diff:
-    """Four statements however long it is. Rows come as one text each, and are read beside the event loop."""
+    """Five statements however long it is. Rows come as one text each, and are read beside the event loop."""
     about = await reads.one(
         select(p.source_id, p.merchant_id, p.received_at, s.family)
         .join_from(payload, source, s.id == p.source_id)
         .where(p.id == payload_id)
     )
     assert about is not None
-    bodies = await reads.rows(_bodies(payload_id))
-    stores = await reads.rows(select(m.external_id, m.id).where(m.source_id == about.source_id, m.kind == EntityKind.STORE))
-    ids = {row.external_id: row.id for row in stores}
+    bodies = {row.command: row.told for row in await reads.rows(_bodies(payload_id))}
+    names = {row.kind: row.told for row in await reads.rows(_names(about.source_id))}
     others = [row.id for row in await reads.rows(select(s.id).where(s.merchant_id == about.merchant_id, s.id != about.source_id))]
-    told_ = {row.command: row.told for row in bodies}
-    said = await asyncio.to_thread(_said, told_, about, ids)
+    said = await asyncio.to_thread(_said, bodies, names, about)
     named = {store for _, command in said.commands if (store := said.store(command)) is not None}
     shown = await reads.value(_shown(about, sorted(named), others)) if named else None
     return await asyncio.to_thread(_read_and_compare, said, shown or "[]")
@@ -259,13 +257,21 @@ def _bodies(payload_id: UUID) -> Select[Any]:
     )
 
 
-def _said(told_: dict[str, str], about: Row[*tuple[Any, ...]], stores: dict[str, UUID]) -> Said:
+def _names(source_id: UUID) -> Select[Any]:
+    """Of each kind one text: a JSON object of the source's ids, and ours. Not asked for listing by listing: where the planner has
+    not counted them yet that is the square of them."""
+    told_ = cast(func.json_object_agg(m.external_id, m.id), Text).label("told")
+    return select(m.kind, told_).where(m.source_id == source_id, m.kind.in_(NAMED)).group_by(m.kind)
+
+
+def _said(bodies: Mapping[str, str], names: Mapping[EntityKind, str], about: Row[*tuple[Any, ...]]) -> Said:
     commands: list[tuple[UUID, Command]] = []
-    for kind, text in told_.items():
+    for kind, text in bodies.items():
         decoder = msgspec.json.Decoder(Command.kinds[kind], strict=False)
         raw = msgspec.json.decode(text, type=list[tuple[UUID, msgspec.Raw]])
         commands += [(id, decoder.decode(body)) for id, body in raw]
-    return Said(f"source:{about.source_id}", about.received_at, stores, about.family in BY_SKU, commands)
+    stores, variants, items = (msgspec.json.decode(names.get(kind, "{}"), type=dict[str, UUID]) for kind in NAMED)
+    return Said(f"source:{about.source_id}", about.received_at, stores, variants, items, about.family in BY_SKU, commands)
 
 
 def _read_and_compare(said: Said, shown: str) -> Diff:
@@ -279,22 +285,15 @@ def _shown(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: Sequ
 
 
 def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: Sequence[UUID]) -> Subquery:
-    none: ColumnElement[Any] = literal_column("'{}'::text[]")
 
-    def names(kind: EntityKind, of: ColumnElement[Any]) -> ColumnElement[Any]:
-        theirs = select(func.array_agg(m.external_id, type_=ARRAY(Text))).where(
-            m.source_id == about.source_id, m.kind == kind, m.id == of
-        )
-        return func.coalesce(theirs.scalar_subquery(), none)
-
-    def heard(field: str) -> ColumnElement[Any]:
+    def heard(field: str, of: ColumnElement[Any] = li.id) -> ColumnElement[Any]:
         t = told.c
         one = func.json_build_object("version", t.source_version, "at", t.at)
-        return select(one).where(t.source_id == about.source_id, t.field == field, t.entity_id == li.id).scalar_subquery()
+        return select(one).where(t.source_id == about.source_id, t.field == field, t.entity_id == of).scalar_subquery()
 
-    def said_at(field: str) -> ColumnElement[Any]:
+    def said_at(field: str, of: ColumnElement[Any] = li.id) -> ColumnElement[Any]:
         t = told.c
-        return select(func.max(t.at)).where(among(t.source_id, others), t.field == field, t.entity_id == li.id).scalar_subquery()
+        return select(func.max(t.at)).where(among(t.source_id, others), t.field == field, t.entity_id == of).scalar_subquery()
 
     e = event.c
     by_hand = (
@@ -310,10 +309,10 @@ def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: S
         select(
             li.id,
             li.store_id,
+            li.variant_id,
+            li.product_id,
             title.label("name"),
             variant.c.sku,
-            names(EntityKind.VARIANT, li.variant_id).label("variants"),
-            names(EntityKind.PRODUCT, li.product_id).label("items"),
             li.price_minor,
             li.currency,
             li.active,
@@ -326,8 +325,10 @@ def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: S
             heard(PRICED).label("price_heard"),
             heard(COUNTED).label("count_heard"),
             heard(SWITCHED).label("switch_heard"),
+            heard(FORMED, li.variant_id).label("variant_heard"),
             func.greatest(said_at(PRICED), by_hand).label("price_said_at"),
             said_at(SWITCHED).label("switch_said_at"),
+            said_at(FORMED, li.variant_id).label("variant_said_at"),
         )
         .join_from(listing, stock_level, level.listing_id == li.id)
         .join(variant, variant.c.id == li.variant_id)
@@ -341,7 +342,7 @@ def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: S
 
 WORDS = {  # of what is no listing: how `told` names it, what kind of thing it is of, and where its command names that
     UpsertCatalogItem.__name__: ("PRODUCT", EntityKind.PRODUCT, "item"),
-    UpsertVariant.__name__: ("VARIANT", EntityKind.VARIANT, "variant"),
+    UpsertVariant.__name__: (FORMED, EntityKind.VARIANT, "variant"),
     UpsertMenuItem.__name__: ("MENU", EntityKind.PRODUCT, "item"),
     UpdateStoreStatus.__name__: ("STATUS", EntityKind.STORE, "store"),
 }

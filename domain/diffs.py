@@ -21,14 +21,14 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A listing as it is now, and the names that the source has for it."""
+    """A listing as it is now, and what has been told of it."""
 
     id: UUID
     store_id: UUID
+    variant_id: UUID
+    product_id: UUID
     name: str
     sku: str
-    variants: tuple[str, ...]
-    items: tuple[str, ...]
     price_minor: int
     currency: str
     active: bool
@@ -41,8 +41,10 @@ class Shown:
     price_heard: Heard | None
     count_heard: Heard | None
     switch_heard: Heard | None
+    variant_heard: Heard | None  # of its variant, in whatever store
     price_said_at: datetime | None  # by others than the source: people since the batch was received, or another source
     switch_said_at: datetime | None
+    variant_said_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ class Said:
 
     source: str  # "source:0197…"
     received_at: datetime
-    stores: Mapping[str, UUID]
-    by_sku: bool  # a name may be a SKU
+    stores: Mapping[str, UUID]  # its own ids of what is ours
+    variants: Mapping[str, UUID]
+    items: Mapping[str, UUID]
+    by_sku: bool  # an id of its own may be a SKU
     commands: Sequence[tuple[UUID, Command]]
 
     def store(self, command: Command) -> UUID | None:
@@ -66,6 +70,7 @@ class Change:
     """Of one listing. What stays as it is has no `to`; what nobody counted has no `stock_from`."""
 
     listing_id: UUID
+    store_id: UUID
     name: str
     sku: str
     currency: str
@@ -112,20 +117,33 @@ class _After:
 class _Comparing:
     said: Said
     after: list[_After]
-    by_variant: dict[tuple[UUID, str], int] = field(default_factory=dict)
-    by_item: dict[tuple[UUID, str], list[int]] = field(default_factory=dict)
+    known: frozenset[UUID]  # variants that the source has told of
+    by_variant: dict[tuple[UUID, UUID], int] = field(default_factory=dict)
+    by_sku: dict[tuple[UUID, str], int] = field(default_factory=dict)
+    by_product: dict[tuple[UUID, UUID], list[int]] = field(default_factory=dict)
     added: set[tuple[UUID, str]] = field(default_factory=set)
     outdated: list[UUID] = field(default_factory=list)
+
+    def variant(self, store_id: UUID, name: str) -> int | None:
+        """By mapping, else by SKU where the source speaks of SKUs."""
+        id = self.said.variants.get(name)
+        if id is not None:
+            return self.by_variant.get((store_id, id))
+        return self.by_sku.get((store_id, name)) if self.said.by_sku else None
+
+    def item(self, store_id: UUID, name: str) -> Sequence[int]:
+        id = self.said.items.get(name)
+        return () if id is None else self.by_product.get((store_id, id), ())
 
 
 def compare(said: Said, shown: Sequence[Shown]) -> Diff:
     """`shown` are the listings of the stores that it names."""
-    work = _Comparing(said, [_After(one.active, one.price_minor, one.on_hand if one.tracked else None, one.off) for one in shown])
+    now = [_After(one.active, one.price_minor, one.on_hand if one.tracked else None, one.off) for one in shown]
+    work = _Comparing(said, now, frozenset(said.variants.values()))
     for place, one in enumerate(shown):
-        for name in (*one.variants, one.sku) if said.by_sku else one.variants:
-            work.by_variant.setdefault((one.store_id, name), place)
-        for name in one.items:
-            work.by_item.setdefault((one.store_id, name), []).append(place)
+        work.by_variant[one.store_id, one.variant_id] = place
+        work.by_sku[one.store_id, one.sku] = place
+        work.by_product.setdefault((one.store_id, one.product_id), []).append(place)
     for id, command in sorted(said.commands, key=lambda told: told[1].stage):  # as it will be carried out
         store_id = said.store(command)
         if store_id is not None:
@@ -138,10 +156,12 @@ def _carry_out(work: _Comparing, shown: Sequence[Shown], store_id: UUID, id: UUI
     at = command.at or work.said.received_at
     match command:
         case UpsertVariant(store=str()):
-            if (place := work.by_variant.get((store_id, command.variant))) is not None:
-                work.after[place].active = command.active
+            if (place := work.variant(store_id, command.variant)) is not None:
+                one = shown[place]
+                if not _later(one.variant_said_at, at) and not _heard_since(one.variant_heard, command.version, at):
+                    work.after[place].active = command.active
         case UpdatePrice():
-            place = work.by_variant.get((store_id, command.variant))
+            place = work.variant(store_id, command.variant)
             if place is None:
                 work.added.add((store_id, command.variant))
                 return
@@ -153,10 +173,10 @@ def _carry_out(work: _Comparing, shown: Sequence[Shown], store_id: UUID, id: UUI
         case UpdateStockLevel():
             _stock(work, shown, (store_id, command.id), id, command, at)
         case DeactivateMissing():
-            present = set(command.present)
+            present = {work.said.variants.get(name) for name in command.present}
             for one, after in zip(shown, work.after, strict=True):
-                theirs = one.store_id == store_id and one.variants and one.active and not one.told_since
-                if theirs and present.isdisjoint(one.variants):
+                theirs = one.store_id == store_id and one.variant_id in work.known and one.active and not one.told_since
+                if theirs and one.variant_id not in present:
                     after.active = False
 
 
@@ -194,7 +214,7 @@ def _stock(
 
 def _places(work: _Comparing, name: tuple[UUID, str], mode: StockMode) -> Sequence[int]:
     """A till's item stands for all its variants, but a quantity is of one."""
-    one, all_of_it = work.by_variant.get(name), work.by_item.get(name, [])
+    one, all_of_it = work.variant(*name), work.item(*name)
     if mode is StockMode.AVAILABILITY:
         return list(dict.fromkeys([*all_of_it, *([] if one is None else [one])]))
     if one is not None:
@@ -230,14 +250,14 @@ def _change(one: Shown, after: _After) -> Change | None:
         sizes.append(abs(stock_to - (before or 0)) / max(before or 0, 1))
     size = round(max(sizes), 6)
     return Change(
-        one.id, one.name, one.sku, one.currency, removed, returned, one.price_minor, price_to, before, stock_to, not one.off,
-        available_to, size,
+        one.id, one.store_id, one.name, one.sku, one.currency, removed, returned, one.price_minor, price_to, before, stock_to,
+        not one.off, available_to, size,
     )  # fmt: skip
 
 
 def _diff(work: _Comparing, shown: Sequence[Shown], changes: Sequence[Change]) -> Diff:
     return Diff(
-        listings=sum(1 for one in shown if one.active and one.variants),
+        listings=sum(1 for one in shown if one.active and one.variant_id in work.known),
         removed=sum(change.removed for change in changes),
         returned=sum(change.returned for change in changes),
         added=len(work.added),

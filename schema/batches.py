@@ -57,6 +57,7 @@ class BatchChange:
     """What would become of one listing. What would stay as it is has no `…To`."""
 
     listing_id: ID
+    store_id: ID
     name: str
     sku: str
     removed: bool = strawberry.field(description="Sold no more")

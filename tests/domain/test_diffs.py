@@ -10,21 +10,23 @@ from domain.intake import EntityKind
 
 AT = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)
 STORE, ELSEWHERE = UUID(int=1), UUID(int=2)
+VARIANTS = {str(n): UUID(int=200 + n) for n in range(6)}
+ITEMS = {f"item-{n}": UUID(int=300 + n) for n in range(6)}
 SOURCE = f"source:{UUID(int=3)}"
 LATER = AT + timedelta(minutes=1)
 
 
 def one(n: int, **told) -> Shown:
     like = Shown(
-        UUID(int=100 + n), STORE, f"Dish {n}", f"S{n}", (str(n),), (f"item-{n}",), 10_000, "INR", True, True, 5, False,
-        False, AT, SOURCE, None, None, None, None, None,
+        UUID(int=100 + n), STORE, UUID(int=200 + n), UUID(int=300 + n), f"Dish {n}", f"S{n}", 10_000, "INR", True, True, 5,
+        False, False, AT, SOURCE, None, None, None, None, None, None, None,
     )  # fmt: skip
     return replace(like, **told)
 
 
 def said(*commands, by_sku: bool = False, stores=None) -> Said:
     ids = [(UUID(int=1000 + n), command) for n, command in enumerate(commands)]
-    return Said(SOURCE, AT, stores or {"ST": STORE}, by_sku, ids)
+    return Said(SOURCE, AT, stores or {"ST": STORE}, VARIANTS, ITEMS, by_sku, ids)
 
 
 def price(n: object, minor: int, **told) -> UpdatePrice:
@@ -74,6 +76,13 @@ def test_the_sources_own_newer_word_stands_by_version_or_by_time():
     assert (newer.prices, newer.stocks, newer.switched_off, newer.outdated) == (1, 1, 1, [])
 
 
+def test_what_is_shown_or_hidden_goes_by_the_newest_word_too():
+    hide = UpsertVariant(store="ST", variant="0", item="item-0", active=False)
+    assert compare(said(hide), [one(0)]).removed == 1
+    for newer in (one(0, variant_heard=Heard(None, LATER)), one(0, variant_said_at=LATER)):
+        assert not compare(said(hide), [newer]).changes
+
+
 def test_what_others_have_said_since_stands_and_those_instructions_are_named():
     shown = one(0, price_said_at=LATER, counted_by="merchant:1", counted_at=LATER, switch_said_at=LATER)
     diff = compare(said(price(0, 1), count(0, 1), switch(0, on=False), price(1, 1)), [shown, one(1)])
@@ -82,7 +91,7 @@ def test_what_others_have_said_since_stands_and_those_instructions_are_named():
 
 
 def test_what_was_told_of_since_its_receipt_is_not_removed_nor_is_what_the_source_never_told_of():
-    shown = [one(0, told_since=True), one(1, variants=()), one(2, store_id=ELSEWHERE), one(3)]
+    shown = [one(0, told_since=True), one(1, variant_id=UUID(int=999)), one(2, store_id=ELSEWHERE), one(3)]
     diff = compare(said(DeactivateMissing(present=())), shown)
     assert [change.name for change in diff.changes] == ["Dish 3"]
 
@@ -90,6 +99,8 @@ def test_what_was_told_of_since_its_receipt_is_not_removed_nor_is_what_the_sourc
 def test_a_sku_is_a_name_only_for_who_speaks_of_skus():
     assert not compare(said(price("S0", 1)), [one(0)]).changes
     assert compare(said(price("S0", 1), by_sku=True), [one(0)]).prices == 1
+    mapped = compare(said(price("1", 1), by_sku=True), [one(0, sku="1"), one(1)])
+    assert [change.name for change in mapped.changes] == ["Dish 1"]  # whose id it is stands before whose SKU it is
 
 
 def test_without_a_store_it_is_the_only_one_and_of_several_none():
