@@ -22,7 +22,7 @@ from subscriptions.hub import Hub
 from subscriptions.mailboxes import Values
 
 UNLOGGED_S = 10.0
-"""By then whatever was committed has its place in the log: where too much had none to be told apart, a cursor is one again."""
+"""By then what was committed should have its place in the log: where too much had none to be told apart, a cursor is one then."""
 Item = TypeVar("Item")
 Frame = TypeVar("Frame")
 
@@ -94,7 +94,7 @@ class Shared(Generic[Item, Frame]):
         self._reads = reads
         self._ahead: dict[Hashable, int] = {}  # versions the snapshot has: events up to them are news to who resumed alone
         self._unlogged: dict[Hashable, int] = {}  # of these, what the log has not told us yet
-        self._unlogged_until = 0.0
+        self._unsure_until = 0.0  # whether there are such
         self._first: Frame | None = None
         self._first_made = (False, 0)
         self._followed = False  # the log, from the snapshot on
@@ -147,9 +147,9 @@ class Shared(Generic[Item, Frame]):
     def _place(self, head: Head) -> Head:
         """As a cursor names it. While the log has still to tell what the snapshot knows, no place in it stands for what a
         client has seen: it would be told older values when it came back. Of no history, and so it begins anew."""
-        if asyncio.get_running_loop().time() >= self._unlogged_until:
-            return head
-        return Head("", head.pos)
+        if self._unlogged or asyncio.get_running_loop().time() < self._unsure_until:
+            return Head("", head.pos)
+        return head
 
     @property
     def now(self) -> Head:
@@ -202,8 +202,8 @@ class Shared(Generic[Item, Frame]):
             for one in beyond or ()
             if (one.pos is None or one.pos > head.pos) and one.seq <= self._ahead.get(one.entity, 0)
         }
-        unsure = self._unlogged or (beyond is None and self._ahead)
-        self._unlogged_until = asyncio.get_running_loop().time() + UNLOGGED_S if unsure else 0.0
+        unsure = beyond is None and self._ahead
+        self._unsure_until = asyncio.get_running_loop().time() + UNLOGGED_S if unsure else 0.0
         self.known = {self.feed.key(item): Known(item, None, head.pos) for item in items} if self.feed.whole else {}
         self._first = None
         if self._begun.is_set():
@@ -216,15 +216,13 @@ class Shared(Generic[Item, Frame]):
         fresh: list[Change] = []
         late: list[Change] = []
         for one in news.events:
+            if one.event.seq >= self._unlogged.get(one.event.entity, one.event.seq):  # a version before it may be skipped
+                self._unlogged.pop(one.event.entity, None)
             item = feed.item(one.event) if one.pos > before else None
             if item is None:
                 continue
             change = Change(one.pos, feed.key(item), item)
             held = feed.version(item) <= self._ahead.get(change.key, 0)
-            if change.key in self._unlogged and feed.version(item) >= self._unlogged[change.key]:
-                del self._unlogged[change.key]
-                if not self._unlogged:
-                    self._unlogged_until = 0.0
             (late if held else fresh).append(change)
             if feed.whole:
                 shown = self.known[change.key].shown if held and change.key in self.known else item

@@ -7,6 +7,7 @@ import pytest
 from db.reads import Reads
 from domain.identity import ANYBODY
 from resolvers.context import Context
+from subscriptions import sharing
 from subscriptions.following import Following
 from subscriptions.stock import stock
 from tests.subscriptions.test_feeds import frame, moved, stocked
@@ -133,6 +134,30 @@ async def test_a_cursor_of_what_the_log_has_yet_to_tell_begins_anew(context, hub
     missed = await frame(third)
     assert (missed.reset, [one.version for one in missed.levels]) == (False, [2])  # the log has told: a place in it is enough
     for feed in (first, back.feed, third):
+        await feed.aclose()
+
+
+async def test_a_relay_that_stands_makes_no_place_of_what_it_has_not_told(context, hub, relay, shelf, monkeypatch):
+    """However long: until it has told what the snapshot knew, and from then on every place is one."""
+    monkeypatch.setattr(sharing, "UNLOGGED_S", 0.0)
+    await shelf.change(shelf.ids[0])
+    await shelf.change(shelf.ids[1])
+    first = stock(context, Following(hub), shelf.store_id, shelf.ids)
+    snapshot = await frame(first)
+    back = stock(context, Following(hub), shelf.store_id, shelf.ids, snapshot.cursor)
+    again = await frame(back)
+    assert again.reset
+    await moved(relay)
+    await shelf.change(shelf.ids[2])
+    await moved(relay)
+    news = await frame(first)
+    await shelf.change(shelf.ids[2])
+    await moved(relay)
+    await frame(first)
+    third = stock(context, Following(hub), shelf.store_id, shelf.ids, news.cursor)
+    missed = await frame(third)
+    assert (missed.reset, [one.version for one in missed.levels]) == (False, [3])
+    for feed in (first, back, third):
         await feed.aclose()
 
 
