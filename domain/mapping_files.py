@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -143,18 +144,20 @@ def _text(path: str, told: str, most: int, problems: list[Problem]) -> str:
 
 # ---------------------------------------------------------------- cells that a spreadsheet would take for a formula
 
-_FORMULA = ("=", "+", "-", "@")
+# Also where one begins for a spreadsheet that parts cells elsewhere than we do, and as it is written in full width.
+_BEGINS = r"(^|[;\t\r\n])(\s*)"
+_FORMULA = re.compile(_BEGINS + r"(?='*[=+\-@＝＋－＠])")
+_SHIELDED = re.compile(_BEGINS + r"'(?='*[=+\-@＝＋－＠])")
 
 
 def shielded(text: str) -> str:
     """As it stands in a cell: what begins like a formula has a quote before it."""
-    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1\2'", text)
 
 
 def plain(cell: str) -> str:
-    """What was shielded, without the quote; and without the blanks around it."""
-    text = cell.strip()
-    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
+    """What was shielded, without the quotes; and without the blanks around it."""
+    return _SHIELDED.sub(r"\1\2", cell.strip())
 
 
 # ---------------------------------------------------------------- mapping

@@ -88,7 +88,7 @@ async def _export(path: Path | None, source_id: UUID, desk: Desk) -> None:
     if path is None:
         count = await _write(sys.stdout, source_id, desk)
     else:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:  # spreadsheets take names for another encoding's without it
             count = await _write(file, source_id, desk)
     say(f"{count} ids are not mapped; look through `ours`, and send the file back: ./haat map FILE --source {source_id}")
 

@@ -1,5 +1,6 @@
 """A file of mappings as it is read: its columns, its rows, what is wrong with them."""
 
+import re
 import tracemalloc
 from collections.abc import Iterator
 
@@ -100,7 +101,17 @@ def test_what_is_remembered_of_a_long_file_is_small():
     assert peak < 30_000_000  # a few bytes a row: no more than that it was there
 
 
-@pytest.mark.parametrize("text", ["=1+1", "-5", "+91", "@x", "'-5", "''=", "A-1", "it's", "'", "", "'tis"])
+PLAIN = ["A-1", "it's", "'", "", "'tis", "5-6", "a;b", "salt; 1 kg", "चाय; 2=1"]
+FORMULAS = [
+    "=1+1", "-5", "+91", "@x", "'-5", "''=", "＝1+1", "＋91", "－5", "＠x",
+    "a;=1+1", "a; ＝1", "a;'=1", "=1;=2;b", "a\n=1", "a\t@x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*PLAIN, *FORMULAS])
 def test_a_cell_that_looks_like_a_formula_is_shielded_and_comes_back_as_it_was(text):
     assert plain(shielded(text)) == text
-    assert not shielded(text).startswith(("=", "+", "-", "@"))
+    assert (shielded(text) == text) is (text in PLAIN)
+    # Wherever a spreadsheet parts them: by commas, by semicolons as half of Europe does, or by tabs.
+    cells = [cell.strip() for cell in re.split(r"[;\t\n]", shielded(text))]
+    assert not any(cell.startswith(tuple("=+-@＝＋－＠")) for cell in cells)

@@ -47,11 +47,13 @@ def asked(wms, file: Path | None = None, *, export: bool = False, json: bool = F
     return Asked(file, str(wms.source_id), export, json)
 
 
-async def test_what_is_exported_is_looked_through_and_sent_back(engine, desk, tmp_path, capsys: Output):
+@pytest.mark.parametrize("saved_as", ["utf-8", "utf-8-sig"])
+async def test_what_is_exported_is_looked_through_and_sent_back(engine, desk, tmp_path, saved_as: str, capsys: Output):
     wms, id = await warehouse(engine, "=SUM(A1)", "zzz")
     file = tmp_path / "unmapped.csv"
     assert await map_ids(asked(wms, file, export=True), desk)
-    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+    assert file.read_bytes().startswith(b"\xef\xbb\xbfkind,")  # or a spreadsheet takes names for another encoding's
+    rows = list(csv.DictReader(io.StringIO(file.read_text("utf-8-sig"))))
     # In whatever order the database has of texts; and no spreadsheet reckons with what only looks like a formula.
     assert {(row["kind"], row["external_id"], row["ours"]) for row in rows} == {
         ("VARIANT", "8901234567894", str(id)),
@@ -65,7 +67,7 @@ async def test_what_is_exported_is_looked_through_and_sent_back(engine, desk, tm
 
     for row in rows:
         row["ours"] = row["ours"] or ("CHAI" if row["external_id"].startswith("'=") else "")
-    with file.open("w") as out:
+    with file.open("w", encoding=saved_as) as out:
         writer = csv.DictWriter(out, rows[0])
         writer.writeheader()
         writer.writerows(rows)
