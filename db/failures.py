@@ -17,7 +17,7 @@ from db.pages import By, Page, page
 from db.payloads import WHOLE
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, judgement, mapping, merchant, payload, telling
+from db.tables import batch_undo, failure, instruction, judgement, mapping, merchant, payload, telling
 from db.words import beginnings
 from domain.batches import Decision
 from domain.bodies import Stored
@@ -131,6 +131,7 @@ class SqlFailures:
                 (~WHOLE).label("truncated"),
                 parked.label("parked"),
                 or_(repeated, told).label("repeated"),
+                exists().where(batch_undo.c.payload_id == p.id).label("undone"),
             )
             .join_from(failure, payload, p.id == f.payload_id)
             .join(its, its.c.id == f.instruction_id, isouter=True)

@@ -83,6 +83,12 @@ FIRST = (
 DUE = and_(i.state == IS_WAITING, i.next_at <= func.clock_timestamp())
 # Not put off because it failed: its source said from when on it is true.
 FOR_ITS_DAY = and_(i.attempts == 0, i.next_at > func.clock_timestamp())
+# Nobody is about to carry it out. What waits to be judged, or approved, is for who has locked its payload to change.
+LEFT = or_(
+    i.state == InstructionState.FAILED,
+    and_(i.state == IS_PARKED, i.waits_for.not_in([JUDGEMENT, APPROVAL])),
+    and_(i.state == IS_WAITING, FOR_ITS_DAY),
+)
 
 
 def new_rows() -> TableValuedAlias:
@@ -457,8 +463,7 @@ class SqlInstructions:
         await self._end(InstructionState.SUPERSEDED, within(i.id, instruction_ids), i.state == IS_PARKED)
 
     async def leave(self, payload_id: UUID) -> list[UUID]:
-        undone = i.state.in_([PARKED, InstructionState.FAILED])
-        return await self._end(REFUSED, i.payload_id == payload_id, undone)
+        return await self._end(REFUSED, i.payload_id == payload_id, LEFT)
 
     async def _end(self, state: InstructionState, *which: ColumnElement[bool]) -> list[UUID]:
         mine = select(i.id).where(*which).order_by(i.id).with_for_update().cte("mine")

@@ -1,6 +1,6 @@
 """Batches that are undone: what they have changed, who has changed it since, and what has become of each line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_type_hints
@@ -36,6 +36,8 @@ from db.arrays import among, rows
 from db.batches import UNDO, to_undo, visible_to
 from db.columns import TIME
 from db.ids import first_id, new_id
+from db.instructions import FOR_ITS_DAY, LEFT
+from db.instructions import IS_WAITING as TO_BE_DONE
 from db.pages import By, Page, page
 from db.reads import Reads
 from db.tables import batch_undo, event, instruction, judgement, listing, payload, source, stock_movement, told, undo_line
@@ -47,7 +49,7 @@ from domain.intake import InstructionState
 from domain.listings import Listing, ListingChanged, PriceChanged
 from domain.merchants import Store
 from domain.stock import Counters, StockMovementKind
-from domain.undos import KEPT_FOR, RANKS, Done, Line, LineState, Since, Undo, Undoable, UndoState
+from domain.undos import FORGOTTEN_AFTER, RANKS, Done, Line, LineState, Since, Undo, Undoable, UndoState
 
 u, n, i, p, j, e, movement = batch_undo.c, undo_line.c, instruction.c, payload.c, judgement.c, event.c, stock_movement.c
 IS_RUNNING: ColumnElement[Any] = literal_column("'RUNNING'")  # as they stand in the partial indexes
@@ -102,19 +104,16 @@ class SqlUndos:
         if (await self._connection.execute(mine)).one_or_none() is None:
             return None
         # As workers do, and whoever maps what some of it waits for: its instructions first, then the payload.
-        left = i.state.in_([InstructionState.PARKED, InstructionState.FAILED])
-        await self._connection.execute(select(i.id).where(i.payload_id == payload_id, left).order_by(i.id).with_for_update())
+        await self._connection.execute(select(i.id).where(i.payload_id == payload_id, LEFT).order_by(i.id).with_for_update())
         await self._connection.execute(mine.with_for_update(key_share=True))
-        done_at = select(func.max(i.done_at)).where(i.payload_id == payload_id, i.state == InstructionState.APPLIED)
+        of_it = i.payload_id == payload_id
+        to_do = or_(~p.translated, ~p.judged, exists().where(of_it, i.state == TO_BE_DONE, ~FOR_ITS_DAY))
+        done_at = select(func.min(i.done_at)).where(of_it, i.state == InstructionState.APPLIED)
         held = select(j.state).where(j.payload_id == payload_id)
-        found = await self._connection.execute(
-            select(
-                p.id, p.merchant_id, p.source_id, p.state, held.scalar_subquery(), done_at.scalar_subquery(), func.clock_timestamp()
-            ).where(p.id == payload_id)
-        )
-        row = found.one()
+        how = (to_do, exists().where(of_it, LEFT), held.scalar_subquery(), done_at.scalar_subquery(), func.clock_timestamp())
+        found = await self._connection.execute(select(p.id, p.merchant_id, p.source_id, *how).where(p.id == payload_id))
         undo = await self._one(select(*UNDO).where(u.payload_id == payload_id))
-        return Undoable(*row, undo)
+        return Undoable(undo, *found.one())
 
     async def begin(self, undo_id: UUID, batch: Undoable, actor: Actor) -> None:
         row = {"id": undo_id, "payload_id": batch.payload_id, "merchant_id": batch.merchant_id, "source_id": batch.source_id}
@@ -141,7 +140,7 @@ class SqlUndos:
     async def forget(self, limit: int) -> int:
         # What is being undone keeps it until it is listed. By the key: it was made before the instruction was carried out.
         listing_ = exists().where(u.payload_id == i.payload_id, u.state == IS_RUNNING)
-        moment = (await self._connection.execute(select(func.clock_timestamp() - KEPT_FOR))).scalar_one()
+        moment = (await self._connection.execute(select(func.clock_timestamp() - FORGOTTEN_AFTER))).scalar_one()
         old = (
             select(i.id)
             .where(i.was.is_not(None), i.id < first_id(moment), i.done_at < moment, ~listing_)
@@ -296,13 +295,23 @@ class SqlUndos:
         later: dict[UUID, list[Row[*tuple[Any, ...]]]] = {}
         for one in found:
             later.setdefault(one.entity_id, []).append(one)
-        changed: dict[Key, Since] = {}
+        changed: dict[Key, Row[*tuple[Any, ...]]] = {}
         for line in lines:
             for row in later.get(line.entity_id, ()):
                 if row.seq > line.version and _otherwise(line, row):
-                    changed[line.field, line.entity_id] = Since(row.caused_by or None, row.at)
+                    changed[line.field, line.entity_id] = row
                     break
-        return changed
+        who = await self._who({row.caused_by for row in changed.values()})
+        return {key: Since(who(row.caused_by), row.at) for key, row in changed.items()}
+
+    async def _who(self, causes: Collection[str]) -> Callable[[str], str | None]:
+        """Of what a source has told, the source: nobody knows instructions by their ids."""
+        ids = {cause: UUID(cause[len(INSTRUCTED) :][:36]) for cause in causes if cause.startswith(INSTRUCTED)}
+        if not ids:
+            return lambda cause: cause or None
+        found = await self._connection.execute(select(i.id, i.source_id).where(among(i.id, set(ids.values()))))
+        sources = {row.id: f"source:{row.source_id}" for row in found}
+        return lambda cause: sources.get(ids[cause], cause) if cause in ids else cause or None
 
     async def moved_since(self, undo: Undo, lines: Sequence[Line]) -> dict[UUID, Since]:
         ids = [line.entity_id for line in lines]
@@ -320,8 +329,9 @@ class SqlUndos:
             .where(~every.own, every.at > every.began, every.kind.not_in(PASSING))
             .order_by(every.at.desc())
         )
-        reason = "its units have moved since"
-        return {row.listing_id: Since(row.cause, row.at, f"{reason}: {row.kind.value}") for row in others}  # the first of each
+        first = {row.listing_id: row for row in others.all()}
+        who = await self._who({row.cause for row in first.values()})
+        return {id: Since(who(row.cause), row.at, f"its units have moved since: {row.kind.value}") for id, row in first.items()}
 
 
 def _merge(

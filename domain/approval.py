@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from domain.batches import Decision, let_run, parked_batch
+from domain.batches import Decision, let_run, parked_batch, record_approval
 from domain.failures import FailureChanged, tell
 from domain.identity import Actor
 from domain.intake import APPROVAL, FailureState
@@ -24,11 +24,9 @@ class RefuseBatch:
 
 async def approve_batch(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
     """For the merchant's owners and managers, and support. Refuses NotFound, and Conflict where it is decided already."""
-    held = await parked_batch(payload_id, actor, uow)
-    counts = await let_run(payload_id, actor, uow)
-    await tell(await uow.failures.replayed([held.failure_id], FailureState.RESOLVED), uow)
-    detail = ", ".join(f"{count} {what}" for what, count in counts.items())
-    await uow.audit.write(actor, "approveBatch", payload_id, held.merchant_id, detail)
+    approved = await let_run(payload_id, actor, uow)
+    await tell(await uow.failures.replayed([approved.batch.failure_id], FailureState.RESOLVED), uow)
+    await record_approval(approved, actor, uow)
 
 
 async def refuse_batch(command: RefuseBatch, actor: Actor, uow: "UnitOfWork") -> None:

@@ -1,6 +1,6 @@
 """Batches: all the instructions of one payload. One that would do too much waits for people, who decide about it once."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -72,17 +72,30 @@ async def parked_batch(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> Par
     return held
 
 
-async def let_run(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> Mapping[str, int]:
+@dataclass(frozen=True)
+class Approved:
+    batch: Parked
+    running: int
+    superseded: int
+
+
+async def let_run(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> Approved:
     """A batch that waits is carried out, in order and in its place: what its source has said since is newer, and stays.
 
-    So does what others have said since, whom the source knows nothing of: those instructions are superseded.
-    Returns how many run, and how many do not. Refuses NotFound, Conflict.
+    So does what others have said since, whom the source knows nothing of: those instructions are superseded. What is returned is
+    for `record_approval`, once everything is locked. Refuses NotFound, Conflict.
     """
-    await parked_batch(payload_id, actor, uow)
+    batch = await parked_batch(payload_id, actor, uow)
     outdated = await uow.batches.outdated(payload_id)
     if outdated:
         await uow.instructions.supersede(outdated)
     running = await uow.instructions.release(payload_id, APPROVAL)
     await uow.instructions.settle()
     await uow.batches.decide(payload_id, Decision.APPROVED, actor, None)
-    return {"run": running, "superseded": len(outdated)}
+    return Approved(batch, running, len(outdated))
+
+
+async def record_approval(approved: Approved, actor: Actor, uow: "UnitOfWork") -> None:
+    batch = approved.batch
+    detail = f"{approved.running} run, {approved.superseded} superseded"
+    await uow.audit.write(actor, "approveBatch", batch.payload_id, batch.merchant_id, detail)

@@ -326,9 +326,10 @@ async def _save_variants(
 async def put_back_products(values: Mapping[UUID, Mapping[str, Any]], cause: str, uow: "UnitOfWork") -> None:
     """So many attributes of each are as they were. Of products of merchants already locked."""
     locked = await uow.catalog.lock_products(values)
-    now = [replace(product, **values[id], version=product.version + 1) for id, product in locked.items()]
-    await uow.catalog.change_products(now)
-    await uow.events.add(*map(ProductChanged, now), causes={product.id: cause for product in now})
+    now = {id: replace(product, **values[id], version=product.version + 1) for id, product in locked.items()}
+    await _with_copies(now, locked, uow)
+    await uow.catalog.change_products(list(now.values()))
+    await uow.events.add(*map(ProductChanged, now.values()), causes=dict.fromkeys(now, cause))
 
 
 async def put_back_variants(values: Mapping[UUID, Mapping[str, Any]], cause: str, uow: "UnitOfWork") -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from domain.batches import let_run
+from domain.batches import let_run, record_approval
 from domain.events import Event, Topic
 from domain.identity import Actor
 from domain.intake import (
@@ -142,6 +142,7 @@ class Failed:
     truncated: bool
     parked: bool  # its payload waits for approval, and this tells of it
     repeated: bool  # the same news was accepted since
+    undone: bool  # its batch is, or is being
 
 
 class FailureStore(Protocol):
@@ -204,13 +205,14 @@ async def replay_failures(ids: Sequence[UUID], actor: Actor, uow: "UnitOfWork") 
         if reason := why_not(failed):
             raise Refused(Conflict(f"failure {failed.failure.id} cannot be replayed: {reason}"))
     parked = [failed.failure for failed in found if failed.parked]
-    for failure in parked:
-        await let_run(failure.payload_id, actor, uow)
+    approved = [await let_run(failure.payload_id, actor, uow) for failure in parked]
     await try_again([failed for failed in found if not failed.parked], uow)
     if parked:  # that somebody approves is all that was wanted; what is tried again has yet to go well
         await tell(await uow.failures.replayed([failure.id for failure in parked], FailureState.RESOLVED), uow)
     for failed in found:
         await uow.audit.write(actor, "replayFailures", failed.failure.id, failed.failure.merchant_id, failed.failure.kind.value)
+    for batch in approved:
+        await record_approval(batch, actor, uow)
 
 
 async def try_again(found: Sequence[Failed], uow: "UnitOfWork") -> None:
@@ -237,6 +239,8 @@ def why_not(failed: Failed) -> str | None:
         return "nobody has proven whose it is: have it sent again"
     if failure.source_id is None:
         return "no source of ours has sent it"
+    if failed.undone:
+        return "its batch was undone: have it sent again"
     if failed.instruction is InstructionState.REFUSED or failed.payload is PayloadState.REFUSED:
         return "its batch was refused: have it sent again"
     if failure.instruction_id is None:

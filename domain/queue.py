@@ -156,7 +156,7 @@ class InstructionStore(Protocol):
         """The payload's instructions that wait for this are REFUSED, for good. Returns how many."""
 
     async def leave(self, payload_id: UUID) -> Sequence[UUID]:
-        """What of the payload failed, or is parked, is REFUSED: it is never carried out. Returns which."""
+        """What of the payload failed, waits for a mapping, or for its day, is REFUSED: it is never carried out. Returns which."""
 
     async def newest(
         self, source_id: UUID, fields: Collection[str], entity_ids: Collection[UUID]

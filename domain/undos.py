@@ -18,9 +18,8 @@ from domain.catalog import put_back_products, put_back_variants
 from domain.counting import Recount, Switch, apply_switches, put_back_counts
 from domain.failures import settle
 from domain.identity import CLOCK, Actor
-from domain.intake import PayloadState
 from domain.listings import put_back_listings
-from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
+from domain.merchants import SetStoreStatus, StoreStatus, say_status
 from domain.refusals import Conflict, Refused, not_found
 from domain.stock import Counters
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
 
 KEPT_FOR = timedelta(days=7)  # so long what was before is known
+FORGOTTEN_AFTER = KEPT_FOR + timedelta(hours=1)  # nobody has just asked for it by then
 READ = 1_000  # instructions of one step
 CHUNK = 200  # lines of one step
 
@@ -100,14 +100,15 @@ class Done:
 class Undoable:
     """A batch, locked, as far as it matters to who wants it undone."""
 
+    undo: Undo | None
     payload_id: UUID
     merchant_id: UUID
     source_id: UUID
-    state: PayloadState
+    running: bool  # some of it is about to be carried out
+    left: bool  # some of it failed, or waits for a mapping, or for its day
     held: Decision | None
-    done_at: datetime | None  # the last of its instructions
+    done_at: datetime | None  # the first of its instructions that were carried out
     now: datetime
-    undo: Undo | None
 
 
 class UndoStore(Protocol):
@@ -152,8 +153,8 @@ class UndoStore(Protocol):
 async def undo_batch(payload_id: UUID, undo_id: UUID, actor: Actor, uow: "UnitOfWork") -> None:
     """For the merchant's owners and managers, and support. One that is being undone goes on: safe to repeat.
 
-    What of it failed, or still waits for a mapping, is refused. Refuses NotFound, and Conflict for a batch that was not carried
-    out, is being carried out, is undone already, or was done too long ago.
+    What of it failed, or still waits for a mapping or for its day, is refused. Refuses NotFound, and Conflict for a batch that has
+    nothing to undo, is being carried out, is undone already, or was done too long ago.
     """
     batch = await uow.undos.lock_batch(payload_id, actor)
     if batch is None:
@@ -179,12 +180,12 @@ def _why_not(batch: Undoable) -> str | None:
         return "the batch waits for approval: refuse it"
     if batch.held is Decision.REFUSED:
         return "the batch was refused: none of it was carried out"
-    if batch.state is PayloadState.ACCEPTED:
+    if batch.running:
         return "the batch is being carried out: wait until it is done"
     if batch.done_at is None:
-        return "none of the batch was carried out"
+        return None if batch.left else "none of the batch was carried out"
     if batch.done_at < batch.now - KEPT_FOR:
-        return f"the batch was carried out more than {KEPT_FOR.days} days ago: what was before is not known any more"
+        return f"some of the batch was carried out more than {KEPT_FOR.days} days ago: what was before is not known any more"
     return None
 
 
@@ -333,7 +334,7 @@ async def _stores(undo: Undo, lines: Sequence[Line], uow: "UnitOfWork") -> list[
         status = SetStoreStatus(
             id, StoreStatus.OPEN if over else told["said"], None if over else told["until"], None if over else told["reason"]
         )
-        await set_store_status(status, undo.by, uow)
+        await say_status(status, locked[id].store, undo.by, uow)
     return judged
 
 

@@ -62,8 +62,13 @@ class Undos:
                 refused = isinstance(error, Refused)
                 log.log(logging.INFO if refused else logging.ERROR, "undo %s: a step failed", id, exc_info=error)
                 reason = described(error)
-        async with self.unit_of_work() as uow:
-            return await give_up_next(id, f"it could not be put back: {reason}", uow)
+        try:
+            async with self.unit_of_work() as uow:
+                return await give_up_next(id, f"it could not be put back: {reason}", uow)
+        except Exception as error:
+            heed_cancelling(error)
+            log.exception("undo %s stands still", id)
+            return False
 
     async def step(self, id: UUID, limit: int = CHUNK) -> bool:
         """Whether there was one to do."""

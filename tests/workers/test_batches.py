@@ -320,6 +320,8 @@ async def test_replaying_its_failure_approves_it_as_before(engine):
     batch = await seen(till, id)
     assert (batch.state, batch.held.by) == (BatchState.DONE, till.shop.owner)
     assert await shown(till) == {"0"}
+    ((action, actor, _),) = await audited(till, id)
+    assert (action, actor) == ("approveBatch", str(till.shop.owner))
 
 
 async def test_another_failure_of_the_payload_does_not_approve_it(engine):

@@ -19,7 +19,7 @@ from db.pictures import SqlPictures
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.blobs import sweep
-from domain.catalog import Product, UpsertedProduct, apply_products
+from domain.catalog import Product, UpsertedProduct, apply_products, put_back_products
 from domain.pictures import ATTEMPTS, IMAGE_BYTES, PictureState
 from domain.refusals import Refused, Unavailable
 from tests.blobs import Shelf
@@ -113,6 +113,22 @@ async def test_a_picture_becomes_ours_and_everybody_is_told(town):
     assert [event.seq for event in await town.events(id)] == [1, 2]
     assert (await town.events(id))[-1].body["product"]["copies"] == list(after.copies)
     assert await town.states() == {"/tea.png": (PictureState.COPIED, 1), "/gone.png": (PictureState.FAILED, 1)}
+
+
+async def test_pictures_that_are_put_back_are_shown_and_not_those_that_came_instead(town):
+    town.host.put("tea.png", TEA)
+    town.host.put("rice.png", RICE)
+    tea, rice = f"{town.url}/tea.png", f"{town.url}/rice.png"
+    id = await town.told(tea)
+    await town.work()
+    await town.told(rice, tea, product_id=id)
+    await town.work()
+    assert list((await town.product(id)).pictures) == [ours(RICE), ours(TEA)]
+    async with town.begin() as uow:
+        await put_back_products({id: {"images": (tea,)}}, "undo:1", uow)
+    assert list((await town.product(id)).pictures) == [ours(TEA)]
+    assert "/rice.png" not in await town.states()  # nobody shows it
+    assert [event.seq for event in await town.events(id)] == list(range(1, (await town.product(id)).version + 1))
 
 
 async def test_ours_is_served_for_ever_and_runs_nothing(town):

@@ -21,14 +21,17 @@ from domain.approval import approve_batch
 from domain.batches import BatchState
 from domain.befores import Part
 from domain.counting import AdjustStock, SetStock, adjust_stock, set_stock
+from domain.failures import replay_failures
 from domain.fulfilment import AcceptOrder, accept_order
 from domain.identity import Actor, MerchantRole
 from domain.intake import EntityKind, FailureState
 from domain.listings import SetPrice, set_price
 from domain.refusals import Conflict, NotFound, Refused
 from domain.stock import sell
+from domain.truth import Field, Rule, set_sources_of_truth
 from domain.undos import LineState, UndoState, undo_batch
 from tests.conftest import LONG
+from tests.db.test_dispatch import waits_for_a_lock
 from tests.db.test_purchases import placed, quoted
 from tests.figures import show
 from tests.partners import Partner, dish, event, menu, partner, size, snapshot
@@ -195,6 +198,17 @@ async def test_counts_and_changes_of_counts_are_put_back_with_their_movements(en
     await gapless(wms)
 
 
+async def test_a_store_is_open_again_whoever_alone_is_believed_about_that(engine):
+    till = await till_of(engine, 1)
+    rule = Rule(till.shop.store_id, Field.STATUS, till.source_id)
+    async with unit_of_work(engine) as uow:
+        await set_sources_of_truth(till.shop.merchant_id, [rule], till.shop.owner, uow)
+    before = await whole(till)
+    await till.tell("webhooks/store-status", {"restID": "k7x2m9qa", "store_status": "0", "reason": "Kitchen"})
+    assert (await undo(till, await last(till))).reverted == 1
+    assert await whole(till) == before
+
+
 async def test_what_was_sold_uncounted_is_so_again(engine):
     wms = await stocked(engine, on_hand=None)
     await wms.tell("webhooks/stock", snapshot("BLR_DS1", ("TEA-250", 0, 10)))
@@ -273,6 +287,28 @@ async def test_what_the_till_has_said_again_since_is_kept(engine):
     assert {row.price_minor for sku, row in (await till.listings()).items() if sku != "another"} == {11_000}
     (line,) = {line.changed_by for line in (await listed(till, id)).values()}
     assert line == f"source:{till.source_id}"
+
+
+async def test_what_the_till_has_said_otherwise_since_is_the_tills(engine):
+    till = await till_of(engine, 2)
+    id = await push(till, dish("0", "110.00"), dish("1", "110.00", itemname="Other"))
+    await push(till, dish("0", "120.00"), dish("1", "110.00", itemname="Another"))
+    done = await undo(till, id)
+    assert (done.reverted, done.kept) == (0, 3)
+    told = [(line.changed_by, line.reason) for line in (await listed(till, id)).values()]
+    assert {by for by, _ in told} == {f"source:{till.source_id}"}
+    assert sorted(reason for _, reason in told) == ["a source has told of it since", "it was changed since", "it was changed since"]
+
+
+async def test_units_that_the_warehouse_has_changed_since_are_its(engine):
+    wms = await stocked(engine, on_hand=5)
+    await wms.tell("webhooks/stock", snapshot("BLR_DS1", ("TEA-250", 40, 10)))
+    id = await last(wms)
+    await wms.tell("webhooks/stock", event("stock.adjusted", location="BLR_DS1", sku="TEA-250", delta="3", version=11))
+    await undo(wms, id)
+    assert (await wms.level("TEA-250")).on_hand == 43
+    line = (await kept(wms, id))[Part.STOCK]
+    assert (line.changed_by, line.reason) == (f"source:{wms.source_id}", "its units have moved since: ADJUSTED")
 
 
 async def test_what_a_later_whole_push_left_out_as_well_stays_hidden(engine):
@@ -386,6 +422,26 @@ async def test_one_that_cannot_be_put_back_is_kept_and_stops_none_of_the_others(
     await gapless(till)
 
 
+async def test_an_undo_that_stands_still_keeps_none_of_the_others(engine, monkeypatch):
+    still, goes = await till_of(engine, 2), await till_of(engine, 2)
+    ids = []
+    for till in (still, goes):
+        ids.append(await push(till, dish("0", "110.00"), dish("1", "110.00")))
+        await begin(till, ids[-1])
+    really = lines.SqlUndos.next
+
+    async def next_of(self, undo, limit):
+        if undo.source_id == still.source_id:
+            raise RuntimeError("broken")
+        return await really(self, undo, limit)
+
+    monkeypatch.setattr(lines.SqlUndos, "next", next_of)
+    assert (await work_off(goes, ids[1])).reverted == 2
+    assert (await seen(still, ids[0])).undo.state is UndoState.RUNNING
+    monkeypatch.undo()
+    assert (await work_off(still, ids[0])).reverted == 2
+
+
 # ---------------------------------------------------------------- whether it may be
 
 
@@ -444,6 +500,60 @@ async def test_what_waits_or_failed_is_never_carried_out_after_it(engine):
     await wms.worker.drain()
     assert (await wms.level("TEA-250")).on_hand == 5
     assert await wms.payloads() == ["APPLIED"]
+
+
+async def test_what_fails_in_it_is_not_replayed_into_a_batch_that_was_undone(engine):
+    till = await till_of(engine, 2)
+    id = await push(till, dish("0", "110.00"), dish("1", "-5"))
+    (failure,) = await till.failures("VALIDATION")
+    await undo(till, id)
+    with pytest.raises(Refused) as no:
+        async with unit_of_work(engine) as uow:
+            await replay_failures([failure.id], till.shop.owner, uow)
+    assert "its batch was undone" in no.value.refusal.message
+    assert (await seen(till, id)).state is BatchState.UNDONE
+
+
+async def test_what_waits_for_its_day_never_comes_to_it(engine):
+    wms = await stocked(engine)
+    before = await whole(wms)
+    told = {"sku": "TEA-250", "price": "60.00", "mrp": "90.00", "currency": "INR"}
+    tomorrow = (NOW + timedelta(days=1)).isoformat()
+    await wms.tell("webhooks/stock", event("price.updated", effective_from=tomorrow, version=5, **told))
+    id = await last(wms)
+    assert (await seen(wms, id)).state is BatchState.RUNNING
+    assert (await undo(wms, id)).total == 0
+    i = t.instruction.c
+    async with engine.begin() as connection:
+        await connection.execute(update(t.instruction).where(i.payload_id == id).values(next_at=func.clock_timestamp()))
+    await wms.worker.drain()
+    assert await whole(wms) == before
+    assert [state for _, _, state in await wms.instructions()] == ["REFUSED"]
+    assert (await seen(wms, id)).state is BatchState.UNDONE
+
+
+async def test_who_undoes_what_another_approves_just_now_waits_and_is_told(engine):
+    till = await till_of(engine, 4)
+    id = await push(till, dish("0"))
+    async with unit_of_work(engine) as uow:
+        await uow.batches.lock(id, till.shop.owner)
+        undoing = asyncio.create_task(told_no(till, id))
+        await waits_for_a_lock(engine)
+        await approve_batch(id, till.shop.owner, uow)
+    assert "is being carried out" in (await undoing).message
+    await till.worker.drain()
+    assert await shown(till) == {"0"}
+
+
+async def test_a_batch_of_which_a_part_is_too_old_is_not_undone_by_halves(engine):
+    till = await till_of(engine, 4)
+    id = await push(till, *(dish(str(n), "110.00") for n in range(4)))
+    i = t.instruction.c
+    (first, *_) = await till.rows(select(i.id).where(i.payload_id == id, i.was.is_not(None)).order_by(i.id))
+    long_ago = func.clock_timestamp() - undos.KEPT_FOR - timedelta(seconds=1)
+    async with engine.begin() as connection:
+        await connection.execute(update(t.instruction).where(i.id == first.id).values(done_at=long_ago))
+    assert (await told_no(till, id)).message.startswith("some of the batch was carried out more than 7 days ago")
 
 
 async def test_what_was_before_is_forgotten_in_time_and_nothing_can_be_undone_then(engine):
@@ -569,6 +679,7 @@ async def test_a_whole_store_is_compared_approved_and_put_back(engine):
     began = perf_counter()
     would = await rows.diff_of(Reads(engine), batch)
     compared_s = perf_counter() - began
+    assert compared_s < 10, "the square of them, where the planner has not counted what was mapped just now"
     assert (would.listings, would.removed, would.added) == (WHOLE_STORE, WHOLE_STORE - there, 0)
     assert (would.prices, would.stocks) == (there // 2, there // 3)
     assert all(change.removed for change in would.changes[: would.removed])
