@@ -18,7 +18,7 @@ from bench.seed import LOCATION, Shop, add_sources, throw_away_instructions
 from db import sources
 from db import tables as t
 from db.arrays import among
-from db.arrivals import AT_ONCE, keep_at_once
+from db.arrivals import AT_ONCE, Keeper
 from db.ids import new_id
 from db.reads import Reads
 from db.replays import replay_by_id
@@ -83,7 +83,7 @@ def _mixed(good: Sequence[str], bad: Sequence[str]) -> list[str]:
 
 async def keep(engine: AsyncEngine, source: Source, skus: Sequence[str]) -> None:
     """A payload each, as the door keeps them: one more of each."""
-    reads, waiting = Reads(engine), iter(skus)
+    door, waiting = Keeper(Reads(engine)), iter(skus)
 
     async def keeper() -> None:
         for sku in waiting:  # everybody's
@@ -95,7 +95,7 @@ async def keep(engine: AsyncEngine, source: Source, skus: Sequence[str]) -> None
             )
             payload = kept_at_once(new_id(), received, Reading([command], event_id=f"bench:{uuid4()}"), AT_ONCE)
             assert payload is not None
-            assert await keep_at_once(reads, payload, [command])
+            assert await door.keep(payload, [command])
 
     await asyncio.gather(*(keeper() for _ in range(KEEPERS)))
 

@@ -1,51 +1,141 @@
-"""What comes in at the doors and has nothing against it: a payload and its instructions, kept by one statement."""
+"""What comes in at the doors and has nothing against it: payloads and their instructions, kept some at a time by one statement."""
 
-from collections.abc import Sequence
+import asyncio
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, func, insert, select, true
+import msgspec
+from sqlalchemy import Select, Text, cast, func, insert, literal_column, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from db.arrays import given_rows
 from db.instructions import columns_of, new_rows, told_by
 from db.payloads import row_of
 from db.reads import Reads
 from db.tables import instruction, payload
+from domain.cancelling import heed_cancelling
 from domain.instructions import Command
 from domain.payloads import Payload
+from domain.refusals import Refused
 
 AT_ONCE = 200
-"""Instructions of one statement: a batch of thousands takes its time, and a transaction."""
+"""Instructions of one payload: a batch of thousands takes its time, and a transaction."""
+MOST, MOST_INSTRUCTIONS, MOST_BYTES = 64, 1_000, 1024 * 1024
+"""Of one statement: who is kept with others waits for all of them."""
+p = payload.c
+# When it came, the database says; and what is new is not overdue.
+NAMES = [column.name for column in payload.columns if column not in {p.received_at, p.overdue}]
 
 
 def _kept() -> Select[Any]:
-    p = payload.c
-    not_told = {p.received_at.name, p.overdue.name}  # when it came, the database says; and what is new is not overdue
-    names = [column.name for column in payload.columns if column.name not in not_told]
-    kept = upsert(payload).values({name: bindparam(f"payload_{name}", type_=p[name].type) for name in names})
-    one = kept.on_conflict_do_nothing().returning(p.id, p.source_id, p.merchant_id, p.received_at).cte("kept")
-    new = new_rows()
-    told = {
-        **told_by(new),
-        "payload_id": one.c.id,
-        "source_id": one.c.source_id,
-        "merchant_id": one.c.merchant_id,
-        "state": bindparam("instruction_state", type_=Text()),
-        "next_at": func.greatest(one.c.received_at, new.c.due),
-        "created_at": one.c.received_at,
+    came = given_rows("came", **{name: Text() if name == "headers" else p[name].type for name in NAMES})
+    told = {name: came.c[name] for name in NAMES} | {"headers": cast(came.c.headers, JSONB)}
+    rows = select(*(told[name] for name in NAMES))
+    new = upsert(payload).from_select(NAMES, rows, include_defaults=False).on_conflict_do_nothing()
+    kept = new.returning(p.id, p.source_id, p.merchant_id, p.received_at).cte("kept")
+    of = new_rows()
+    each = {
+        **told_by(of),
+        "source_id": kept.c.source_id,
+        "merchant_id": kept.c.merchant_id,
+        "state": literal_column("'WAITING'"),
+        "next_at": func.greatest(kept.c.received_at, of.c.due),
+        "created_at": kept.c.received_at,
     }
-    rows = select(*told.values()).select_from(one.join(new, true()))
-    added = insert(instruction).from_select(list(told), rows, include_defaults=False)
-    return select(one.c.id).add_cte(added.cte("added"))
+    instructions = select(*each.values()).select_from(kept.join(of, of.c.payload_id == kept.c.id))
+    added = insert(instruction).from_select(list(each), instructions, include_defaults=False)
+    return select(kept.c.id).add_cte(added.cte("added"))
 
 
 _KEPT = _kept()  # built once: every call of every provider comes by here
 
 
-async def keep_at_once(reads: Reads, new: Payload, commands: Sequence[Command]) -> bool:
-    """A statement is a transaction of its own: one way to the database instead of four. `reads` must be the primary's.
+@dataclass(frozen=True)
+class _Arrival:
+    payload: Payload
+    commands: Sequence[Command]
+    kept: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    False: a live payload of this source has the dedupe key, and nothing was kept.
+
+def _key(one: _Arrival) -> tuple[UUID, str]:
+    source, key = one.payload.received.source, one.payload.dedupe_key
+    assert source is not None
+    assert key is not None  # or it is not kept by a statement alone
+    return source.id, key
+
+
+class Keeper:
+    """Of one process's doors. Alone nobody waits; in a crowd, while one statement is on its way, the next one's payloads gather.
+
+    `reads` must be the primary's: a statement is a transaction of its own, one way to the database instead of four.
     """
-    given = {f"payload_{name}": value for name, value in row_of(new).items()}
-    given |= columns_of(commands, [command.not_before for command in commands])
-    return await reads.value(_KEPT, {**given, "instruction_state": "WAITING"}) is not None
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._waiting: deque[_Arrival] = deque()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def keep(self, new: Payload, commands: Sequence[Command]) -> bool:
+        """True: it is on disk. False: a live payload of this source has the dedupe key, and nothing was kept. Refuses Unavailable.
+
+        Who stops waiting may find it kept all the same.
+        """
+        arrival = _Arrival(new, commands)
+        self._waiting.append(arrival)
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._keep_all())
+        return await arrival.kept
+
+    async def _keep_all(self) -> None:
+        try:
+            while self._waiting:
+                if some := self._next():
+                    await self._keep(some)
+        finally:
+            self._keeping = None
+
+    def _next(self) -> list[_Arrival]:
+        """As many as one statement is to have, of those that somebody still waits for."""
+        some: list[_Arrival] = []
+        instructions = size = 0
+        while self._waiting and len(some) < MOST:
+            first = self._waiting[0]
+            if first.kept.done():
+                self._waiting.popleft()
+                continue
+            instructions, size = instructions + len(first.commands), size + len(first.payload.body)
+            if some and (instructions > MOST_INSTRUCTIONS or size > MOST_BYTES):
+                break
+            some.append(self._waiting.popleft())
+        return some
+
+    async def _keep(self, some: Sequence[_Arrival]) -> None:
+        try:
+            kept = await self._kept(some)
+        except Exception as error:
+            heed_cancelling(error)
+            if len(some) > 1 and not isinstance(error, Refused):  # one of them cannot be kept: no reason to refuse the others
+                for one in some:
+                    await self._keep([one])
+                return
+            for one in some:
+                if not one.kept.done():
+                    one.kept.set_exception(error)
+        else:
+            for one in some:
+                if not one.kept.done():
+                    one.kept.set_result(one.payload.id in kept)
+
+    async def _kept(self, some: Sequence[_Arrival]) -> Collection[UUID]:
+        # Two processes that keep the same news wait for each other at its dedupe key: everybody takes them in one order.
+        some = sorted(some, key=_key)
+        told = [{**row_of(one.payload), "headers": msgspec.json.encode(one.payload.received.headers).decode()} for one in some]
+        given: dict[str, list[Any]] = {f"came_{name}": [row[name] for row in told] for name in NAMES}
+        columns = [columns_of(one.payload.id, one.commands, [command.not_before for command in one.commands]) for one in some]
+        given |= {name: [*chain.from_iterable(each[name] for each in columns)] for name in columns[0]}
+        return {row.id for row in await self._reads.rows(_KEPT, given)}

@@ -95,18 +95,18 @@ def new_rows() -> TableValuedAlias:
     """The lists of `columns_of`, as rows."""
     lists: dict[str, TypeEngine[Any]] = {
         "ids": Uuid(), "ordinals": Integer(), "commands": Text(), "entities": Text(), "stages": Integer(), "bodies": Text(),
-        "due": TIME,
+        "due": TIME, "payload_ids": Uuid(),
     }  # fmt: skip
     return (
         func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in lists.items()))
-        .table_valued("id", "ordinal", "command", "entity", "stage", "body", "due", name="new")
+        .table_valued("id", "ordinal", "command", "entity", "stage", "body", "due", "payload_id", name="new")
         .render_derived()
     )
 
 
 def told_by(new: TableValuedAlias) -> dict[str, ColumnElement[Any]]:
     """The columns of an instruction that are its command's own, of such rows."""
-    names = ("id", "ordinal", "command", "entity", "stage")
+    names = ("id", "ordinal", "command", "entity", "stage", "payload_id")
     return {**{name: new.c[name] for name in names}, "body": cast(new.c.body, JSONB)}
 
 
@@ -114,7 +114,6 @@ def _added() -> Insert:
     new = new_rows()
     told = {
         **told_by(new),
-        "payload_id": bindparam("payload_id", type_=Uuid()),
         "source_id": bindparam("source_id", type_=Uuid()),
         "merchant_id": bindparam("merchant_id", type_=Uuid()),
         "state": bindparam("state", type_=Text()),
@@ -130,7 +129,9 @@ ADDED = _added()  # built once: every call of every provider comes by here
 INSTRUCTION = (i.id, i.payload_id, i.command, cast(i.body, Text).label("body"), i.attempts, i.created_at, p.correlation_id)
 
 
-def columns_of(commands: Sequence[Command], due: Sequence[datetime | None], first: int = 0) -> dict[str, Sequence[Any]]:
+def columns_of(
+    payload_id: UUID, commands: Sequence[Command], due: Sequence[datetime | None], first: int = 0
+) -> dict[str, Sequence[Any]]:
     """Of so many new rows, a list for each column."""
     return {
         "ids": [new_id() for _ in commands],
@@ -140,6 +141,7 @@ def columns_of(commands: Sequence[Command], due: Sequence[datetime | None], firs
         "stages": [int(command.stage) for command in commands],
         "bodies": [msgspec.json.encode(command).decode() for command in commands],
         "due": due,
+        "payload_ids": [payload_id] * len(commands),
     }
 
 
@@ -179,8 +181,7 @@ class SqlInstructions:
             await self._connection.execute(
                 ADDED,
                 {
-                    **columns_of(some, due, after + start),
-                    "payload_id": payload_id,
+                    **columns_of(payload_id, some, due, after + start),
                     "source_id": source.id,
                     "merchant_id": source.merchant_id,
                     "state": state.value,

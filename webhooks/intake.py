@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db import merchants, questions, sources
-from db.arrivals import AT_ONCE, keep_at_once
+from db.arrivals import AT_ONCE, Keeper
 from db.ids import new_id
 from db.reads import Reads
 from domain import doors, proofs, trace
@@ -117,6 +117,10 @@ class Door:
     def _issuers(self) -> Mapping[str, Issuer]:
         """To ask each of them at each call costs more than its signature."""
         return {name: inbound for name, inbound in self.inbounds.items() if isinstance(inbound, Issuer)}
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.reads)
 
     async def receive(self, request: Request) -> Response:
         """2xx means: these bytes are on disk. The same bytes again: one effect, the same answer."""
@@ -278,7 +282,7 @@ class Door:
     async def _keep(self, received: Received, reading: Reading) -> Kept:
         received = await laid_away(received, reading, new_id(), self.bodies, self.unit_of_work)
         payload = kept_at_once(new_id(), received, reading, AT_ONCE)
-        if payload is not None and await keep_at_once(self.reads, payload, reading.commands):
+        if payload is not None and await self._keeper.keep(payload, reading.commands):
             return Kept(payload.id, payload.state)
         async with self.unit_of_work() as uow:
             return await keep(received, reading, uow)
