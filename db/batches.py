@@ -207,9 +207,10 @@ async def batch_by_id(reads: Reads, actor: Actor, id: UUID) -> Batch | None:
     return _batch(row) if row else None
 
 
-async def size_of(reads: Reads, batch: Batch) -> int:
-    """How many instructions it has. Of a batch the caller has been shown."""
-    return int(await reads.value(select(func.count()).where(i.payload_id == batch.id)))
+async def sizes(reads: Reads, ids: Sequence[UUID]) -> Sequence[tuple[UUID, int]]:
+    """How many instructions each has. Of batches the caller has been shown."""
+    found = await reads.rows(select(i.payload_id, func.count()).where(among(i.payload_id, ids)).group_by(i.payload_id))
+    return [(row[0], row[1]) for row in found]
 
 
 async def diff_of(reads: Reads, batch: Batch) -> Diff:

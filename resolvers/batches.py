@@ -25,10 +25,6 @@ async def batch(context: Context, id: UUID) -> Batch | None:
     return await rows.batch_by_id(context.reads, context.actor, id)
 
 
-async def size_of(context: Context, batch: Batch) -> int:
-    return await rows.size_of(context.reads, batch)
-
-
 async def diff_of(context: Context, batch: Batch) -> Diff | None:
     """Of what waits for a decision: what has been decided is no question any more."""
     return await rows.diff_of(context.reads, batch) if batch.state is BatchState.PARKED else None

@@ -8,6 +8,7 @@ from uuid import UUID
 from aiodataloader import DataLoader
 
 from db import (
+    batches,
     catalog,
     delivery,
     failures,
@@ -215,6 +216,10 @@ class Loaders:
     @cached_property
     def intake_payloads(self) -> DataLoader[UUID, Payload | None]:
         return by_key(partial(failures.payloads_by_id, self._reads, self._actor), lambda payload: payload.id)
+
+    @cached_property
+    def batch_sizes(self) -> DataLoader[UUID, int | None]:
+        return first_of(partial(batches.sizes, self._reads))
 
     @cached_property
     def instructions(self) -> DataLoader[UUID, Instruction | None]:

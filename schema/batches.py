@@ -165,7 +165,7 @@ class Batch(Node):
     @strawberry.field(description="How many instructions it has")
     @staticmethod
     async def size(root: rows.Batch, info: Info) -> int:
-        return await resolve.size_of(info.context, root)
+        return await info.context.loaders.batch_sizes.load(root.id) or 0
 
     @strawberry.field(graphql_type=BatchDiff | None, description="While it is PARKED: against what is so now")
     @staticmethod

@@ -281,10 +281,11 @@ async def test_what_people_set_meanwhile_is_newer_too(engine):
     assert (await seen(till, id)).state is BatchState.DONE
 
 
-async def test_a_store_that_people_have_closed_since_stays_closed(engine):
+@pytest.mark.parametrize("kind", [ActorKind.MERCHANT, ActorKind.SUPPORT])
+async def test_a_store_that_people_have_closed_since_stays_closed(engine, kind):
     till = await till_of(engine)
     id = await push(till, dish("0"))
-    by = Actor(ActorKind.MERCHANT, till.shop.owner.id)
+    by = Actor(kind, till.shop.owner.id)
     async with unit_of_work(engine) as uow:
         await set_store_status(SetStoreStatus(till.shop.store_id, StoreStatus.CLOSED), by, uow)
     await approve(till, id)

@@ -219,7 +219,9 @@ async def test_what_was_sold_uncounted_is_so_again(engine):
     await gapless(wms)
 
 
-async def test_two_changes_of_one_thing_in_one_batch_are_put_back_as_one(engine):
+@pytest.mark.parametrize("read", [1, 1_000])
+async def test_two_changes_of_one_thing_in_one_batch_are_put_back_as_one(engine, monkeypatch, read):
+    monkeypatch.setattr(undos, "READ", read)
     wms = await stocked(engine, on_hand=5)
     told = [{"sku": "TEA-250", "accepted_qty": "10"}, {"sku": "TEA-250", "accepted_qty": "4"}]
     await wms.tell("webhooks/receiving", event("receipt.completed", location="BLR_DS1", receipt_id="R1", version=12, lines=told))
@@ -278,6 +280,18 @@ async def test_what_people_changed_since_is_kept_and_told_by_whom_and_when(engin
         assert line.changed_at is not None
 
 
+async def test_what_is_otherwise_by_now_is_kept_though_nobody_has_told_of_it(engine):
+    till = await till_of(engine, 2)
+    await till.tell("webhooks/inventory", {"restID": "k7x2m9qa", "type": "item", "inStock": False, "itemID": ["0", "1"]})
+    id, level = await last(till), await till.level("0")
+    async with unit_of_work(engine) as uow:
+        await uow.stock.switch([level.listing_id], off=True, back_at=datetime.now(UTC) + timedelta(hours=1))
+    done = await undo(till, id)
+    assert (done.reverted, done.kept) == (1, 1)
+    assert ((await till.level("0")).off, (await till.level("1")).off) == (True, False)
+    assert (await kept(till, id))[Part.AVAILABILITY].reason == "it was changed since"
+
+
 async def test_what_the_till_has_said_again_since_is_kept(engine):
     till = await till_of(engine, 4)
     id = await push(till, *(dish(str(n), "110.00") for n in range(4)))
@@ -287,6 +301,17 @@ async def test_what_the_till_has_said_again_since_is_kept(engine):
     assert {row.price_minor for sku, row in (await till.listings()).items() if sku != "another"} == {11_000}
     (line,) = {line.changed_by for line in (await listed(till, id)).values()}
     assert line == f"source:{till.source_id}"
+
+
+async def test_of_two_pushes_the_later_is_undone_and_the_one_before_is_told_of_since(engine):
+    till = await till_of(engine, 2)
+    first = await push(till, dish("0", "110.00"), dish("1", "110.00"))
+    second = await push(till, dish("0", "120.00"), dish("1", "120.00"))
+    assert (await undo(till, second)).reverted == 2
+    assert {row.price_minor for row in (await till.listings()).values()} == {11_000}
+    done = await undo(till, first)
+    assert (done.reverted, done.kept) == (0, 2)
+    assert {row.price_minor for row in (await till.listings()).values()} == {11_000}
 
 
 async def test_what_the_till_has_said_otherwise_since_is_the_tills(engine):
@@ -560,19 +585,32 @@ async def test_what_was_before_is_forgotten_in_time_and_nothing_can_be_undone_th
     till = await till_of(engine, 4)
     id = await push(till, *(dish(str(n), "110.00") for n in range(4)))
     i = t.instruction.c
-    long_ago = func.clock_timestamp() - undos.KEPT_FOR - timedelta(hours=1)
-    async with engine.begin() as connection:
-        await connection.execute(update(t.instruction).where(i.payload_id == id).values(done_at=long_ago))
+
+    async def done(ago: timedelta) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(update(t.instruction).where(i.payload_id == id).values(done_at=func.clock_timestamp() - ago))
+
+    async def forgotten() -> int:
+        async with unit_of_work(engine) as uow:
+            return await uow.undos.forget(1_000)
+
+    long_ago = undos.KEPT_FOR + timedelta(hours=1)
+    await done(long_ago)
     assert "more than 7 days ago" in (await told_no(till, id)).message
-    async with unit_of_work(engine) as uow:
-        assert await uow.undos.forget(1_000) == 0  # by the key it is young: nobody looks at it yet
+    assert await forgotten() == 0  # by the key it is young: nobody looks at it yet
     async with engine.begin() as connection:
         old = UUID(int=int((NOW - timedelta(days=9)).timestamp() * 1000) << 80)
         (first, *_) = (await connection.execute(select(i.id).where(i.payload_id == id, i.was.is_not(None)))).scalars()
         older = UUID(int=old.int | (first.int & (2**64 - 1)))
         await connection.execute(update(t.instruction).where(i.id == first).values(id=older))
-    async with unit_of_work(engine) as uow:
-        assert (await uow.undos.forget(1_000), await uow.undos.forget(1_000)) == (1, 0)
+    await done(undos.KEPT_FOR + timedelta(minutes=1))
+    assert await forgotten() == 0  # somebody may have asked for it just in time
+    await done(timedelta(days=1))
+    await begin(till, id)
+    await done(long_ago)
+    assert await forgotten() == 0  # it is being undone
+    assert (await work_off(till, id)).reverted == 4
+    assert (await forgotten(), await forgotten()) == (1, 0)
     left = await till.rows(select(func.count()).where(i.payload_id == id, i.was.is_not(None)))
     assert left[0][0] == 3
 
