@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -28,7 +28,10 @@ class Server:
     calls: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
 
     async def _called(self, request: Request, does: Callable[[dict[str, Any], dict[str, str]], Response]) -> Response:
-        told, headers = json.loads(await request.body()), dict(request.headers)
+        try:
+            told, headers = json.loads(await request.body()), dict(request.headers)
+        except ClientDisconnect:  # whoever called was killed
+            return Response(None, 400)
         self.calls.append((request.url.path, told, headers))
         trouble = self.troubles.pop(0) if self.troubles else None
         if trouble is not None and not self.after:

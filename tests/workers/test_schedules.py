@@ -2,16 +2,11 @@
 
 import asyncio
 import json
-import os
 import random
-import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,15 +18,14 @@ from domain.intake import InstructionState
 from tests.conftest import LONG
 from tests.figures import show
 from tests.partners import Partner, event, partner, snapshot
+from tests.workers.killing import workers
 from tests.world import listings, shop
 
-ROOT = Path(__file__).parents[2]
 SEED = 53
 SCHEDULES, EVENTS = (200, 500) if LONG else (4, 200)
 ENTITIES, WORKERS, MOST_TIMES = 20, 8, 5
 MOST_LINES = 10  # events of one payload
 SIDE_BY_SIDE, AT_ONCE = 4, 4  # schedules, and calls of each
-GROUP = 40
 KILLED_EVERY_S = 2.0 if LONG else 0.5
 DONE_WITHIN_S = 60
 BEGAN = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
@@ -94,56 +88,6 @@ def fold(told: Sequence[Told]) -> dict[str, int]:
     return left
 
 
-@dataclass
-class Nursery:
-    """Workers, each a process of its own."""
-
-    process: asyncio.subprocess.Process
-    alive: list[int] = field(default_factory=list)
-    killed: set[int] = field(default_factory=set)
-    died: set[int] = field(default_factory=set)
-
-    async def read(self) -> None:
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            pid = int(line[1:])
-            if line.startswith(b"+"):
-                self.alive.append(pid)
-            else:
-                self.alive.remove(pid)
-                self.died.add(pid)
-
-    async def kill(self, chance: random.Random) -> None:
-        """In the middle of whatever it does."""
-        while True:
-            await asyncio.sleep(KILLED_EVERY_S)
-            if fit := [pid for pid in self.alive if pid not in self.killed]:
-                pid = chance.choice(fit)
-                self.killed.add(pid)
-                os.kill(pid, signal.SIGKILL)
-
-
-@asynccontextmanager
-async def workers(database_url: str) -> AsyncIterator[Nursery]:
-    """So many at once; every moment one is killed, and another takes its place."""
-    arguments = (database_url, str(WORKERS), str(GROUP))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.workers.nursery", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
-    nursery = Nursery(process)
-    tasks = [asyncio.create_task(nursery.read()), asyncio.create_task(nursery.kill(random.Random(SEED)))]
-    try:
-        yield nursery
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [one for one in ended if isinstance(one, Exception)] == []
-
-
 async def post(warehouse: Partner, one: Told) -> httpx2.Response:
     """Under the same id, whenever it is told."""
     raw = json.dumps(one.body()).encode()
@@ -200,7 +144,7 @@ async def test_every_schedule_comes_to_the_fold_in_order_of_versions(engine: Asy
         async with side_by_side:
             played.append(await play(engine, schedule))
 
-    async with workers(database_url) as nursery:
+    async with workers("instructions", database_url, WORKERS, killed_every_s=KILLED_EVERY_S, seed=SEED) as nursery:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for schedule in range(SCHEDULES):
@@ -218,5 +162,4 @@ async def test_every_schedule_comes_to_the_fold_in_order_of_versions(engine: Asy
                 kills=len(nursery.died),
             )
     assert len(played) == SCHEDULES
-    assert nursery.died <= nursery.killed, "one ended by itself"
     assert len(nursery.died) >= SCHEDULES / 2
