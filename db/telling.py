@@ -1,6 +1,7 @@
 """Orders told to the store's till: what there is to tell, whose turn it is, and what an order is when it is told of."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -310,6 +312,75 @@ class SqlTellings:
             .order_by(t.pos)
         )
         return {row.reference: row.number for row in found}  # the last of those that have the same
+
+
+# ---------------------------------------------------------------- what people see of it
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What a source has still to be told. `paused_until`: it is left alone until then; `message` is why the last call failed."""
+
+    source_id: UUID
+    waiting: int
+    since: datetime | None
+    paused_until: datetime | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UntoldNews:
+    source_id: UUID
+    order_id: UUID
+    order_number: str
+    news: OrderNews
+    since: datetime
+    next_at: datetime
+    attempts: int
+    parked: bool
+    message: str | None
+
+
+NEWS_SHOWN = 50  # of a source, those that come first
+
+
+async def untold(reads: Reads, ids: Sequence[UUID]) -> list[Untold]:
+    """In no order. Who asks has been shown the sources."""
+    waits = (
+        select(func.count().label("waiting"), func.min(t.since).label("since"))
+        .where(t.source_id == s.id, t.state == WAITING)
+        .lateral("waits")
+    )
+    paused_until = case((st.next_at > NOW, st.next_at)).label("paused_until")
+    found = (
+        select(s.id, waits.c.waiting, waits.c.since, paused_until, st.message)
+        .select_from(source)
+        .join(waits, true())
+        .join(source_telling, st.source_id == s.id, isouter=True)
+        .where(among(s.id, ids))
+    )
+    return [Untold(*row) for row in await reads.rows(found)]
+
+
+async def untold_news(reads: Reads, ids: Sequence[UUID]) -> list[UntoldNews]:
+    """Those of each source that come first, in the order in which they are told."""
+    first = (
+        select(t.order_id, t.news, t.since, t.next_at, t.attempts, t.parked, t.message, t.pos, t.id)
+        .where(t.source_id == s.id, t.state == WAITING)
+        .order_by(t.pos, t.id)
+        .limit(NEWS_SHOWN)
+        .lateral("first")
+    )
+    one = first.c
+    found = (
+        select(s.id, one.order_id, o.number, one.news, one.since, one.next_at, one.attempts, one.parked, one.message)
+        .select_from(source)
+        .join(first, true())
+        .join(orders, o.id == one.order_id)
+        .where(among(s.id, ids))
+        .order_by(s.id, one.pos, one.id)
+    )
+    return [UntoldNews(*row) for row in await reads.rows(found)]
 
 
 # ---------------------------------------------------------------- an order as it is told

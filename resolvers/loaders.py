@@ -21,6 +21,7 @@ from db import (
     riders,
     sources,
     stock,
+    telling,
     truth,
     unmapped,
 )
@@ -33,6 +34,7 @@ from db.payments import PaymentRow
 from db.purchases import PurchaseRow
 from db.reads import Reads
 from db.sources import Source, Traffic
+from db.telling import Untold, UntoldNews
 from db.unmapped import Key, Suggested
 from domain.failures import Failure
 from domain.identity import ANYBODY, Actor
@@ -203,6 +205,16 @@ class Loaders:
     @cached_property
     def source_health(self) -> DataLoader[UUID, SourceHealth | None]:
         return by_key(partial(health.healths, self._reads), lambda one: one.source_id)
+
+    @cached_property
+    def untold(self) -> DataLoader[UUID, Untold | None]:
+        """By the source."""
+        return by_key(partial(telling.untold, self._reads), lambda one: one.source_id)
+
+    @cached_property
+    def untold_news(self) -> DataLoader[UUID, Sequence[UntoldNews]]:
+        """By the source."""
+        return by_parent(partial(telling.untold_news, self._reads), lambda one: one.source_id)
 
     @cached_property
     def profiles_of_source(self) -> DataLoader[UUID, Sequence[SourceProfile]]:

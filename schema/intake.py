@@ -12,6 +12,7 @@ from db import sources
 from db.failure_groups import FailureGroup as FailureGroupRow
 from db.health import SourceHealth as SourceHealthRow
 from db.pages import Page
+from db.telling import Untold as UntoldRow
 from domain import failures
 from domain.failures import ResolveFailure, Seen
 from domain.identity import Role
@@ -27,6 +28,7 @@ from schema.health import SourceHealth
 from schema.profiles import SourceProfile
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.sources import SourceEndpoint, SourceProof
+from schema.telling import Untold
 from subscriptions import failures as feeds
 
 if TYPE_CHECKING:
@@ -83,6 +85,11 @@ class Source(Node):
     @staticmethod
     async def health(root: sources.Source, info: Info) -> SourceHealthRow | None:
         return await health.health(info.context, root)
+
+    @strawberry.field(graphql_type=Untold, description="What its till has still to be told of the orders of its stores")
+    @staticmethod
+    async def untold(root: sources.Source, info: Info) -> UntoldRow | None:
+        return await info.context.loaders.untold.load(root.id)
 
     @strawberry.field(graphql_type=list[SourceEndpoint])
     @staticmethod

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Interval, Uuid, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.bus import open_bus
@@ -306,6 +306,7 @@ async def _intake(town: Everybody, first: Shop) -> None:
         counted = [Rule(first.store_id, Field.STOCK, dashboard=True)]
         await set_sources_of_truth(first.merchant_id, counted, first.owner, uow)
     await wms.tell("webhooks/stock", snapshot("ST-1", (f"SKU-{town.names['tea']}", 3, 1)))
+    await _untold(town, wms.source_id, first.merchant_id)
     of_wms = select(t.source_conflict.c.id).where(t.source_conflict.c.source_id == wms.source_id)
     of_omuni = select(t.payload.c.id).where(t.payload.c.source_id == omuni.source_id)
     of_nobody = select(t.payload.c.id).where(t.payload.c.source_id.is_(None))
@@ -323,6 +324,20 @@ async def _intake(town: Everybody, first: Shop) -> None:
         "undone": undone,
         "switched": switched,
     }
+
+
+async def _untold(town: Everybody, source_id: UUID, merchant_id: UUID) -> None:
+    """A till that does not answer, and what it has still to be told."""
+    o, later = t.orders.c, func.clock_timestamp() + timedelta(days=1)
+    why = "it answers HTTP 502"
+    async with town.engine.begin() as connection:
+        await connection.execute(insert(t.source_telling).values(source_id=source_id, next_at=later, message=why))
+        news = select(
+            literal(new_id(), Uuid), literal(source_id, Uuid), o.id, o.merchant_id, literal("PLACED"), literal(1),
+            literal(timedelta(minutes=8), Interval), literal(why),
+        ).where(o.merchant_id == merchant_id).limit(1)  # fmt: skip
+        columns = ["id", "source_id", "order_id", "merchant_id", "news", "pos", "try_for", "message"]
+        await connection.execute(insert(t.telling).from_select(columns, news))
 
 
 async def _batches(town: Everybody, first: Shop) -> Sequence[UUID]:

@@ -3,16 +3,19 @@
 import json
 import logging
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from db import tables as t
+from db.ids import new_id
 from domain.identity import MerchantRole
 from domain.proofs import Proof, Signed, Strategy, prove
 from tests.api.test_intake import URL, Desk, support
+from tests.db.test_purchases import placed, quoted, the_order
 from tests.partners import snapshot
-from tests.world import Shop, member, shop
+from tests.world import Shop, account, listing, member, shop
 
 PROOF = """strategy header prefix encoding algorithm signed timestampHeader timestampField idHeader username"""
 CONNECT = f"""mutation($merchant: ID!, $provider: String!, $secret: String, $proof: SourceProofInput) {{
@@ -25,6 +28,8 @@ SET = f"""mutation($id: ID!, $enabled: Boolean, $ipAllow: [String!], $proof: Sou
         id enabled ipAllow proof {{ {PROOF} }} endpoints {{ url }} }} }}"""
 USUAL = "mutation($id: ID!) { setSource(sourceId: $id, proof: null) { proof { strategy } } }"
 TOLD = "mutation($id: ID!, $on: Boolean) { setSource(sourceId: $id, toldOrders: $on) { toldOrders enabled } }"
+UNTOLD = """query($merchant: ID!) { merchant(id: $merchant) { sources { id
+    untold { waiting since pausedUntil message news { orderNumber news attempts parked message } } } } }"""
 ACCESS = """mutation($id: ID!, $url: String!, $credentials: [CredentialInput!]!) {
     setSourceAccess(sourceId: $id, baseUrl: $url, credentials: $credentials) { toldOrders } }"""
 SQUARE_KEY = "a-signature-key-of-squares"
@@ -166,6 +171,41 @@ async def test_a_source_is_told_of_orders_where_somebody_has_said_where(engine, 
     clerk = await member(engine, mine, MerchantRole.CLERK, [mine.store_id])
     assert await desk.no(TOLD, clerk, id=id, on=False) == "NOT_FOUND"
     assert await desk.say(TOLD, await support(engine), id=id, on=False) == {"toldOrders": False, "enabled": True}
+
+
+async def test_what_a_till_has_still_to_be_told_is_shown_with_why(engine, desk, mine):
+    said = await connect(desk, mine, provider="urbanpiper")
+    id, other = said["source"]["id"], (await connect(desk, mine, provider="till"))["source"]["id"]
+    customer, tea = await account(engine), await listing(engine, mine, 50)
+    orders = []
+    for _ in range(2):
+        purchase_id = await placed(engine, customer, await quoted(engine, customer, (tea, 2)), key=f"k{len(orders)}")
+        orders.append(await the_order(desk.reads, customer, purchase_id))
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    base = {"source_id": UUID(id), "merchant_id": mine.merchant_id, "try_for": timedelta(minutes=8)}
+    news = [
+        {"order_id": orders[0].id, "news": "PLACED", "pos": 7, "attempts": 2, "message": "it answers HTTP 502", "parked": False},
+        {"order_id": orders[0].id, "news": "ACCEPTED", "pos": 9, "attempts": 0, "message": None, "parked": False},
+        {"order_id": orders[1].id, "news": "PLACED", "pos": 8, "attempts": 0, "message": "not mapped", "parked": True},
+        {"order_id": orders[1].id, "news": "CANCELLED", "pos": 6, "attempts": 1, "message": None, "parked": False, "state": "TOLD"},
+    ]
+    async with engine.begin() as connection:
+        await connection.execute(insert(t.source_telling).values(source_id=UUID(id), next_at=later, failed=5, message="gone"))
+        for one in news:
+            await connection.execute(insert(t.telling).values(**base, id=new_id(), **one))
+    found = await desk.say(UNTOLD, mine.owner, merchant=str(mine.merchant_id))
+    by_id = {one["id"]: one["untold"] for one in found["sources"]}
+    assert by_id[other] == {"waiting": 0, "since": None, "pausedUntil": None, "message": None, "news": []}
+    assert (by_id[id]["waiting"], by_id[id]["message"]) == (3, "gone")
+    assert datetime.fromisoformat(by_id[id]["pausedUntil"]) == later
+    first, second = orders[0].number, orders[1].number
+    assert [tuple(one.values()) for one in by_id[id]["news"]] == [
+        (first, "PLACED", 2, False, "it answers HTTP 502"),
+        (second, "PLACED", 0, True, "not mapped"),
+        (first, "ACCEPTED", 0, False, None),
+    ]
+    clerk = await member(engine, mine, MerchantRole.CLERK, [mine.store_id])
+    assert (await desk.say(UNTOLD, clerk, merchant=str(mine.merchant_id)))["sources"] == []
 
 
 async def test_networks_that_are_none_are_refused_each_by_its_place(engine, desk, mine):
