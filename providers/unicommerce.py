@@ -299,6 +299,7 @@ def _gatepass(told: Document, call: Call, source: Source) -> Batch:
     """What left one facility and came to another: by its type, and by whether it ends at one of ours.
 
     Awaited: it has left. Closed: a transfer has come to `toPartyName`, what was lent has come back, all else has left for good.
+    Goods leave once and come once, however many times a gatepass is told of: each time it has another `updated`.
     """
     code, at = told["code"].id(), _time(told["updated"], call, source)
     kind = (told["type"].text(needed=True, most=100) or "").upper()
@@ -309,7 +310,9 @@ def _gatepass(told: Document, call: Call, source: Source) -> Batch:
     place = to if comes and moved else _sender(told, to, source)
     movement = StockMovementKind.TRANSFERRED if moved else StockMovementKind.RETURNED if comes else StockMovementKind.ADJUSTED
     elsewhere = comes and moved and bool(source.stores) and to not in source.stores
-    commands: list[Command] = []
+    sender = told.first("facilityCode", "fromPartyName").text(most=200) or ""
+    once = f"gatepass {code} from {sender}" if comes else f"gatepass {code}"  # two facilities may give out the same code
+    units_of: dict[str, int] = {}
     problems: list[Problem] = []
     for item in told["gatePassItemDTOs"].items(needed=True):
         row = item.apart().object()
@@ -318,18 +321,21 @@ def _gatepass(told: Document, call: Call, source: Source) -> Batch:
         if row.problems:
             problems += row.problems
         elif units and not elsewhere and (row["inventoryType"].text() or GOOD).upper() == GOOD:
-            commands.append(
-                UpdateStockLevel(
-                    store=place,
-                    id=sku,
-                    mode=StockMode.DELTA,
-                    quantity=units if comes else -units,
-                    movement=movement,
-                    at=at,
-                    reason=f"gatepass {code} {kind}".strip(),
-                )
-            )
+            units_of[sku] = units_of.get(sku, 0) + units
     told.check()
+    commands = [
+        UpdateStockLevel(
+            store=place,
+            id=sku,
+            mode=StockMode.DELTA,
+            quantity=units if comes else -units,
+            movement=movement,
+            at=at,
+            reason=f"gatepass {code} {kind}".strip(),
+            once=f"{once} {sku}",
+        )
+        for sku, units in units_of.items()
+    ]
     return Batch(commands, problems)
 
 

@@ -70,6 +70,7 @@ def moved(quantity: int, store: str | None, movement: KIND, kind: str, at: datet
         movement=movement,
         at=at,
         reason=f"gatepass GP-501 {kind}",
+        once="gatepass GP-501 from  TEA-250" if quantity > 0 else "gatepass GP-501 TEA-250",
     )
 
 
@@ -290,6 +291,12 @@ def test_of_a_gatepass_only_what_is_good_and_moved_counts():
     batch = said(UNI, "gatepass-closed", GATEPASS | {"gatePassItemDTOs": items}, "BLR_DS2")
     assert list(batch.commands) == [moved(4, "BLR_DS2", KIND.TRANSFERRED, "STOCK_TRANSFER")]
     assert problems(batch) == ["$.gatePassItemDTOs[2].receivedQuantity: 'x' is no number"]
+
+
+def test_what_a_gatepass_names_in_several_lines_is_summed():
+    items = [MOVED | {"receivedQuantity": 4}, MOVED | {"receivedQuantity": 5}]
+    (one,) = said(UNI, "gatepass-closed", GATEPASS | {"gatePassItemDTOs": items}, "BLR_DS2").commands
+    assert one == moved(9, "BLR_DS2", KIND.TRANSFERRED, "STOCK_TRANSFER")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,26 @@ async def test_what_is_pushed_is_on_the_shelf_and_what_cannot_be_is_named(engine
     assert await uni.discrepancies() == 0
 
 
+@pytest.mark.parametrize(("kind", "left"), [("RETURN_TO_VENDOR", 20), ("RETURNABLE", 27)])
+async def test_goods_of_a_gatepass_leave_once_and_come_once_however_often_it_is_told_of(engine, kind, left):
+    """Awaited and closed, and each again with another time: Uniware says it anew whenever it touches a gatepass."""
+    uni = await partner(engine, "unicommerce", STORE)
+    [tea] = await listings(engine, uni.shop, [30])
+    basic = "Basic " + base64.b64encode(f"{uni.source_id}:{uni.text}".encode()).decode()
+    token = (await uni.client.post(f"{BASE}/oauth/token", headers={"authorization": basic})).json()["access_token"]
+    item = {"itemTypeSKU": f"SKU-{tea}", "quantity": 10, "receivedQuantity": 7, "inventoryType": "GOOD_INVENTORY"}
+    states = (("awaitedGatepass", "RETURN_AWAITED"), ("closeGatepass", "CLOSED"))
+    for path, status in states * 2:
+        now = str(round(datetime.now(UTC).timestamp() * 1000))
+        told = {"code": "G-1", "statusCode": status, "type": kind, "updated": now, "gatePassItemDTOs": [item]}
+        answer = await uni.client.post(f"{BASE}/{path}", json=told, headers={"authorization": f"bearer {token}"})
+        assert answer.status_code == 200
+        await uni.worker.drain()
+    assert await counters(engine, tea) == (left, 0, 0)
+    assert await uni.payloads() == ["APPLIED"] * 4
+    assert await uni.discrepancies() == 0
+
+
 async def test_products_are_those_of_its_own_stores_page_by_page(engine):
     uni = await partner(engine, "unicommerce", STORE)
     stranger = await shop(engine)
