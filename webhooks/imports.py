@@ -3,8 +3,10 @@ whatever a failure's message has room for.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 from db import imports
@@ -15,16 +17,20 @@ from domain.imports import ERRORS_SHOWN, ImportAsked, LeftOut, Sent
 from domain.intake import Answer, Call, Inbound, InPieces, PayloadState, Source, described, problems_of
 from domain.refusals import Problem
 
+log = logging.getLogger("haat.imports")
 JOBS_KEPT = 64  # a job is asked for again and again until it is done
 JOB_DOOR = "import"
 
 
 @dataclass(frozen=True)
 class Reports:
-    """Of one process. One file is read at a time, and beside the event loop."""
+    """Of one process. One file is read at a time, and beside the event loop; of each source one waits for that, and is read to its
+    end even where whoever asked has gone: the next who asks finds it.
+    """
 
     bodies: Bodies = INLINE
     _read: OrderedDict[UUID, LeftOut] = field(default_factory=OrderedDict)
+    _reading: dict[UUID, asyncio.Task[LeftOut]] = field(default_factory=dict)  # by source
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, asked: ImportAsked, inbound: Inbound, source: Source, reads: Reads) -> Answer:
@@ -34,16 +40,33 @@ class Reports:
         return asked.shaped(job, await self._left_out(job.id, inbound, inbound, source, reads))
 
     async def _left_out(self, id: UUID, inbound: Inbound, pieces: InPieces, source: Source, reads: Reads) -> LeftOut:
+        while id not in self._read:
+            other = self._reading.get(source.id)
+            if other is not None:
+                await asyncio.wait([other])
+                continue
+            mine = asyncio.create_task(self._look(id, inbound, pieces, source, reads))
+            self._reading[source.id] = mine
+            mine.add_done_callback(partial(self._ended, source.id))
+            return await asyncio.shield(mine)
+        return self._read[id]
+
+    def _ended(self, source_id: UUID, reading: asyncio.Task[LeftOut]) -> None:
+        del self._reading[source_id]
+        if not reading.cancelled() and (error := reading.exception()) is not None:  # whoever waits hears of it, if anybody does
+            log.info("a report could not be made: %s", described(error))
+
+    async def _look(self, id: UUID, inbound: Inbound, pieces: InPieces, source: Source, reads: Reads) -> LeftOut:
         async with self._turn:
-            if id not in self._read:
-                sent = await imports.sent(reads, id)
-                if not sent.body.whole:  # so long ago that its bytes are kept no more
-                    return LeftOut()
+            sent = await imports.sent(reads, id)
+            found = LeftOut()  # so long ago that its bytes are kept no more
+            if sent.body.whole:
                 body = await self.bodies.read(sent.body)
-                self._read[id] = await asyncio.to_thread(_left_out, inbound, pieces, source, sent, body)
-                while len(self._read) > JOBS_KEPT:
-                    self._read.popitem(last=False)
-            return self._read[id]
+                found = await asyncio.to_thread(_left_out, inbound, pieces, source, sent, body)
+            self._read[id] = found
+            while len(self._read) > JOBS_KEPT:
+                self._read.popitem(last=False)
+            return found
 
 
 def _left_out(inbound: Inbound, pieces: InPieces, source: Source, sent: Sent, body: bytes) -> LeftOut:

@@ -1,13 +1,17 @@
 """How far a file has come, as who sent it may ask."""
 
 import json
+import threading
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from domain.intake import EntityKind
 from providers.catalogue_file import _CODES
 from tests.docs.pages import tables
-from tests.partners import Partner, partner
+from tests.partners import Partner, client_of, partner
+from tests.waiting import until
+from webhooks import imports, intake
 
 RICE = {"id": "RICE-1K", "title": "Rice", "price": "120.00", "mrp": "110.00"}
 
@@ -123,3 +127,47 @@ async def test_nobody_elses_job_is_told(engine):
 def test_every_code_stands_on_the_page():
     told = {code.strip("` ") for line in tables("providers/catalogue_file.md", "How far it is") for code in line[0].split(",")}
     assert {code for _, code in _CODES} | {"invalid"} <= told
+
+
+async def test_a_report_that_takes_long_is_made_once_and_found_by_who_asks_again(engine, monkeypatch):
+    """Whoever asks is not kept waiting for ever; nothing of what was read by then is lost, and no thread is taken twice."""
+    seller, other = await partner(engine, "catalogue_file", "mine"), await partner(engine, "catalogue_file", "theirs")
+    other.door = replace(other.door, reports=seller.door.reports)
+    other.client = client_of(other.door)
+    job, second = await sent(seller, {"rows": [row(1), RICE]}), await sent(seller, {"rows": [row(2), RICE]})
+    theirs = await sent(other, {"rows": [row(3), RICE]}, "store=theirs")
+    for one in (seller, other):
+        await one.worker.drain()
+    began, goes_on = [], threading.Event()
+    read = imports._left_out
+
+    def slow(*given: Any) -> Any:
+        began.append(given)
+        assert goes_on.wait(30)
+        return read(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(imports, "_left_out", slow)
+        patched.setattr(intake, "DEADLINE_S", 0.1)
+        for asked_for in (job, job, second, job, second):
+            assert (await seller.client.get(seller.path(f"import/{asked_for}"))).status_code == 503
+        assert (await other.client.get(other.path(f"import/{theirs}"))).status_code == 503
+        assert len(began) == 1
+        goes_on.set()
+        await until(lambda: len(began) == 2)  # its turn came, though nobody waits for it
+    assert [rows(await asked(*ask))[4] for ask in ((seller, job), (seller, second), (other, theirs))] == [1, 1, 1]
+    assert len(began) == 2
+
+
+async def test_a_report_that_cannot_be_made_is_tried_again_by_who_asks_again(engine, monkeypatch):
+    seller = await partner(engine, "catalogue_file", "mine")
+    job = await sent(seller, {"rows": [row(1), RICE]})
+    await seller.worker.drain()
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(imports, "_left_out", broken)
+        assert (await seller.client.get(seller.path(f"import/{job}"))).status_code == 503
+    assert rows(await asked(seller, job))[4] == 1
