@@ -266,7 +266,9 @@ def simulate(
     minutes: Annotated[float, typer.Option(min=0.05, help="How long it plays.")] = 2,
     riders: Annotated[int, typer.Option(min=0, max=25)] = 10,
     orders_per_minute: Annotated[int, typer.Option(min=1, max=600)] = 30,
-    pos: Annotated[int, typer.Option(min=0, max=50, help="Tills and warehouses that call.")] = 3,
+    pos: Annotated[
+        int, typer.Option(min=0, max=50, help="Systems that call: the town's two, then one of each provider; 17 are all.")
+    ] = 3,
     seed: Annotated[int, typer.Option(help="The same seed is the same plan.")] = 7,
     faults: Annotated[
         bool, typer.Option("--faults", help="With repeats, old news, forgeries, slow readers, the end of Redis.")

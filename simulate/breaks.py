@@ -6,8 +6,8 @@ from enum import Enum
 
 import asyncpg
 
+from simulate.post import MARK
 from simulate.seen import Seen
-from simulate.tills import MARK
 from simulate.town import Unfit
 
 Undo = Callable[[asyncpg.Connection], Awaitable[None]]

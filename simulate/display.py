@@ -71,6 +71,7 @@ def summary(run: Run) -> dict[str, Any]:
         "stopped": run.stop.is_set(),
         "orders": {"placed": len(seen.orders), "byStatus": dict(seen.by_status), "refused": dict(seen.refused)},
         "webhooks": {"sent": len(seen.webhooks), **seen.webhooks_by_kind},
+        "providers": dict(seen.webhooks_by_provider),
         "riders": {"onDuty": seen.on_duty, "deliveries": sum(seen.riders.values())},
         "frames": {
             "received": frames.received,

@@ -10,8 +10,33 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from random import Random
 
+from tests.simulators.calls import Flaw, Word
+
 GAP_S = 3.0  # between two calls of one till, on average
+LEAST_NEWS = 8  # of each newcomer
 CUSTOMERS = range(2, 11)  # who signs up from one address is let in ten times a minute
+
+
+class Provider(Enum):
+    PETPOOJA = "petpooja"
+    WMS = "wms"
+    URBANPIPER = "urbanpiper"
+    UNICOMMERCE = "unicommerce"
+    SQUARE = "square"
+    SHOPIFY = "shopify"
+    TILL = "till"
+    CATALOGUE_FILE = "catalogue_file"
+    VINCULUM = "vinculum"
+    POSIST = "posist"
+    DOTPE = "dotpe"
+    OMUNI = "omuni"
+    GENERIC = "generic"
+    GENERIC_POS = "generic_pos"
+    GENERIC_SELLER = "generic_seller"
+
+
+OF_THE_TOWN = (Provider.PETPOOJA, Provider.WMS)  # who speak of what customers order
+NEWCOMERS = tuple(Provider)  # who are connected as it begins, and speak of goods of their own
 
 
 @dataclass(frozen=True)
@@ -28,6 +53,15 @@ class Wish:
         return self.minutes * 60
 
     @property
+    def of_the_town(self) -> int:
+        """The first two, and whoever is beyond one of each of the newcomers."""
+        return self.pos - len(self.newcomers)
+
+    @property
+    def newcomers(self) -> Sequence[Provider]:
+        return NEWCOMERS[: max(self.pos - len(OF_THE_TOWN), 0)]
+
+    @property
     def orders(self) -> int:
         return round(self.orders_per_minute * self.minutes)
 
@@ -42,26 +76,6 @@ class Fate(Enum):
     RETRIED = "RETRIED"  # nobody at home; delivered at the second attempt
     LOST = "LOST"  # on the way
     DECLINED = "DECLINED"  # by the card
-
-
-class Provider(Enum):
-    TILL = "petpooja"
-    WAREHOUSE = "wms"
-
-
-class Word(Enum):
-    OFF = "OFF"  # a till's: an item is sold out
-    ON = "ON"
-    COUNT = "COUNT"  # a warehouse's: so many there are
-    DELTA = "DELTA"  # so many more or fewer
-    RECEIPT = "RECEIPT"  # goods came in
-
-
-class Flaw(Enum):
-    DUPLICATE = "DUPLICATE"  # the same bytes, twice
-    STALE = "STALE"  # news older than news already told
-    FORGED = "FORGED"  # nobody's signature, nobody's token
-    UNKNOWN = "UNKNOWN"  # of something nobody sells
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,18 @@ class Say:
 
 
 @dataclass(frozen=True)
+class Tell:
+    """One of the newcomers says what is next in its own list, or what is next in its list of flaws."""
+
+    at_s: float
+    provider: Provider
+    number: int
+    thing: float
+    units: int
+    flawed: bool
+
+
+@dataclass(frozen=True)
 class Dawdle:
     """A socket that stops reading."""
 
@@ -109,7 +135,7 @@ class KillRedis:
     at_s: float
 
 
-Intent = Buy | Say | Dawdle | KillRedis
+Intent = Buy | Say | Tell | Dawdle | KillRedis
 
 
 @dataclass(frozen=True)
@@ -135,10 +161,11 @@ class Plan:
 def plan(wish: Wish) -> Plan:
     customers = min(max(wish.orders_per_minute // 3, CUSTOMERS.start), CUSTOMERS.stop - 1, max(wish.orders, 1))
     # Each part has its own dice: another number of tills leaves the orders as they were.
-    dice = {part: Random(f"{wish.seed} {part}") for part in ("buys", "calls", "riders", "faults")}
+    dice = {part: Random(f"{wish.seed} {part}") for part in ("buys", "calls", "news", "riders", "faults")}
     intents: list[Intent] = [
         *_buys(wish, customers, dice["buys"]),
         *_calls(wish, dice["calls"]),
+        *_news(wish, dice["news"]),
         *(_faults(wish, dice["faults"]) if wish.faults else ()),
     ]
     paces = tuple(round(dice["riders"].uniform(0.15, 0.7), 3) for _ in range(wish.riders))
@@ -179,9 +206,11 @@ def _buys(wish: Wish, customers: int, dice: Random) -> Iterator[Buy]:
 
 def _calls(wish: Wish, dice: Random) -> Iterator[Say]:
     """Every second speaker is a warehouse. What a till switches off it switches on again: see tills.py."""
-    for speaker in range(wish.pos):
-        provider = (Provider.TILL, Provider.WAREHOUSE)[speaker % 2]
-        flaws = list(Flaw) if provider is Provider.WAREHOUSE else [Flaw.DUPLICATE, Flaw.FORGED, Flaw.UNKNOWN]
+    for speaker in range(wish.of_the_town):
+        provider = OF_THE_TOWN[speaker % 2]
+        flaws = [Flaw.DUPLICATE, Flaw.STALE, Flaw.FORGED, Flaw.UNKNOWN]
+        if provider is Provider.PETPOOJA:
+            flaws.remove(Flaw.STALE)
         dice.shuffle(flaws)
         calls = max(round(wish.seconds / GAP_S), 4)
         for number in range(calls):
@@ -192,8 +221,18 @@ def _calls(wish: Wish, dice: Random) -> Iterator[Say]:
             yield Say(round(at_s, 3), speaker, provider, word, round(dice.random(), 6), units, flaw)
 
 
+def _news(wish: Wish, dice: Random) -> Iterator[Tell]:
+    """Every second call of each is flawed where there are to be faults, so that a short run has its share of both."""
+    for provider in wish.newcomers:
+        calls = max(round(wish.seconds / GAP_S), LEAST_NEWS)
+        for number in range(calls):
+            at_s = (number + dice.random()) * wish.seconds / calls
+            flawed = wish.faults and number % 2 == 1
+            yield Tell(round(at_s, 3), provider, number, round(dice.random(), 6), dice.randint(1, 12), flawed)
+
+
 def _word(provider: Provider, flaw: Flaw | None, number: int, dice: Random) -> tuple[Word, int]:
-    if provider is Provider.TILL:
+    if provider is Provider.PETPOOJA:
         return (Word.OFF, Word.ON)[number % 2], 0
     word = Word.COUNT if flaw is Flaw.STALE else dice.choice((Word.COUNT, Word.COUNT, Word.DELTA, Word.RECEIPT))
     if word is Word.COUNT:

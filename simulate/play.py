@@ -17,11 +17,13 @@ from simulate.breaks import Break, broken
 from simulate.checks import Check
 from simulate.customers import Customer
 from simulate.faults import RedisPid, dawdle, kill_redis
-from simulate.plan import Buy, Dawdle, KillRedis, Plan, Say
+from simulate.newcomers import Integrator, Newcomer
+from simulate.plan import Buy, Dawdle, KillRedis, Plan, Provider, Say, Tell
+from simulate.post import Post
 from simulate.riders import Rider
 from simulate.seen import Seen
 from simulate.staff import Desk, Onlooker, Staff
-from simulate.tills import Post, Speaker
+from simulate.tills import Speaker
 from simulate.town import PASSWORD, RIDER_PHONE, Town, Where
 
 SETTLE_S = 40.0  # an offer nobody took is open for 30
@@ -59,14 +61,14 @@ class Run:
             began_at = datetime.now(UTC)
             before = await checks.received(here)
             async with self._desk(here):
-                async with self._cast(here, Post(http, self.seen)) as cast:
+                async with self._cast(here, Post(http, self.seen), http) as cast:
                     self.phase, self.began = "playing", time.monotonic()
                     await cast.perform(self.plan, self.stop)
                     self.phase = "settling"
                     await cast.settle(self.stop)
                 self.phase = "checking"
                 async with self._broken():
-                    self.checks = await checks.check(here, before, began_at)
+                    self.checks = await checks.check(here, before, began_at, cast.newcomers)
             with suppress(Answered):
                 await checks.tidy(here, began_at)
             self.phase = "done"
@@ -91,10 +93,10 @@ class Run:
                 looking.cancel()
 
     @asynccontextmanager
-    async def _cast(self, here: Town, post: Post) -> AsyncIterator["Cast"]:
+    async def _cast(self, here: Town, post: Post, http: httpx2.AsyncClient) -> AsyncIterator["Cast"]:
         """Everybody in place, and gone again."""
         async with asyncio.TaskGroup() as tasks:  # so that a bug of ours ends the run, and is not a task's secret
-            cast = Cast(here, post, tasks, self.redis_pid)
+            cast = Cast(here, post, tasks, self.redis_pid, Integrator(here, post, http))
             try:
                 await cast.enter(self.plan, self.add_rider)
                 yield cast
@@ -103,13 +105,18 @@ class Run:
 
 
 class Cast:
-    def __init__(self, here: Town, post: Post, tasks: asyncio.TaskGroup, redis_pid: RedisPid) -> None:
-        self.town, self.seen, self.post, self.redis_pid = here, here.seen, post, redis_pid
+    def __init__(self, here: Town, post: Post, tasks: asyncio.TaskGroup, redis_pid: RedisPid, integrator: Integrator) -> None:
+        self.town, self.seen, self.post, self.redis_pid, self.integrator = here, here.seen, post, redis_pid, integrator
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
         self.customers: list[Customer] = []
         self.riders: list[Rider] = []
         self.speakers: dict[int, Speaker] = {}
+        self._by_provider: dict[Provider, Newcomer] = {}
+
+    @property
+    def newcomers(self) -> Sequence[Newcomer]:
+        return list(self._by_provider.values())
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(work)
@@ -119,6 +126,12 @@ class Cast:
     async def enter(self, plan: Plan, add_rider: AddRider) -> None:
         # Signing in is dear for the server by intent: a few at a time.
         turns = asyncio.Semaphore(3)
+
+        async def newcomer(provider: Provider) -> Newcomer:
+            async with turns:
+                made = await self.integrator.connect(provider)
+                await made.teach()
+            return made
 
         async def customer(number: int) -> Caller:
             async with turns:
@@ -137,6 +150,10 @@ class Cast:
         self.town.riders = [caller for caller in riders if caller is not None]
         if len(self.town.riders) < plan.wish.riders:
             self.seen.notes.append(f"{len(self.town.riders)} riders, not {plan.wish.riders}: they are added where the town runs")
+        newcomers = await asyncio.gather(*(newcomer(provider) for provider in plan.wish.newcomers))
+        self._by_provider = dict(zip(plan.wish.newcomers, newcomers, strict=True))
+        for one_more in newcomers:
+            self.begin(one_more.run())
         for caller in self.town.customers:
             self._begin_customer(Customer(self.town, caller, self.begin))
         staff = Staff(self.town, self.begin)
@@ -183,12 +200,14 @@ class Cast:
             self._let(intent)
         await ended(stop, began + plan.wish.seconds - time.monotonic())
 
-    def _let(self, intent: Buy | Say | Dawdle | KillRedis) -> None:
+    def _let(self, intent: Buy | Say | Tell | Dawdle | KillRedis) -> None:
         match intent:
             case Buy():
                 self.customers[intent.customer % len(self.customers)].wishes.put_nowait(intent)
             case Say():
                 self._speaker(intent).wishes.put_nowait(intent)
+            case Tell():
+                self._by_provider[intent.provider].wishes.put_nowait(intent)
             case Dawdle():
                 self.begin(dawdle(self.town, intent))
             case KillRedis():
@@ -204,6 +223,7 @@ class Cast:
         """What has begun comes to its end, as far as it does in time."""
         deadline = time.monotonic() + (HURRIED_S if stop.is_set() else SETTLE_S)
         wishes = [one.wishes.join() for one in self.customers] + [one.wishes.join() for one in self.speakers.values()]
+        wishes += [one.wishes.join() for one in self.newcomers]
         with suppress(TimeoutError):
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                 await asyncio.gather(*wishes)
@@ -213,6 +233,8 @@ class Cast:
             self.seen.notes.append(f"{len(self.seen.under_way)} orders were still under way when the checks began")
 
     async def leave(self) -> None:
+        with suppress(Answered):
+            await self.integrator.leave(self.newcomers)
         await asyncio.gather(*(rider.close() for rider in self.riders), return_exceptions=True)
         for task in list(self._running):
             task.cancel()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from simulate.plan import Buy, Flaw
+from simulate.plan import Buy
+from tests.simulators.calls import Flaw
 
 Document = dict[str, Any]
 KNOWN_WITHIN_S = 5.0
@@ -45,6 +46,8 @@ class Sent:
     promised: bool = False  # the answer is what such a call is promised
     absolute: bool = False  # another speaker's later news may overtake it
     answer: str = ""
+    early: bool = False  # what it is of may be told of only now: it waits for that, and is done then
+    unsure: bool = False  # a repeat may be told apart from a second time, or not
     again: int = 0  # times it had to be sent again for an answer
 
 
@@ -102,6 +105,7 @@ class Seen:
     webhooks: list[Sent] = field(default_factory=list)
     frames: Frames = field(default_factory=Frames)
     failures: list[str] = field(default_factory=list)  # of doors: what nobody is promised
+    differences: list[str] = field(default_factory=list)  # between what was said of a store and what customers saw
     waits: Counter[str] = field(default_factory=Counter)  # times we had to come again: RATE_LIMITED, UNAVAILABLE
     reconnects: int = 0
     dawdled: int = 0  # slow readers that were borne to their end
@@ -154,6 +158,10 @@ class Seen:
     @property
     def under_way(self) -> Sequence[Bought]:
         return [bought for bought in self.orders.values() if not bought.ended]
+
+    @property
+    def webhooks_by_provider(self) -> Mapping[str, int]:
+        return Counter(sent.provider for sent in self.webhooks)
 
     @property
     def webhooks_by_kind(self) -> Mapping[str, int]:

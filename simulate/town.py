@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulate.api import Caller, Doors, NotSignedIn
-from simulate.plan import Provider
+from simulate.plan import OF_THE_TOWN
 from simulate.seen import Document, Seen
 
 PASSWORD = "simulated-since-1998"
+SIMULATED = "Simulated"  # so begin the names of goods that customers leave alone: see newcomers.py
 CUSTOMER_PHONE = "+9155510{:05}"  # no Indian number begins with 5: these ring nobody
 RIDER_PHONE = "+9155520{:05}"
 PAGES = 4
 
 STORES = """{ merchant { id stores { id slug name status location { lat lng } } sources { id stores { id } } } }"""
 LISTINGS = """query ($id: ID!, $after: String) { store(id: $id) { listings(first: 50, after: $after) {
-  nodes { id sku product { kind } modifierGroups { id min max options { id available } } }
+  nodes { id sku product { kind name } modifierGroups { id min max options { id available } } }
   pageInfo { hasNextPage endCursor } } } }"""
 Begin = Callable[[Coroutine[Any, Any, None]], None]
 """Starts what goes on beside: until it is done, or the simulation is."""
@@ -44,8 +45,10 @@ class Where:
             raise Unfit(f"the town tells of no {missing.args[0]}") from None
         if not {"merchant", "support"} <= where.logins.keys():
             raise Unfit("nobody of the demo town lives here: it was started empty")
-        if any(provider.value not in where.sources or not where.sources[provider.value]["secret"] for provider in Provider):
-            raise Unfit(f"the sources of the demo town ({', '.join(provider.value for provider in Provider)}) are not as they were")
+        if any(provider.value not in where.sources or not where.sources[provider.value]["secret"] for provider in OF_THE_TOWN):
+            raise Unfit(
+                f"the sources of the demo town ({', '.join(provider.value for provider in OF_THE_TOWN)}) are not as they were"
+            )
         return where
 
 
@@ -74,6 +77,10 @@ class Store:
     lat: float
     lng: float
     listings: Sequence[Listing]
+
+    @property
+    def kitchen(self) -> bool:
+        return any(listing.on_menu for listing in self.listings)
 
     def listing(self, pick: float) -> Listing:
         return self.listings[int(pick * len(self.listings))]
@@ -128,6 +135,7 @@ async def read_store(town: Town, store: Document) -> Store:
         listings += [
             Listing(node["id"], node["sku"], node["product"]["kind"] == "MENU_ITEM", node["modifierGroups"])
             for node in page["nodes"]
+            if not node["product"]["name"].startswith(SIMULATED)
         ]
         after = page["pageInfo"]["endCursor"]
         if not page["pageInfo"]["hasNextPage"]:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from simulate.checks import illegal, judged, mark_of
-from simulate.plan import Buy, Fate, Flaw
+from simulate.plan import Buy, Fate
 from simulate.seen import Bought, Frames, Sent
+from tests.simulators.calls import Flaw
 
 AT = "2026-01-05T10:15:00Z"
 
@@ -34,8 +35,8 @@ def order(
     }
 
 
-def sent(flaw: Flaw | None, provider: str = "wms", *, absolute: bool = False) -> Sent:
-    return Sent("sim-1", provider, "source", "{}", flaw, absolute=absolute)
+def sent(flaw: Flaw | None, *, absolute: bool = False, unsure: bool = False, early: bool = False) -> Sent:
+    return Sent("sim-1", "wms", "source", "{}", flaw, absolute=absolute, unsure=unsure, early=early)
 
 
 def failure(kind: str, state: str) -> dict[str, Any]:
@@ -110,8 +111,12 @@ def test_what_no_order_may_be(wrong: dict[str, Any], because: str):
         (sent(Flaw.FORGED), [failure("AUTH", "REJECTED")], []),
         (sent(Flaw.UNKNOWN), [failure("MAPPING", "PARKED")], []),
         (sent(Flaw.DUPLICATE), [], ["should have failed as DUPLICATE, and failed as nothing"]),
-        (sent(Flaw.DUPLICATE, "petpooja"), [], []),
+        (sent(Flaw.DUPLICATE, unsure=True), [], []),
+        (sent(Flaw.ALTERED), [failure("VALIDATION", "ACCEPTED")], ["its payload is ACCEPTED"]),
+        (sent(Flaw.BROKEN), [failure("VALIDATION", "REJECTED")], []),
         (sent(None, absolute=True), [failure("STALE", "APPLIED")], []),
+        (sent(None, early=True), [failure("MAPPING", "APPLIED")], []),
+        (sent(None), [failure("MAPPING", "PARKED")], ["failed as MAPPING"]),
         (sent(None), [failure("STALE", "APPLIED")], ["failed as STALE"]),
     ],
 )

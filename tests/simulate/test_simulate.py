@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from simulate.newcomers import SPICES
+from simulate.plan import NEWCOMERS
 from tests.launch.towns import CLI, Town, clean
+from tests.simulators.calls import Flaw
+from wiring import INBOUNDS
 
 # Of this seed two orders are collected in the store: nobody has to ride.
 SHORT = ("--minutes", "0.05", "--orders-per-minute", "40", "--riders", "0", "--pos", "2", "--seed", "1777")
@@ -32,9 +36,9 @@ def simulate(town: Town, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=clean(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def ended(running: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
+def ended(running: subprocess.Popen[str], within_s: float = 120) -> tuple[int, dict[str, Any], str]:
     """Exit status, the one object, the prose."""
-    told, prose = running.communicate(timeout=120)
+    told, prose = running.communicate(timeout=within_s)
     assert told.count("\n") == 1, prose
     return running.returncode, json.loads(told), prose
 
@@ -52,6 +56,18 @@ def test_a_town_with_faults_holds(town: Town):
     assert told["webhooks"].get("failed", 0) == 0
     assert all(check["holds"] for check in told["checks"])
     assert any("Redis" in note for note in told["notes"])
+
+
+def test_a_system_of_every_provider_says_what_customers_are_shown(town: Town):
+    wished = ("--minutes", "0.2", "--orders-per-minute", "15", "--riders", "1", "--pos", str(len(NEWCOMERS) + 2), "--faults")
+    status, told, _ = ended(simulate(town, *wished), within_s=300)
+    assert {check["name"]: check["broken"] for check in told["checks"] if not check["holds"]} == {}
+    assert status == 0
+    assert told["providers"].keys() == INBOUNDS.keys()
+    assert min(told["providers"].values()) >= 8
+    assert {"ok", *(flaw.value.lower() for flaw in Flaw)} == told["webhooks"].keys() - {"sent"}
+    [books] = [check for check in told["checks"] if check["name"].startswith("customers are shown")]
+    assert books["lookedAt"] == len(SPICES) * len(NEWCOMERS)
 
 
 @pytest.mark.parametrize(
