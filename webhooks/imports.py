@@ -54,7 +54,7 @@ class Reports:
     def _ended(self, source_id: UUID, reading: asyncio.Task[LeftOut]) -> None:
         del self._reading[source_id]
         if not reading.cancelled() and (error := reading.exception()) is not None:  # whoever waits hears of it, if anybody does
-            log.info("a report could not be made: %s", described(error))
+            log.info("a report could not be made: %s", type(error).__name__)
 
     async def _look(self, id: UUID, inbound: Inbound, pieces: InPieces, source: Source, reads: Reads) -> LeftOut:
         async with self._turn:
