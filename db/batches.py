@@ -58,7 +58,7 @@ from domain.identity import Actor, ActorKind
 from domain.instructions import Command, UpdateStoreStatus, UpsertCatalogItem, UpsertMenuItem, UpsertVariant
 from domain.intake import EntityKind, PayloadState
 from domain.judgement import LIMITS, Rule, Verdict
-from domain.undos import Undo, UndoState
+from domain.undos import UNDONE, Undo, UndoState
 from domain.work import BY_SKU
 
 p, i, j, m, li, level, s, u = (
@@ -296,15 +296,6 @@ def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: S
         t = told.c
         return select(func.max(t.at)).where(among(t.source_id, others), t.field == field, t.entity_id == of).scalar_subquery()
 
-    e = event.c
-    by_hand = (
-        select(func.max(e.at))
-        .where(
-            e.stream == "listing", e.entity_id == li.id, e.kind == "PriceChanged", e.at > about.received_at,
-            ~e.caused_by.startswith("instruction:"),
-        )
-        .scalar_subquery()
-    )  # fmt: skip
     title = product.c.name + case((variant.c.name == "", ""), else_=literal(" ") + variant.c.name)
     return (
         select(
@@ -327,7 +318,7 @@ def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: S
             heard(COUNTED).label("count_heard"),
             heard(SWITCHED).label("switch_heard"),
             heard(FORMED, li.variant_id).label("variant_heard"),
-            func.greatest(said_at(PRICED), by_hand).label("price_said_at"),
+            said_at(PRICED).label("price_said_at"),
             said_at(SWITCHED).label("switch_said_at"),
             said_at(FORMED, li.variant_id).label("variant_said_at"),
         )
@@ -372,8 +363,8 @@ def _told_by_others(payload_id: UUID) -> Select[Any]:
 
 
 def _closed_by_hand(payload_id: UUID) -> Select[Any]:
-    """Or opened: people have said since how the store is."""
+    """Or opened: people have said since how the store is. That something was put back as it was is no news."""
     said, e = _of_what(payload_id).subquery("said").c, event.c
     by_people = e.body["by"].astext.in_([ActorKind.MERCHANT.value, ActorKind.SUPPORT.value])
-    since = and_(e.stream == "store", e.entity_id == said.entity_id, e.at > said.at, by_people)
+    since = and_(e.stream == "store", e.entity_id == said.entity_id, e.at > said.at, by_people, ~e.caused_by.startswith(UNDONE))
     return select(said.id).join(event, since).where(said.field == "STATUS")

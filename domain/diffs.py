@@ -42,7 +42,7 @@ class Shown:
     count_heard: Heard | None
     switch_heard: Heard | None
     variant_heard: Heard | None  # of its variant, in whatever store
-    price_said_at: datetime | None  # by others than the source: people since the batch was received, or another source
+    price_said_at: datetime | None  # by others than the source: people, or another one
     switch_said_at: datetime | None
     variant_said_at: datetime | None
 

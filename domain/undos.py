@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 KEPT_FOR = timedelta(days=7)  # so long what was before is known
 FORGOTTEN_AFTER = KEPT_FOR + timedelta(hours=1)  # nobody has just asked for it by then
+UNDONE = "undo:"  # how a cause begins that is one
 READ = 1_000  # instructions of one step
 CHUNK = 200  # lines of one step
 
@@ -63,7 +64,7 @@ class Undo:
 
     @property
     def cause(self) -> str:
-        return f"undo:{self.id}"
+        return f"{UNDONE}{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

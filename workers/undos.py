@@ -13,7 +13,7 @@ from domain import trace
 from domain.cancelling import heed_cancelling
 from domain.intake import described
 from domain.refusals import Kind, Refused
-from domain.undos import CHUNK, give_up_next, work_on
+from domain.undos import CHUNK, UNDONE, give_up_next, work_on
 from domain.unit_of_work import Begin
 
 log = logging.getLogger("haat.undos")
@@ -72,7 +72,7 @@ class Undos:
 
     async def step(self, id: UUID, limit: int = CHUNK) -> bool:
         """Whether there was one to do."""
-        trace.cause.set(f"undo:{id}")
+        trace.cause.set(f"{UNDONE}{id}")
         async with self.unit_of_work() as uow:
             return await work_on(id, uow, limit)
 

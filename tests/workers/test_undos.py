@@ -26,7 +26,7 @@ from domain.fulfilment import AcceptOrder, accept_order
 from domain.identity import Actor, MerchantRole
 from domain.intake import EntityKind, FailureState
 from domain.listings import SetPrice, set_price
-from domain.refusals import Conflict, NotFound, Refused
+from domain.refusals import Conflict, NotFound, Refused, Unavailable
 from domain.stock import sell
 from domain.truth import Field, Rule, set_sources_of_truth
 from domain.undos import LineState, UndoState, undo_batch
@@ -314,6 +314,25 @@ async def test_of_two_pushes_the_later_is_undone_and_the_one_before_is_told_of_s
     assert {row.price_minor for row in (await till.listings()).values()} == {11_000}
 
 
+async def test_that_it_was_put_back_is_no_news_to_a_batch_that_waits_meanwhile(engine):
+    till = await till_of(engine, 2)
+    await till.tell("webhooks/store-status", {"restID": "k7x2m9qa", "store_status": "0", "reason": "Kitchen"})
+    closed = await last(till)
+    wrong = await push(till, dish("0", "145.00"), dish("1", "145.00"))
+    right = await push(till, dish("0", "70.00"), dish("1", "71.00"))  # from the wrong ones that is too far
+    await undo(till, closed)
+    await undo(till, wrong)
+    assert {row.price_minor for row in (await till.listings()).values()} == {10_000}
+    would = await rows.diff_of(Reads(engine), await seen(till, right))
+    assert (would.prices, would.outdated) == (2, [])
+    await approve(till, right)
+    await till.worker.drain()
+    assert {row.price_minor for row in (await till.listings()).values()} == {7_000, 7_100}
+    a = t.audit.c
+    (told,) = await till.rows(select(a.detail).where(a.action == "approveBatch", a.subject == right))
+    assert told.detail.endswith(" 0 superseded")
+
+
 async def test_what_the_till_has_said_otherwise_since_is_the_tills(engine):
     till = await till_of(engine, 2)
     id = await push(till, dish("0", "110.00"), dish("1", "110.00", itemname="Other"))
@@ -447,6 +466,22 @@ async def test_one_that_cannot_be_put_back_is_kept_and_stops_none_of_the_others(
     await gapless(till)
 
 
+async def test_what_is_out_of_reach_is_waited_for_and_nothing_is_given_up(engine, monkeypatch):
+    till = await till_of(engine, 2)
+    id = await push(till, dish("0", "110.00"), dish("1", "110.00"))
+    really, tried = undos.put_back_listings, []
+
+    async def put_back(values, cause, uow):
+        tried.append(cause)
+        if len(tried) < 3:
+            raise Refused(Unavailable("the database is away"))
+        await really(values, cause, uow)
+
+    monkeypatch.setattr(undos, "put_back_listings", put_back)
+    done = await undo(till, id)
+    assert (done.reverted, done.kept, len(tried)) == (2, 0, 3)
+
+
 async def test_an_undo_that_stands_still_keeps_none_of_the_others(engine, monkeypatch):
     still, goes = await till_of(engine, 2), await till_of(engine, 2)
     ids = []
@@ -479,9 +514,8 @@ async def told_no(till: Partner, id: UUID, actor: Actor | None = None) -> Any:
 async def test_what_is_undone_already_says_so_and_what_is_being_undone_goes_on(engine):
     till = await till_of(engine, 4)
     id = await push(till, *(dish(str(n), "110.00") for n in range(4)))
+    await asyncio.gather(*(begin(till, id) for _ in range(4)))
     await begin(till, id)
-    await begin(till, id)
-    await asyncio.gather(begin(till, id), begin(till, id))
     assert (await seen(till, id)).state is BatchState.UNDOING
     await work_off(till, id)
     refusal = await told_no(till, id)
@@ -537,6 +571,17 @@ async def test_what_fails_in_it_is_not_replayed_into_a_batch_that_was_undone(eng
             await replay_failures([failure.id], till.shop.owner, uow)
     assert "its batch was undone" in no.value.refusal.message
     assert (await seen(till, id)).state is BatchState.UNDONE
+
+
+async def test_what_is_read_again_is_not_undone_meanwhile(engine):
+    till = await till_of(engine, 2)
+    id = await push(till, dish("0", "110.00"), dish("1", "-5"))
+    (failure,) = await till.failures("VALIDATION")
+    async with unit_of_work(engine) as uow:
+        await replay_failures([failure.id], till.shop.owner, uow)
+    assert "is being carried out" in (await told_no(till, id)).message
+    await till.worker.drain()
+    assert (await undo(till, id)).reverted == 1
 
 
 async def test_what_waits_for_its_day_never_comes_to_it(engine):
