@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
-from adapters.threads import Threads
 from domain.blobs import Blobs, away
+from domain.threads import Threads
 
 log = logging.getLogger("haat.blobs")
 TIMEOUT_S = 3.0

@@ -49,6 +49,7 @@ from domain.proofs import TOKEN_S, Strategy
 from domain.questions import GoodsAsked, GoodsCounted, OrdersAsked
 from domain.refusals import Refused
 from domain.signatures import unproven
+from domain.threads import Shares, Threads
 from domain.unit_of_work import Begin
 from webhooks.bodies import body_of
 from webhooks.imports import Reports
@@ -61,6 +62,7 @@ BODY_BYTES = 1024 * 1024
 LARGE_BODY_BYTES = 10 * 1024 * 1024
 LARGE_DOORS = frozenset({"menu", "import"})
 INLINE_BYTES = 16 * 1024  # what is larger is read beside the event loop
+READERS, READERS_EACH = 6, 2  # threads for that; of one source, so that what takes for ever to read is read by nobody else's
 DEADLINE_S = 8
 RETRY_AFTER_S = 5
 HEADERS_KEPT, HEADER_CHARACTERS = 64, 1000
@@ -109,6 +111,7 @@ class Door:
     reports: Reports = field(default_factory=Reports)
     url: str = ""  # what the world calls us by
     bodies: Bodies = INLINE
+    readers: Shares = field(default_factory=lambda: Shares(Threads("readers", READERS), READERS_EACH))
 
     def routes(self) -> list[Route]:
         return [Route("/v1/integrations/{family}/{provider}/{rest:path}", self.receive, methods=[*METHODS, "GET"])]
@@ -274,7 +277,7 @@ class Door:
             return Reading(wrong=Wrong(FailureKind.AUTH, message))
         if len(call.body) <= INLINE_BYTES:
             return read(inbound, call, source)
-        return await asyncio.to_thread(read, inbound, call, source)
+        return await self.readers.run(source.id, lambda: read(inbound, call, source))
 
     def _within_budget(self, source: Source | None, remote: str, call: Call) -> bool:
         return self.rejected.take((source.id if source else None, network_of(remote)), call.received_at.timestamp())

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -58,6 +60,46 @@ class Threads:
                     self._busy -= 1
                     return
                 work = self._waiting.popleft()
+
+
+class Shares:
+    """Threads for many, none of whom gets all of them: what somebody's step still does counts as theirs, also where nobody waits
+    for it any more. Whose steps take for ever waits for nobody but themselves.
+    """
+
+    def __init__(self, threads: Threads, each: int) -> None:
+        self._threads, self._each = threads, each
+        self._lanes: dict[Hashable, _Lane] = {}
+
+    async def run(self, whose: Hashable, step: Callable[[], Made]) -> Made:
+        """Who is cancelled while waiting for a turn has not begun."""
+        lane = self._lanes.setdefault(whose, _Lane(asyncio.Semaphore(self._each)))
+        lane.inside += 1
+        try:
+            await lane.turns.acquire()
+        except BaseException:
+            self._leave(whose, lane)
+            raise
+        doing = asyncio.create_task(self._threads.run(step))
+        doing.add_done_callback(partial(self._done, whose, lane))
+        return await asyncio.shield(doing)
+
+    def _done(self, whose: Hashable, lane: "_Lane", doing: asyncio.Task[Any]) -> None:
+        if not doing.cancelled():
+            doing.exception()  # whoever still waits is told
+        lane.turns.release()
+        self._leave(whose, lane)
+
+    def _leave(self, whose: Hashable, lane: "_Lane") -> None:
+        lane.inside -= 1
+        if not lane.inside:
+            self._lanes.pop(whose, None)
+
+
+@dataclass
+class _Lane:
+    turns: asyncio.Semaphore
+    inside: int = 0
 
 
 def _do(future: Future[Any], step: Callable[[], Any]) -> None:

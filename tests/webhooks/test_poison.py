@@ -1,0 +1,68 @@
+"""A body that takes for ever to read keeps its own source waiting, and nobody else."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.partners import client_of, event, partner
+from tests.waiting import until
+from webhooks import intake
+from webhooks.intake import READERS_EACH
+
+LONG = "x" * intake.INLINE_BYTES
+
+
+def said(word: str = "") -> bytes:
+    return json.dumps({**event("stock.adjusted", location="ST-1", sku="TEA", delta="3"), "padding": LONG, "word": word}).encode()
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Who reads what says POISON goes on until the test has ended. The list grows with each that does."""
+    reading, over = list[int](), threading.Event()
+    read = intake.read
+
+    def slow(inbound: Any, call: Any, source: Any) -> Any:
+        if b"POISON" in call.body:
+            reading.append(threading.get_ident())
+            assert over.wait(30)
+        return read(inbound, call, source)
+
+    monkeypatch.setattr(intake, "read", slow)
+    yield reading
+    over.set()
+
+
+async def test_one_source_that_sends_poison_takes_two_readers_and_no_thread_of_others(engine, monkeypatch, poison):
+    one, other = await partner(engine, "wms"), await partner(engine, "wms")
+    other.door = replace(other.door, readers=one.door.readers)
+    other.client = client_of(other.door)
+    monkeypatch.setattr(intake, "DEADLINE_S", 0.3)
+    for _ in range(2):  # and again, while nobody waits for the first any more
+        answers = await asyncio.gather(*(one.post("webhooks/stock", said("POISON")) for _ in range(10)))
+        assert {answer.status_code for answer in answers} == {503}
+        assert len(poison) == READERS_EACH
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(lambda: "argon2")
+    monkeypatch.setattr(intake, "DEADLINE_S", 8)
+    assert (await other.post("webhooks/stock", said())).status_code == 200
+    assert await one.payloads() == []
+
+
+async def test_whoever_has_sent_poison_is_read_again_once_that_has_ended(engine, monkeypatch):
+    one = await partner(engine, "wms")
+    with monkeypatch.context() as patched:
+        over, read = threading.Event(), intake.read
+        patched.setattr(intake, "read", lambda *given: (over.wait(30), read(*given))[1])
+        patched.setattr(intake, "DEADLINE_S", 0.2)
+        for _ in range(READERS_EACH + 1):
+            assert (await one.post("webhooks/stock", said())).status_code == 503
+        over.set()
+    await until(lambda: not any(thread.name == "readers" for thread in threading.enumerate()))
+    assert (await one.post("webhooks/stock", said())).status_code == 200
+    assert await one.payloads() == ["ACCEPTED"]
