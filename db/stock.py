@@ -50,7 +50,7 @@ COUNTED, SWITCHED = "STOCK", "AVAILABILITY"  # as `told` has what a source has s
 
 
 def _counters(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Counters]:
-    return [Counters(**row._mapping) for row in rows]
+    return [Counters(*row) for row in rows]
 
 
 # Made once: they are the most frequent writes there are, and to make one takes longer than to run it.
@@ -74,6 +74,52 @@ _HOLD = (
     .where(level.listing_id == _ASKED.c.listing_id, _ASKED.c.units <= AVAILABLE, ~level.off)
     .values(held=level.held + _ASKED.c.units, version=level.version + 1, as_of=func.clock_timestamp())
     .returning(*COUNTERS)
+)
+
+
+def _unknown(drops: CountDrops) -> Select[Any]:
+    dropped = {CountDrops.AT_ACCEPT: orders.c.accepted_at, CountDrops.AT_PICKUP: orders.c.picked_up_at, CountDrops.NEVER: None}[
+        drops
+    ]
+    said = given_rows("said", listing_id=Uuid(), at=TIME, source_id=Uuid())
+    unknown = true() if dropped is None else or_(dropped.is_(None), dropped > said.c.at)
+    since = select(source.c.created_at).where(source.c.id == said.c.source_id).scalar_subquery()
+    recent = movement.at > since if dropped is None else true()
+    sold = (
+        select(said.c.listing_id, movement.on_hand_delta.label("units"))
+        .select_from(
+            said.join(stock_movement, movement.listing_id == said.c.listing_id).outerjoin(orders, orders.c.id == movement.order_id)
+        )
+        .where(SOLD_OR_RETURNED, movement.order_id.is_not(None), unknown, recent)
+    )
+    told = (
+        select(said.c.listing_id, func.coalesce(movement.told, movement.on_hand_delta))
+        .select_from(
+            said.join(stock_movement, and_(movement.source_id == said.c.source_id, movement.listing_id == said.c.listing_id))
+        )
+        .where(movement.source_at > said.c.at, movement.kind != KIND.COUNTED)
+    )
+    parts = [sold, told]
+    if dropped is not None:
+        parts.append(
+            select(said.c.listing_id, allocation.units)
+            .select_from(
+                said.join(stock_allocation, allocation.listing_id == said.c.listing_id).join(
+                    orders, orders.c.id == allocation.order_id
+                )
+            )
+            .where(dropped <= said.c.at)
+        )
+    every = parts[0].union_all(*parts[1:]).subquery()
+    return select(every.c.listing_id, func.sum(every.c.units)).group_by(every.c.listing_id)
+
+
+_UNKNOWN = {drops: _unknown(drops) for drops in CountDrops}
+_SAID = given_rows("by", listing_id=Uuid(), at=TIME, said_by=Text())
+_COUNTED = (
+    update(stock_level)
+    .where(level.listing_id == _SAID.c.listing_id)
+    .values(tracked=True, stale=False, counted_at=func.greatest(level.counted_at, _SAID.c.at), source=_SAID.c.said_by)
 )
 
 
@@ -277,61 +323,21 @@ class SqlStock:
         our shelf; one that we sold and it does not know of is not. Of a source that never learns of our orders,
         all sales since it was connected are unknown.
         """
-        dropped = {CountDrops.AT_ACCEPT: orders.c.accepted_at, CountDrops.AT_PICKUP: orders.c.picked_up_at, CountDrops.NEVER: None}[
-            drops
-        ]
-        said = rows(
-            "said",
-            listing_id=(Uuid(), [count.listing_id for count in counts]),
-            at=(TIME, [count.at for count in counts]),
-            source_id=(Uuid(), [count.source_id for count in counts]),
-        )
-        unknown = true() if dropped is None else or_(dropped.is_(None), dropped > said.c.at)
-        since = select(source.c.created_at).where(source.c.id == said.c.source_id).scalar_subquery()
-        recent = movement.at > since if dropped is None else true()
-        sold = (
-            select(said.c.listing_id, movement.on_hand_delta.label("units"))
-            .select_from(
-                said.join(stock_movement, movement.listing_id == said.c.listing_id).outerjoin(
-                    orders, orders.c.id == movement.order_id
-                )
-            )
-            .where(SOLD_OR_RETURNED, movement.order_id.is_not(None), unknown, recent)
-        )
-        told = (
-            select(said.c.listing_id, func.coalesce(movement.told, movement.on_hand_delta))
-            .select_from(
-                said.join(stock_movement, and_(movement.source_id == said.c.source_id, movement.listing_id == said.c.listing_id))
-            )
-            .where(movement.source_at > said.c.at, movement.kind != KIND.COUNTED)
-        )
-        parts = [sold, told]
-        if dropped is not None:
-            parts.append(
-                select(said.c.listing_id, allocation.units)
-                .select_from(
-                    said.join(stock_allocation, allocation.listing_id == said.c.listing_id).join(
-                        orders, orders.c.id == allocation.order_id
-                    )
-                )
-                .where(dropped <= said.c.at)
-            )
-        every = parts[0].union_all(*parts[1:]).subquery()
-        found = await self._connection.execute(select(every.c.listing_id, func.sum(every.c.units)).group_by(every.c.listing_id))
+        given = {
+            "said_listing_id": [count.listing_id for count in counts],
+            "said_at": [count.at for count in counts],
+            "said_source_id": [count.source_id for count in counts],
+        }
+        found = await self._connection.execute(_UNKNOWN[drops], given)
         return [(row[0], int(row[1])) for row in found]
 
     async def counted(self, counts: Sequence[Count]) -> None:
-        by = rows(
-            "by",
-            listing_id=(Uuid(), [count.listing_id for count in counts]),
-            at=(TIME, [count.at for count in counts]),
-            said_by=(Text(), [count.said_by for count in counts]),
-        )
-        await self._connection.execute(
-            update(stock_level)
-            .where(level.listing_id == by.c.listing_id)
-            .values(tracked=True, stale=False, counted_at=func.greatest(level.counted_at, by.c.at), source=by.c.said_by)
-        )
+        by = {
+            "by_listing_id": [count.listing_id for count in counts],
+            "by_at": [count.at for count in counts],
+            "by_said_by": [count.said_by for count in counts],
+        }
+        await self._connection.execute(_COUNTED, by)
 
     async def recounted(self, counts: Sequence[Recount]) -> None:
         by = rows(

@@ -25,7 +25,6 @@ from db.health import SqlHealth
 from db.idempotency import SqlIdempotency
 from db.identity import SqlIdentity
 from db.ids import new_code, new_id, new_number
-from db.instructions import SqlInstructions
 from db.listings import SqlListings
 from db.merchants import SqlMerchants
 from db.orders import SqlOrders
@@ -35,6 +34,7 @@ from db.pictures import SqlPictures
 from db.profiles import SqlProfiles
 from db.pulling import SqlPulls
 from db.purchases import SqlPurchases
+from db.queue import SqlInstructions
 from db.quotes import SqlQuotes
 from db.replays import SqlReplays
 from db.retention import SqlRetention

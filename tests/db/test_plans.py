@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db import audit, catalog, events, failures, health, identity, ledger, merchants, orders, purchases, sources, stock
 from db.catalog import ListingFilter
 from db.failure_groups import failure_groups
-from db.instructions import SqlInstructions
 from db.merchants import StoreSearch
 from db.orders import OrderFilter
 from db.pages import Page, total
+from db.queue import SqlInstructions
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.catalog import ListingSort
