@@ -191,25 +191,32 @@ def _stock(
     if command.kind is EntityKind.MODIFIER:
         return
     places = _places(work, name, command.mode)
-    old = 0
-    for place in places:
+    if places and all(_said_since(work, shown[place], command.mode, at) for place in places):
+        work.outdated.append(id)
+        return
+    for place in places:  # an item of several variants is switched as a whole
         one, after = shown[place], work.after[place]
         match command.mode:
             case StockMode.ABSOLUTE:
-                if one.counted_by != work.said.source and _later(one.counted_at, at):
-                    old += 1
-                elif not _heard_since(one.count_heard, command.version, at):
+                if not _heard_since(one.count_heard, command.version, at):
                     after.on_hand = max(0, command.quantity or 0)
             case StockMode.DELTA:
                 if not _later(one.counted_at, at):
                     after.on_hand = max(0, (after.on_hand or 0) + (command.quantity or 0))
             case StockMode.AVAILABILITY:
-                if _later(one.switch_said_at, at):
-                    old += 1
-                elif not _heard_since(one.switch_heard, command.version, at):
+                if not _heard_since(one.switch_heard, command.version, at):
                     after.off = not command.available
-    if places and old == len(places):
-        work.outdated.append(id)
+
+
+def _said_since(work: _Comparing, one: Shown, mode: StockMode, at: datetime) -> bool:
+    """By others than the source. Changes add up, whoever has counted."""
+    match mode:
+        case StockMode.ABSOLUTE:
+            return one.counted_by != work.said.source and _later(one.counted_at, at)
+        case StockMode.AVAILABILITY:
+            return _later(one.switch_said_at, at)
+        case StockMode.DELTA:
+            return False
 
 
 def _places(work: _Comparing, name: tuple[UUID, str], mode: StockMode) -> Sequence[int]:

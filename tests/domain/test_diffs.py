@@ -90,6 +90,14 @@ def test_what_others_have_said_since_stands_and_those_instructions_are_named():
     assert diff.outdated == [UUID(int=1000), UUID(int=1001), UUID(int=1002)]
 
 
+def test_an_item_of_several_variants_is_switched_as_a_whole_or_not_at_all():
+    sizes = [one(0, switch_said_at=LATER), one(1, product_id=UUID(int=300))]
+    off = said(switch("item-0", on=False, kind=EntityKind.PRODUCT))
+    assert [change.name for change in compare(off, sizes).changes] == ["Dish 0", "Dish 1"]
+    both = compare(off, [replace(size, switch_said_at=LATER) for size in sizes])
+    assert (both.changes, both.outdated) == ([], [UUID(int=1000)])
+
+
 def test_what_was_told_of_since_its_receipt_is_not_removed_nor_is_what_the_source_never_told_of():
     shown = [one(0, told_since=True), one(1, variant_id=UUID(int=999)), one(2, store_id=ELSEWHERE), one(3)]
     diff = compare(said(DeactivateMissing(present=())), shown)

@@ -20,7 +20,7 @@ from domain.diffs import Diff
 from domain.failures import replay_failures
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import EntityKind, FailureState
-from domain.judgement import Rule
+from domain.judgement import Rule, Verdict
 from domain.listings import SetPrice, set_price
 from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
 from domain.refusals import Conflict, InvalidInput, NotFound, Refused
@@ -380,6 +380,21 @@ async def test_a_refusal_says_why(engine):
         await refuse(till, id, " ")
     assert isinstance(no.value.refusal, InvalidInput)
     assert (await seen(till, id)).state is BatchState.PARKED
+
+
+async def test_what_is_held_again_after_a_decision_waits_for_another_one(engine):
+    till = await till_of(engine, 4)
+    id = await push(till, dish("0"))
+    await approve(till, id)
+    await till.worker.drain()
+    (failure,) = await till.failures("VALIDATION")
+    verdict = Verdict(Rule.PRICES, "read anew, it would move prices", 80.0)
+    async with unit_of_work(engine) as uow:
+        await uow.batches.park(id, till.shop.merchant_id, till.source_id, verdict, failure.id)
+    batch = await seen(till, id)
+    assert (batch.state, batch.held.rule, batch.held.by, batch.held.decided_at) == (BatchState.PARKED, Rule.PRICES, None, None)
+    await refuse(till, id)
+    assert (await seen(till, id)).state is BatchState.REFUSED
 
 
 # ---------------------------------------------------------------- once

@@ -530,6 +530,15 @@ async def test_what_is_undone_already_says_so_and_what_is_being_undone_goes_on(e
     ]
 
 
+async def test_who_does_not_look_after_the_sources_sees_no_line(engine):
+    till = await till_of(engine, 2)
+    id = await push(till, dish("0", "110.00"), dish("1", "110.00"))
+    done = await undo(till, id)
+    clerk = await member(engine, till.shop, MerchantRole.CLERK, [till.shop.store_id])
+    for actor, count in ((till.shop.owner, 2), (clerk, 0), ((await shop(engine)).owner, 0), (Actor(None), 0)):
+        assert len((await lines.undo_lines(Reads(engine), actor, done.id, None, None, None)).nodes) == count
+
+
 async def test_what_was_not_carried_out_cannot_be_undone(engine):
     till = await till_of(engine)
     id = await push(till, dish("0"))
