@@ -17,6 +17,7 @@ from db import undos as lines
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import befores, trace, undos
+from domain.applying import carry_out
 from domain.approval import approve_batch
 from domain.batches import BatchState
 from domain.befores import Part
@@ -27,6 +28,7 @@ from domain.identity import Actor, MerchantRole
 from domain.intake import EntityKind, FailureState
 from domain.listings import SetPrice, set_price
 from domain.refusals import Conflict, NotFound, Refused, Unavailable
+from domain.settling import settle
 from domain.stock import sell
 from domain.truth import Field, Rule, set_sources_of_truth
 from domain.undos import LineState, UndoState, undo_batch
@@ -740,6 +742,36 @@ async def test_several_workers_share_it_and_do_nothing_twice(engine):
     assert (done.reverted, done.kept) == (20, 0)
     assert await whole(till) == before
     await gapless(till)
+
+
+async def test_an_undo_waits_for_news_that_are_being_carried_out_and_heeds_them(engine):
+    wms = await stocked(engine)
+    told = {"sku": "TEA-250", "mrp": "90.00", "currency": "INR"}
+    await wms.tell("webhooks/stock", event("price.updated", price="60.00", version=5, **told))
+    id = await last(wms)
+    await begin(wms, id)
+    worker = Undos(lambda: unit_of_work(engine))
+    while (await seen(wms, id)).undo.total == 0:
+        await worker.once()
+    await wms.post("webhooks/stock", event("price.updated", price="70.00", version=6, **told))
+    undo_id = (await seen(wms, id)).undo.id
+    async with unit_of_work(engine) as uow:
+        group = await uow.instructions.claim(wms.source_id, 10)
+        outcomes = await carry_out(group, uow)
+        stepping = asyncio.create_task(_step_on(worker, undo_id))
+        await waits_for_a_lock(engine)
+        await settle(group, outcomes, uow)
+    await stepping
+    assert (await work_off(wms, id)).kept == 1
+    assert (await wms.listings())["TEA-250"].price_minor == 7_000
+    assert (await kept(wms, id))[Part.PRICE].changed_by == f"source:{wms.source_id}"
+    await gapless(wms)
+
+
+async def _step_on(worker: Undos, id: UUID) -> None:
+    """Until a line has been dealt with, or there is none."""
+    for _ in range(2):
+        await worker.step(id)
 
 
 # ---------------------------------------------------------------- however many
