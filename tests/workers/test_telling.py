@@ -337,10 +337,13 @@ async def test_nobody_is_told_who_was_not_asked_to_be(engine):
         await ordered(told)
         await told.tell()
         assert (server.calls, await told.states()) == ([], [])
-        await ordered(told)  # which has no place in the log yet
+        early = await ordered(told)  # which has no place in the log yet
         await told.switch(on=True)
         await told.tell()
         assert await told.states() == []  # from now on
+        await early.cancel()
+        await told.tell()
+        assert await told.states() == []  # nor what becomes of it
         await ordered(told, of=await shop(engine))  # of another merchant's store
         await told.tell()
         assert await told.states() == []
@@ -356,6 +359,18 @@ async def test_nobody_is_told_who_was_not_asked_to_be(engine):
             "is told of its stores' orders",
             "is told of orders no more",
         ]
+
+
+async def test_a_source_that_is_off_is_told_when_it_is_on_again(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, owner = {"81091"}, told.source.shop.owner
+        await do(engine, lambda uow: set_source(SetSource(told.source.source_id, False), owner, uow))
+        await ordered(told)
+        await told.tell()
+        assert (server.calls, await told.states()) == ([], [("PLACED", "WAITING")])
+        await do(engine, lambda uow: set_source(SetSource(told.source.source_id, True), owner, uow))
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")]
 
 
 async def test_it_is_switched_on_where_somebody_has_said_where_and_the_provider_listens(engine):
@@ -651,6 +666,17 @@ async def test_an_order_the_till_refused_is_not_cancelled_there(engine):
         await told.tell()
         assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "MOOT")]
         assert (await told.source.failures())[0].state is FailureState.RESOLVED
+
+
+async def test_an_order_the_till_refused_and_that_ended_before_it_was_told_again_is_not_cancelled_there(engine):
+    async with petpooja(engine) as (told, server):
+        one = await ordered(told)
+        await told.tell()
+        await again(told)
+        await one.cancel()
+        await told.tell()
+        assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "MOOT")]
+        assert len(server.calls) == 1
 
 
 async def test_a_till_that_may_have_an_order_from_before_it_said_no_hears_of_its_end(engine):
