@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    TableValuedAlias,
     Text,
     Uuid,
     func,
@@ -38,7 +39,7 @@ from domain.suggestions import Ours, Suggestion, Theirs, best, forms_of
 i, v, p, s, c, g = instruction.c, variant.c, product.c, store.c, modifier.c, modifier_group.c
 WAITED_FOR = (EntityKind.STORE, EntityKind.PRODUCT, EntityKind.VARIANT, EntityKind.MODIFIER)
 NEAR = 30  # of ours, by the words of one name, are weighed
-STORES_WEIGHED, CHOICES_WEIGHED = 500, 1_000  # of one merchant
+STORES_WEIGHED, CHOICES_WEIGHED = 500, 1_000  # of one merchant, whoever else is asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +264,16 @@ async def _stores(reads: Reads, asked: Sequence[_Asked]) -> Found:
     mine = [one for one in asked if one.key.kind is EntityKind.STORE and one.key.external_id]
     if not mine:
         return []
-    of_them = among(s.merchant_id, sorted({one.merchant_id for one in mine}))
-    found = select(s.id, s.merchant_id, s.name, s.slug, s.city).where(of_them, s.archived_at.is_(None))
+    by = _merchants(mine)
+    found = (
+        select(s.id, s.merchant_id, s.name, s.slug, s.city)
+        .where(s.merchant_id == by.c.merchant_id, s.archived_at.is_(None))
+        .order_by(s.name, s.id)
+        .limit(STORES_WEIGHED)
+    )
     ours = [
         (row.merchant_id, Ours(row.id, row.name, others=(row.slug, f"{row.name} {row.city}")))
-        for row in await reads.rows(found.order_by(s.merchant_id, s.name, s.id).limit(STORES_WEIGHED))
+        for row in await reads.rows(_of_each(by, found))
     ]
     return _of_merchants(mine, ours)
 
@@ -277,16 +283,31 @@ async def _choices(reads: Reads, asked: Sequence[_Asked]) -> Found:
     mine = [one for one in asked if one.key.kind is EntityKind.MODIFIER]
     if not mine:
         return []
+    by = _merchants(mine)
+    of_stores = select(s.id).where(s.merchant_id == by.c.merchant_id).correlate(by)
     found = (
         select(c.id, c.merchant_id, c.name, c.external_id, (g.name + " " + c.name).label("whole"))
         .join_from(modifier, modifier_group, g.id == c.group_id)
-        .where(among(c.merchant_id, sorted({one.merchant_id for one in mine})))
-        .ext(distinct_on(c.merchant_id, c.external_id))
-        .order_by(c.merchant_id, c.external_id, c.id)
+        .where(c.store_id.in_(of_stores))
+        .ext(distinct_on(c.external_id))
+        .order_by(c.external_id, c.id)
         .limit(CHOICES_WEIGHED)
     )
-    ours = [(row.merchant_id, Ours(row.id, row.whole, row.external_id, others=(row.name,))) for row in await reads.rows(found)]
+    ours = [
+        (row.merchant_id, Ours(row.id, row.whole, row.external_id, others=(row.name,)))
+        for row in await reads.rows(_of_each(by, found))
+    ]
     return _of_merchants(mine, ours)
+
+
+def _merchants(asked: Sequence[_Asked]) -> TableValuedAlias:
+    return rows("by", merchant_id=(Uuid(), sorted({one.merchant_id for one in asked})))
+
+
+def _of_each(merchants: TableValuedAlias, found: Select[Any]) -> Select[Any]:
+    """For each merchant what it finds, and as much as for one alone."""
+    near = found.correlate(merchants).lateral("near")
+    return select(*near.c).join_from(merchants, near, true())
 
 
 def _of_merchants(asked: Sequence[_Asked], ours: Sequence[tuple[UUID, Ours]]) -> Found:

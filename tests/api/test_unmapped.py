@@ -1,14 +1,20 @@
 """What waits for a mapping, and what of ours it may be: through the doors and the API."""
 
+from uuid import UUID
+
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from db import tables as t
-from domain.identity import MerchantRole
+from db import unmapped as waiting
+from db.ids import new_id
+from db.reads import Reads
+from domain.identity import ActorKind, MerchantRole
+from domain.intake import EntityKind
 from tests.api.test_intake import CONNECT, MAP, connected, statements
 from tests.api.test_profiles import ACTIVATE, SAVE, Connecting
 from tests.partners import snapshot
-from tests.world import listing, member, shop
+from tests.world import account, listing, member, shop
 
 UNMAPPED = """query($merchant: ID, $source: ID, $kind: EntityKind, $first: Int, $after: String) { merchant(id: $merchant) {
     unmapped(sourceId: $source, kind: $kind, first: $first, after: $after) {
@@ -179,3 +185,37 @@ async def test_ours_of_another_merchant_are_no_suggestion(desk):
     await sent(desk, said, ("8901234567894", 9, 1))
     (node,) = (await unmapped(desk, mine.owner))["nodes"]
     assert node["suggestions"] == []
+
+
+async def test_many_stores_and_choices_of_one_merchant_hide_none_of_another(desk, monkeypatch):
+    """Asked about together, as support does."""
+    monkeypatch.setattr(waiting, "STORES_WEIGHED", 2)
+    monkeypatch.setattr(waiting, "CHOICES_WEIGHED", 2)
+    keys, meant = [], {}
+    for prefix in ("A", "Z"):
+        mine, _, said = await connected(desk)
+        group, ids = new_id(), [new_id() for _ in range(4)]
+        place = {"merchant_id": mine.merchant_id, "store_id": mine.store_id}
+        async with desk.engine.begin() as connection:
+            await connection.execute(update(t.store).where(t.store.c.id == mine.store_id).values(name=f"{prefix} Main Street"))
+            more = [
+                {"id": new_id(), "merchant_id": mine.merchant_id, "slug": f"{prefix}-{new_id()}", "name": f"{prefix} Old Road {n}"}
+                | {"city": "Pune", "lat": 18.5, "lng": 73.8}
+                for n in range(3)
+            ]
+            await connection.execute(insert(t.store), more if prefix == "A" else more[:1])
+            await connection.execute(insert(t.modifier_group).values(id=group, external_id="G", name="Extras", **place))
+            names = ["Cheese", "Olives", "Onions", "Peppers"][: 4 if prefix == "A" else 2]
+            choices = [
+                {"id": id, "group_id": group, "external_id": f"{prefix}{n}", "name": name, "currency": "INR", **place}
+                for n, (id, name) in enumerate(zip(ids, names, strict=False))
+            ]
+            await connection.execute(insert(t.modifier), choices)
+        source_id = UUID(said["source"]["id"])
+        store = waiting.Key(source_id, EntityKind.STORE, "main-street")
+        choice = waiting.Key(source_id, EntityKind.MODIFIER, "olives")
+        keys += [store, choice]
+        meant |= {store: mine.store_id, choice: ids[1]}
+    support = await account(desk.engine, ActorKind.SUPPORT)
+    found = {one.key: one for one in await waiting.suggested(Reads(desk.engine), support, keys)}
+    assert {key: found[key].suggestions[0].id for key in keys} == meant
