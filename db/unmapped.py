@@ -249,12 +249,22 @@ def _by_words(asked: Sequence[_Asked]) -> Select[Any]:
         words=(Text(), [one[2] for one in texts]),
     )
     query = func.to_tsquery(literal_column("'simple'"), by.c.words, type_=TSQUERY)
+    # Of the products first: to look up the variants of all that have one word would be most of the work.
+    likely = (
+        select(p.id, func.ts_rank(p.search, query).label("rank"))
+        .where(p.merchant_id == by.c.merchant_id, p.search.op("@@", is_comparison=True)(query))
+        .order_by(func.ts_rank(p.search, query).desc(), p.id)
+        .limit(NEAR)
+        .correlate(by)
+        .subquery("likely")
+    )
     near = (
         select(*GOOD)
-        .join_from(product, variant, v.product_id == p.id)
-        .where(p.merchant_id == by.c.merchant_id, p.search.op("@@", is_comparison=True)(query))
-        .order_by(func.ts_rank(p.search, query).desc(), v.id)
+        .join_from(likely, product, p.id == likely.c.id)
+        .join(variant, v.product_id == p.id)
+        .order_by(likely.c.rank.desc(), v.id)
         .limit(NEAR)
+        .correlate(by)
         .lateral("near")
     )
     return select(by.c.place, *near.c).join_from(by, near, true())
