@@ -202,7 +202,7 @@ _DUE = literal("due", Text)
 
 @dataclass(frozen=True, slots=True)
 class ConflictFilter:
-    merchant_id: UUID
+    merchant_id: UUID | None = None  # of all the actor may see
     store_id: UUID | None = None
     source_id: UUID | None = None
     field: Field | None = None
@@ -213,9 +213,9 @@ async def conflict_page(
     reads: Reads, actor: Actor, which: ConflictFilter, first: int | None, after: str | None
 ) -> Page[SourceConflict]:
     """The newest first, by when they were first said. Refuses InvalidInput for a page that cannot be."""
-    found = _conflicts().where(visible_to(actor), c.merchant_id == which.merchant_id)
-    told = ((c.store_id, which.store_id), (c.source_id, which.source_id), (c.field, which.field), (c.state, which.state))
-    for column, value in told:
+    found = _conflicts().where(visible_to(actor))
+    told = (which.merchant_id, which.store_id, which.source_id, which.field, which.state)
+    for column, value in zip((c.merchant_id, c.store_id, c.source_id, c.field, c.state), told, strict=True):
         if value is not None:
             found = found.where(column == value)
     return await page(reads, found, [By(c.id, descending=True)], _conflict, first, after, "conflicts")

@@ -36,7 +36,7 @@ _FROM = {
 
 
 async def resolve_conflict(command: ResolveConflict, actor: Actor, uow: "UnitOfWork") -> None:
-    """For owners and managers. Whoever is believed goes on being so: their next word stands again. Safe to repeat.
+    """For owners, managers and support. Whoever is believed goes on being so: their next word stands again. Safe to repeat.
 
     Refuses NotFound; Conflict where it was decided otherwise, or something else was claimed meanwhile; InvalidInput where what is
     claimed cannot be so.

@@ -99,8 +99,8 @@ async def by_hand(field: Field, store_id: UUID, merchant_id: UUID, uow: "UnitOfW
 
 
 async def set_sources_of_truth(merchant_id: UUID, rules: Sequence[Rule], actor: Actor, uow: "UnitOfWork") -> None:
-    """For owners and managers: all or none. Waits for what is being written by the rules before, and settles the conflicts for
-    which the new ones leave no room. Safe to repeat. Refuses NotFound, Forbidden, InvalidInput.
+    """For owners, managers and support: all or none. Waits for what is being written by the rules before, and settles the conflicts
+    for which the new ones leave no room. Safe to repeat. Refuses NotFound, Forbidden, InvalidInput.
     """
     if not 1 <= len(rules) <= MOST_RULES:
         raise invalid("rules", f"has 1 to {MOST_RULES} of them")

@@ -16,10 +16,11 @@ from schema.intake import SupportIntake
 from schema.orders import Order, OrderConnection, order_filter
 from schema.roots import ID, Allow, Info, key
 from schema.stock import StockDiscrepancy
+from schema.truth import SupportTruth
 
 
 @strawberry.type
-class Support(SupportAudit, SupportIntake):
+class Support(SupportAudit, SupportIntake, SupportTruth):
     @strawberry.field(graphql_type=Order | None, description="By one of the two")
     @staticmethod
     async def order(info: Info, id: ID | None = strawberry.UNSET, number: str | None = strawberry.UNSET) -> orders.OrderRow | None:

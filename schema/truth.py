@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from db import truth as rows
+from db.conflicts import ConflictFilter
+from db.pages import Page
 from domain import conflicts
 from domain.conflicts import ConflictState
 from domain.identity import Role
@@ -14,7 +16,7 @@ from domain.resolving import Resolution, ResolveConflict
 from domain.truth import Field, Rule
 from resolvers import truth as resolve
 from schema.connections import Connection, Counted
-from schema.roots import ID, Allow, Info, Node, key, of
+from schema.roots import ID, Allow, Info, Node, given, key, of
 
 if TYPE_CHECKING:
     from schema.catalog import Listing
@@ -31,6 +33,7 @@ strawberry.enum(
     description="TAKEN: what was claimed was made so. SETTLED: they agree by now, or another rule leaves no room for it",
 )
 strawberry.enum(Resolution, name="ConflictResolution")
+_STAFF = (Role.MERCHANT, Role.SUPPORT)
 _Source = Annotated["Source", strawberry.lazy("schema.intake")]
 _Store = Annotated["Store", strawberry.lazy("schema.merchants")]
 _Listing = Annotated["Listing", strawberry.lazy("schema.catalog")]
@@ -115,18 +118,47 @@ class SourceConflictConnection(Connection[SourceConflict], Counted): ...
 
 
 @strawberry.type
+class SupportTruth:
+    """What `Support` has of it."""
+
+    @strawberry.field(
+        graphql_type=SourceConflictConnection,
+        description="The newest first; with a state that is null whatever became of it",
+    )
+    @staticmethod
+    async def conflicts(
+        info: Info,
+        merchant_id: ID | None = strawberry.UNSET,
+        store_id: ID | None = strawberry.UNSET,
+        source_id: ID | None = strawberry.UNSET,
+        field: Field | None = strawberry.UNSET,
+        state: ConflictState | None = ConflictState.OPEN,
+        first: int | None = 20,
+        after: str | None = strawberry.UNSET,
+    ) -> Page[Any]:
+        which = ConflictFilter(
+            key(merchant_id, "merchantId") if merchant_id else None,
+            key(store_id, "storeId") if store_id else None,
+            key(source_id, "sourceId") if source_id else None,
+            given(field),
+            state,
+        )
+        return await resolve.conflicts(info.context, which, first, given(after))
+
+
+@strawberry.type
 class Mutation:
-    @strawberry.mutation(graphql_type=list[SourceOfTruth], extensions=[Allow(Role.MERCHANT)])
+    @strawberry.mutation(graphql_type=list[SourceOfTruth], extensions=[Allow(*_STAFF)])
     async def set_sources_of_truth(
         self, info: Info, merchant_id: ID, rules: list[SourceOfTruthInput]
     ) -> Sequence[rows.SourceOfTruth]:
-        """For owners and managers; all or none. What others say from then on is not done, but listed as conflicts; what they say of
-        goods that came or went is done all the same. Returns the rules of these stores."""
+        """For owners, managers and support; all or none. What others say from then on is not done, but listed as conflicts; what
+        they say of goods that came or went is done all the same. Returns the rules of these stores."""
         told = [rule.rule(index) for index, rule in enumerate(rules)]
         return await resolve.set_rules(info.context, key(merchant_id, "merchantId"), told)
 
-    @strawberry.mutation(graphql_type=SourceConflict, extensions=[Allow(Role.MERCHANT)])
+    @strawberry.mutation(graphql_type=SourceConflict, extensions=[Allow(*_STAFF)])
     async def resolve_conflict(self, info: Info, id: ID, resolution: Resolution) -> conflicts.SourceConflict:
-        """For owners and managers. TAKE_THEIRS makes what is claimed so, until who is believed speaks again. DISMISS lets it be
-        while the same is claimed."""
+        """For owners, managers and support. TAKE_THEIRS makes what is claimed so, until who is believed speaks again. DISMISS lets
+        it be while the same is claimed."""
         return await resolve.resolve(info.context, ResolveConflict(key(id), resolution))

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from db import tables as t
-from domain.identity import MerchantRole
+from domain.identity import ActorKind, MerchantRole
 from tests.api.test_intake import Desk, connected, statements, urls
 from tests.partners import snapshot
-from tests.world import listings, member, shop
+from tests.world import account, listings, member, shop
 
 RULES = """mutation($merchant: ID!, $rules: [SourceOfTruthInput!]!) { setSourcesOfTruth(merchantId: $merchant, rules: $rules) {
     field setAt store { id } source { id provider enabled endpoints { url } proof { header } } } }"""
@@ -19,6 +19,7 @@ CONFLICTS = f"""query($id: ID, $store: ID, $source: ID, $field: TruthField, $sta
         storeId: $store, sourceId: $source, field: $field, state: $state, first: $first, after: $after
     ) {{ totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ {CONFLICT} }} }} }} }}"""
 RESOLVE = f"""mutation($id: ID!, $how: ConflictResolution!) {{ resolveConflict(id: $id, resolution: $how) {{ {CONFLICT} }} }}"""
+SUPPORT = f"query($merchant: ID) {{ support {{ conflicts(merchantId: $merchant) {{ nodes {{ {CONFLICT} }} }} }} }}"
 COUNT = "mutation($id: ID!, $units: Int!) { setStock(listingId: $id, onHand: $units) { onHand source } }"
 PRICE = "mutation($id: ID!, $price: Decimal!) { setPrice(listingId: $id, price: $price) { price { amount } } }"
 SHELF = "query($store: ID!) { merchant { stock(storeId: $store) { nodes { onHand source priceSource { provider } } } } }"
@@ -101,6 +102,24 @@ async def test_conflicts_are_paged_narrowed_and_resolved(engine, desk):
     assert await desk.no(RESOLVE, mine.owner, id=tea["id"], how="DISMISS") == "CONFLICT"
     assert (await desk.say(CONFLICTS, mine.owner, state="OPEN"))["conflicts"]["totalCount"] == 3
     assert (await desk.say(CONFLICTS, mine.owner, state=None))["conflicts"]["totalCount"] == 5
+
+
+async def test_support_sees_and_decides_what_a_merchant_does(engine, desk):
+    support = await account(engine, ActorKind.SUPPORT)
+    ids = []
+    for units in (42, 43):
+        mine, _, said = await connected(desk)
+        set_by_them = {"merchant": str(mine.merchant_id), "rules": [rule(mine, "STOCK", dashboard=True)]}
+        assert await desk.say(RULES, support, **set_by_them)
+        await desk.send(urls(said)["stock"], said["secret"], snapshot("ST-1", ("TEA", units, 1)))
+        [conflict] = (await desk.say(CONFLICTS, mine.owner, id=str(mine.merchant_id), state="OPEN"))["conflicts"]["nodes"]
+        ids.append(conflict["id"])
+    seen = (await desk.say(SUPPORT, support))["conflicts"]["nodes"]
+    assert [one["id"] for one in seen][:2] == [ids[1], ids[0]]  # whoever's, the newest first
+    [theirs] = (await desk.say(SUPPORT, support, merchant=str(mine.merchant_id)))["conflicts"]["nodes"]
+    assert (theirs["id"], theirs["claimed"]) == (ids[1], "43")
+    assert (await desk.say(RESOLVE, support, id=ids[1], how="TAKE_THEIRS"))["state"] == "TAKEN"
+    assert (await desk.say(SUPPORT, support, merchant=str(mine.merchant_id)))["conflicts"]["nodes"] == []
 
 
 async def test_a_clerk_and_a_stranger_see_none_of_it(engine, desk):
