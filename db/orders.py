@@ -56,6 +56,7 @@ LOCKED = (
     order.code_tries_left,
     order.at_risk,
     order.short,
+    order.ended_at.is_not(None).label("ended"),
 )
 
 
@@ -77,6 +78,7 @@ def _locked(row: Row[*tuple[Any, ...]]) -> LockedOrder:
         row.code_tries_left,
         row.at_risk,
         row.short,
+        row.ended,
     )
 
 

@@ -4,7 +4,22 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, insert, literal, literal_column, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import failures
@@ -23,6 +38,7 @@ from domain.telling import TellingState
 r, f, p, i = replay_job.c, failure.c, payload.c, instruction.c
 # As it stands in the partial index: of a bound value no plan could know that it fits.
 IS_RUNNING: ColumnElement[Any] = literal_column("'RUNNING'")
+_SEED = 0x7265706C61797321  # of the locks of who begins one, among all that are held by number
 COUNTS = ("total", "done", "applied", "already_applied", "failed_again", "refused", "under_way")
 REPLAY = (
     r.id, r.merchant_id, r.by_kind, r.by_id, r.which, r.state, *(r[name] for name in COUNTS), r.started_at, r.ended_at, r.version
@@ -56,7 +72,10 @@ class SqlReplays:
         (row,) = await self._connection.execute(new.returning(*JOB))
         return _job(row)
 
-    async def running_of(self, merchant_id: UUID | None) -> int:
+    async def lock_running_of(self, merchant_id: UUID | None) -> int:
+        whose = str(merchant_id) if merchant_id is not None else "all"
+        lock = func.pg_advisory_xact_lock(func.hashtextextended(whose, literal(_SEED, BigInteger)))
+        await self._connection.execute(select(lock))
         found = select(func.count()).where(r.merchant_id.is_not_distinct_from(merchant_id), r.state == ReplayState.RUNNING)
         return int((await self._connection.execute(found)).scalar_one())
 

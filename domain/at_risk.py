@@ -30,7 +30,7 @@ async def review(order_id: UUID, uow: "UnitOfWork") -> None:
 async def fall_short(order: LockedOrder, note: str, actor: Actor, uow: "UnitOfWork") -> None:
     """The store has looked for it and says what is missing: a step that its parties read. Said again in the same words, or
     once the order has ended, it changes nothing."""
-    if order.status not in orders.LIVE or await uow.orders.said(order.id, note):
+    if order.ended or order.status not in orders.LIVE or await uow.orders.said(order.id, note):
         return
     in_store = order.status in orders.IN_STORE
     told = await uow.orders.fell_short(order) if in_store else await uow.orders.noted(order, at_risk=False)

@@ -62,7 +62,7 @@ def steps_of(told: Told, order: LockedOrder) -> Steps | Outcome:
         case OrderWord.CANCELLED, _:
             return _ended(order)
         case OrderWord.ITEM_SHORT | OrderWord.ITEM_CANCELLED, _:
-            return (Step.SHORT,) if order.status in LIVE else STALE
+            return (Step.SHORT,) if order.status in LIVE and not order.ended else STALE
         case OrderWord.READY, _:
             return _forward(order, _S.READY, _READY)
         case OrderWord.DISPATCHED, Fulfilment.STORE_DELIVERY:
@@ -180,12 +180,13 @@ async def _step(step: Step, order: LockedOrder, told: Told, names: dict[str, str
             prep = told.prep_minutes if isinstance(told, AcceptOrder) else None
             # A kitchen that wants longer than we can promise has still accepted.
             prep = None if prep is None else max(0, min(prep, PREP_LIMIT_MINUTES))
-            reference = told.reference if isinstance(told, AcceptOrder) else None
-            if reference is None and source.id is not None:  # as it answered when it was told of the order
-                reference = await uow.tellings.reference(source.id, order.id)
-            called = f"the store calls it {reference}"[:NOTE_LIMIT] if reference else None
+            called = await _called(order, told, source, uow)
             await fulfilment.accept_order(fulfilment.AcceptOrder(order.id, prep, called), source, uow)
         case Step.BOOK:
+            called = await _called(order, told, source, uow)
+            if called is not None and not await uow.orders.said(order.id, called):
+                order = await uow.orders.noted(order, at_risk=order.at_risk)
+                await uow.events.add(await orders.step(order, source, uow, note=called))
             await fulfilment.leave(order, source, uow)
         case Step.READY:
             await fulfilment.mark_order_ready(MarkOrderReady(order.id), source, uow)
@@ -203,6 +204,14 @@ async def _step(step: Step, order: LockedOrder, told: Told, names: dict[str, str
         case Step.NOTE:
             assert isinstance(told, OrderStatus)
             await _note(order, told, source, uow)
+
+
+async def _called(order: LockedOrder, told: Told, source: Actor, uow: "UnitOfWork") -> str | None:
+    """By which number the store's people find it: as they are told now, or as it answered when it was told of the order."""
+    reference = told.reference if isinstance(told, AcceptOrder) else None
+    if reference is None and source.id is not None:
+        reference = await uow.tellings.reference(source.id, order.id)
+    return f"the store calls it {reference}"[:NOTE_LIMIT] if reference else None
 
 
 async def _note(order: LockedOrder, told: OrderStatus, source: Actor, uow: "UnitOfWork") -> None:

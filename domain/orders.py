@@ -161,6 +161,7 @@ class LockedOrder:
     code_tries_left: int
     at_risk: bool
     short: bool = False  # its store has said that some of it is not there: at risk whatever is counted
+    ended: bool = False  # a LOST one is UNDELIVERED still
 
 
 @dataclass(frozen=True)

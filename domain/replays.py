@@ -107,7 +107,8 @@ class ReplayStore(Protocol):
     async def begin(self, which: Seen, actor: Actor, id: UUID) -> Job:
         """Over what fits and the actor may see by now."""
 
-    async def running_of(self, merchant_id: UUID | None) -> int: ...
+    async def lock_running_of(self, merchant_id: UUID | None) -> int:
+        """How many there are. Nobody else begins one of theirs until the transaction ends."""
 
     async def running(self) -> Sequence[UUID]: ...
 
@@ -136,7 +137,7 @@ async def start_replay(which: Seen, actor: Actor, uow: "UnitOfWork") -> UUID:
         raise invalid("filter.merchantId", "whose failures?")
     elif which in (Seen(), Seen(state=which.state)):
         raise invalid("filter", "which failures? say more than their state")
-    if await uow.replays.running_of(which.merchant_id) >= RUNNING_AT_ONCE:
+    if await uow.replays.lock_running_of(which.merchant_id) >= RUNNING_AT_ONCE:
         raise Refused(Conflict(f"{RUNNING_AT_ONCE} replays run already: wait for one, or cancel it"))
     asked = replace(which, state=which.state or FailureState.OPEN)
     job = await uow.replays.begin(asked, actor, uow.new_id())

@@ -342,6 +342,17 @@ async def test_a_shortage_of_an_order_that_has_ended_is_old_news(engine, reads):
     assert [status for status, _ in await told.steps()] == ["CANCELLED"]
 
 
+async def test_of_an_order_that_is_lost_nothing_is_short_any_more(engine, reads):
+    """It is UNDELIVERED still, and has ended."""
+    told = await short(engine, reads)
+    async with engine.begin() as connection:
+        mine = update(t.orders).where(t.orders.c.id == told.order.id)
+        await connection.execute(mine.values(status=S.UNDELIVERED, ended_at=datetime.now(UTC)))
+    await pick_short(told)
+    assert await told.states() == ["SUPERSEDED"]
+    assert await told.steps() == []
+
+
 # ---------------------------------------------------------------- many at once
 
 

@@ -336,6 +336,14 @@ async def test_a_clerk_starts_none_and_a_stranger_sees_none(engine):
     assert isinstance(no.value.refusal, Conflict)
 
 
+async def test_no_more_run_at_once_than_may_however_many_begin_together(engine, broken):
+    wms = await goods(engine, 1)
+    begun = [start(engine, wms.shop.owner, merchant_id=wms.shop.merchant_id) for _ in range(domain.RUNNING_AT_ONCE + 3)]
+    told = await asyncio.gather(*begun, return_exceptions=True)
+    refused = [one.refusal for one in told if isinstance(one, Refused)]
+    assert (len(told) - len(refused), [type(one) for one in refused]) == (domain.RUNNING_AT_ONCE, [Conflict] * 3)
+
+
 # ---------------------------------------------------------------- groups, and filters
 
 

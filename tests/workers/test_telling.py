@@ -260,6 +260,15 @@ async def test_what_the_till_calls_the_order_stands_beside_its_acceptance(engine
         assert [(step.status, step.note) for step in history[1:]] == [(S.ACCEPTED, "the store calls it 31")]
         await told.source.tell("webhooks/order-status", {"restID": STORE, "orderID": "31", "status": "5"})
         assert (await one.now()).status is S.READY  # by its own number too
+        two = await ordered(told)
+        await told.tell()
+        async with unit_of_work(engine) as uow:
+            await accept_order(AcceptOrder(two.order.id, 5), told.source.shop.owner, uow)
+        for number in range(2):
+            said = {"restID": STORE, "orderID": two.order.number, "status": "1", "is_modified": number}
+            await told.source.tell("webhooks/order-status", said)
+        notes = [step.note or "" for step in await orders.history_of(reads, [two.order.id])]
+        assert len([note for note in notes if note.startswith("the store calls it ")]) == 1  # a person took it first
         stranger = await partner(engine, "petpooja", STORE)
         await stranger.tell("webhooks/order-status", {"restID": STORE, "orderID": "31", "status": "-1"})
         assert [failure.kind.value for failure in await stranger.failures()] == ["VALIDATION"]
