@@ -13,6 +13,7 @@ from simulate.newcomers import Newcomer
 from simulate.plan import Fate
 from simulate.post import MARK
 from simulate.seen import TERMINAL, Bought, Document, Sent
+from simulate.servers import Told
 from simulate.town import Town
 from tests.simulators.calls import Flaw
 
@@ -85,11 +86,14 @@ async def received(town: Town) -> dict[str, int]:
     return {source["id"]: source["received"] for source in (await town.support.ask(SOURCES))["support"]["sources"]}
 
 
-async def check(town: Town, before: dict[str, int], began_at: datetime, newcomers: Sequence[Newcomer]) -> list[Check]:
+async def check(
+    town: Town, before: dict[str, int], began_at: datetime, newcomers: Sequence[Newcomer], told: Sequence[Told]
+) -> list[Check]:
     """`before` is what `received` said when the run began. A check that cannot be made does not hold."""
     checks: dict[str, Callable[[Check], Awaitable[None]]] = {
         "nothing is oversold": lambda one: _stock(one, town),
         "customers are shown what each provider says": lambda one: _books(one, town, newcomers),
+        "tills are told of their stores' orders": lambda one: _told(one, town, told),
         "every payload is accounted for": lambda one: _payloads(one, town, before, began_at),
         "every order is legal": lambda one: _orders(one, town),
         "every acknowledged order exists once": lambda one: _once(one, town),
@@ -171,6 +175,12 @@ async def _books(one: Check, town: Town, newcomers: Sequence[Newcomer]) -> None:
     for newcomer in newcomers:
         one.looked_at += len(newcomer.caller.things)
         one.broken += await newcomer.differences()
+
+
+async def _told(one: Check, town: Town, tills: Sequence[Told]) -> None:
+    for till in tills:
+        one.looked_at += len(till.has())
+        one.broken += await till.differences(town)
 
 
 # ---------------------------------------------------------------- payloads

@@ -50,7 +50,14 @@ class Customer:
             return
         for order in purchase["orders"]:
             bought = Bought(
-                order["id"], order["number"], purchase["id"], buy, order["handoverCode"], order["status"], order["version"]
+                order["id"],
+                order["number"],
+                purchase["id"],
+                buy,
+                order["handoverCode"],
+                order["status"],
+                order["version"],
+                store.id,
             )
             self.seen.acknowledge(bought)
             await self.watch(bought)

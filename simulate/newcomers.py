@@ -66,6 +66,7 @@ class Newcomer:
     post: Post
     store: Store
     caller: Caller
+    name: str  # with which the names of its goods begin
     status: asyncio.Lock  # of the store: one at a time says whether it is open
     wishes: asyncio.Queue[Tell] = field(default_factory=asyncio.Queue)
     last: tuple[Call, Document] | None = None
@@ -93,6 +94,9 @@ class Newcomer:
             await self._flawed(caller.flaws[tell.number // 2 % len(caller.flaws)], thing)
             return
         word = caller.words[tell.number % len(caller.words)]
+        if word is Word.DROP:
+            # What is carried out after a whole push was received is not taken away by it, however old it is.
+            await self.differences()
         if word in caller.status_words:
             async with self.status:
                 for one in (word, Word.OPEN) if word is Word.CLOSE else (word,):
@@ -156,7 +160,7 @@ class Newcomer:
         """Between its books and what customers are shown, once it had time to come to that."""
         found: Sequence[str] = ()
         for _ in range(round(SHOWN_WITHIN_S / LOOKED_EVERY_S)):
-            found = self._compared(await shelf(self.town, self.store, label(self.caller)))
+            found = self._compared(await shelf(self.town, self.store, self.name))
             if not found:
                 return ()
             await asyncio.sleep(LOOKED_EVERY_S)
@@ -194,6 +198,12 @@ async def shelf(town: Town, store: Store, text: str) -> Mapping[str, str]:
         after = page["pageInfo"]["endCursor"]
 
 
+def things_of(name: str, first: str, units: int | None) -> list[Thing]:
+    """Ids begin with `first`."""
+    name = name if name.startswith(SIMULATED) else f"{SIMULATED} {name}"
+    return [Thing(f"{first}{at}", f"{name} {spice}", 12_000 + 500 * at, units) for at, spice in enumerate(SPICES, 1)]
+
+
 def label(caller: Caller | type[Caller]) -> str:
     return f"{SIMULATED} {caller.provider.replace('_', ' ').title()}"
 
@@ -207,28 +217,44 @@ class Integrator:
     http: httpx2.AsyncClient
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
+    newcomers: list[Newcomer] = field(default_factory=list)
 
     async def connect(self, provider: Provider) -> Newcomer:
         kind = CALLERS[provider]
         store = self._store(kind)
         connection = await self._source(kind, store)
-        things = [
-            Thing(f"{90_010 + 10 * NEWCOMERS.index(provider) + at}" if kind.own_ids else f"SIM-{provider.value}-{at}".upper(),
-                  f"{label(kind)} {spice}", 12_000 + 500 * at)
-            for at, spice in enumerate(SPICES, 1)
-        ]  # fmt: skip
+        first = f"{9_001 + NEWCOMERS.index(provider)}" if kind.own_ids else f"SIM-{provider.value}-".upper()
+        things = things_of(label(kind), first, UNITS if kind.counts else None)
         caller = kind(connection, things)
-        for thing in things:
-            thing.units = UNITS if caller.counts else None
         if not caller.teaches:
-            await self._shelve(caller, store)
+            await self._shelve(caller, store, label(kind))
         if caller.own_ids:
             await self._map_goods(caller, store)
         if isinstance(caller, Generic):
             await self._profile(caller)
         if isinstance(caller, Unicommerce):
             await caller.sign_in(self.http)
-        return Newcomer(self.town, self.post, store, caller, self.locks.setdefault(store.id, asyncio.Lock()))
+        newcomer = self._newcomer(store, caller, label(kind))
+        self.newcomers.append(newcomer)
+        return newcomer
+
+    def _newcomer(self, store: Store, caller: Caller, name: str) -> Newcomer:
+        return Newcomer(self.town, self.post, store, caller, name, self.locks.setdefault(store.id, asyncio.Lock()))
+
+    async def quiet(self, kind: type[Caller], name: str, things: Sequence[Thing]) -> Newcomer:
+        """One who never calls, of goods that the shop has."""
+        store = self._store(kind)
+        caller = kind(await self._source(kind, store), things)
+        await self._shelve(caller, store, f"{SIMULATED} {name}")
+        return self._newcomer(store, caller, f"{SIMULATED} {name}")
+
+    async def till_of(self, provider: Provider, store: Store) -> str:
+        """A source that calls all that the store sells as the shop does."""
+        connection = await self._source(CALLERS[provider], store)
+        choices = {option["id"] for listing in store.listings for group in listing.groups for option in group["options"]}
+        rows = [f"VARIANT,{listing.sku},{listing.sku}" for listing in store.listings]
+        await self._map_rows(connection, [*rows, *(f"MODIFIER,{id},{id}" for id in sorted(choices))])
+        return connection.id
 
     def _store(self, kind: type[Caller]) -> Store:
         """Tills in a kitchen where there is one, the others in a shop."""
@@ -246,18 +272,18 @@ class Integrator:
         await self.town.merchant.ask(MAP, source=connection.id, id=store.id, told=told)
         return connection
 
-    async def _shelve(self, caller: Caller, store: Store) -> None:
+    async def _shelve(self, caller: Caller, store: Store, name: str) -> None:
         """Who only counts speaks of goods which the shop has: a seller's list brings them, with some of each."""
         seller = CatalogueFile(await self._source(CatalogueFile, store), caller.things)
         for thing in caller.things:
             thing.units = UNITS
         skus = [Thing(sku_of(thing), thing.name, thing.price_minor, UNITS) for thing in caller.things]
-        other = Newcomer(self.town, self.post, store, seller, asyncio.Lock())
+        other = self._newcomer(store, seller, name)
         ref = self.post.ref()
         await other.send(seller.feed(skus, ref, seller.now(), mode="partial"))
         due = {thing.name: in_the_books(thing) for thing in caller.things}
         for _ in range(round(SHOWN_WITHIN_S / LOOKED_EVERY_S)):
-            if due.items() <= (await shelf(self.town, store, label(caller))).items():
+            if due.items() <= (await shelf(self.town, store, name)).items():
                 return
             await asyncio.sleep(LOOKED_EVERY_S)
         raise Unfit(f"the goods of {caller.provider} were not on the shelf of {store.name} within {SHOWN_WITHIN_S:.0f} s")
@@ -271,12 +297,14 @@ class Integrator:
             if thing.name in shown
             for kind in ("PRODUCT", "VARIANT")
         ]
-        if not rows:
-            return
+        if rows:
+            await self._map_rows(caller.connection, rows)
+
+    async def _map_rows(self, connection: Connection, rows: Sequence[str]) -> None:
         csv = "\n".join(["kind,external_id,ours", *rows])
-        report = (await self.town.merchant.ask(MAP_MANY, source=caller.connection.id, csv=csv))["mapExternalIds"]
+        report = (await self.town.merchant.ask(MAP_MANY, source=connection.id, csv=csv))["mapExternalIds"]
         if report["refused"]:
-            raise Unfit(f"the goods of {caller.provider} could not be mapped: {report['problems']}")
+            raise Unfit(f"goods could not be mapped: {report['problems']}")
 
     async def _skus(self, store: Store, text: str) -> Mapping[str, str]:
         found = (await self.town.doors.ask(SHELF, {"id": store.id, "text": text}))["store"]["listings"]["nodes"]
@@ -288,9 +316,9 @@ class Integrator:
             raise Unfit(f"the profile of {caller.provider} was refused: {saved}")
         await self.town.merchant.ask(ACTIVATE, source=caller.connection.id, version=saved["version"])
 
-    async def leave(self, newcomers: Sequence[Newcomer]) -> None:
+    async def leave(self) -> None:
         """All they sell is on sale, so that the next run finds it. Nobody calls for them any more."""
-        for newcomer in newcomers:
+        for newcomer in self.newcomers:
             for thing in newcomer.caller.things:
                 thing.on = thing.listed = True
             await newcomer.teach()

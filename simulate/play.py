@@ -22,6 +22,7 @@ from simulate.plan import Buy, Dawdle, KillRedis, Plan, Provider, Say, Tell
 from simulate.post import Post
 from simulate.riders import Rider
 from simulate.seen import Seen
+from simulate.servers import Beside, beside
 from simulate.staff import Desk, Onlooker, Staff
 from simulate.tills import Speaker
 from simulate.town import PASSWORD, RIDER_PHONE, Town, Where
@@ -60,15 +61,16 @@ class Run:
             here = await town.enter(self.where, doors, self.seen)
             began_at = datetime.now(UTC)
             before = await checks.received(here)
-            async with self._desk(here):
-                async with self._cast(here, Post(http, self.seen), http) as cast:
+            post = Post(http, self.seen)
+            async with self._desk(here), self._connected(Integrator(here, post, http)) as (integrator, others):
+                async with self._cast(here, post, integrator) as cast:
                     self.phase, self.began = "playing", time.monotonic()
                     await cast.perform(self.plan, self.stop)
                     self.phase = "settling"
                     await cast.settle(self.stop)
                 self.phase = "checking"
                 async with self._broken():
-                    self.checks = await checks.check(here, before, began_at, cast.newcomers)
+                    self.checks = await checks.check(here, before, began_at, [*cast.newcomers, *others.asked], others.told)
             with suppress(Answered):
                 await checks.tidy(here, began_at)
             self.phase = "done"
@@ -93,10 +95,23 @@ class Run:
                 looking.cancel()
 
     @asynccontextmanager
-    async def _cast(self, here: Town, post: Post, http: httpx2.AsyncClient) -> AsyncIterator["Cast"]:
+    async def _connected(self, integrator: Integrator) -> AsyncIterator[tuple[Integrator, Beside]]:
+        """Sources of ours, and the servers of some: until the checks are made. A town elsewhere does not ask this machine."""
+        try:
+            if self.database_url is None:
+                yield integrator, Beside(integrator)
+            else:
+                async with beside(integrator, self.plan.wish) as others:
+                    yield integrator, others
+        finally:
+            with suppress(Answered):
+                await integrator.leave()
+
+    @asynccontextmanager
+    async def _cast(self, here: Town, post: Post, integrator: Integrator) -> AsyncIterator["Cast"]:
         """Everybody in place, and gone again."""
         async with asyncio.TaskGroup() as tasks:  # so that a bug of ours ends the run, and is not a task's secret
-            cast = Cast(here, post, tasks, self.redis_pid, Integrator(here, post, http))
+            cast = Cast(here, post, tasks, self.redis_pid, integrator)
             try:
                 await cast.enter(self.plan, self.add_rider)
                 yield cast
@@ -233,8 +248,6 @@ class Cast:
             self.seen.notes.append(f"{len(self.seen.under_way)} orders were still under way when the checks began")
 
     async def leave(self) -> None:
-        with suppress(Answered):
-            await self.integrator.leave(self.newcomers)
         await asyncio.gather(*(rider.close() for rider in self.riders), return_exceptions=True)
         for task in list(self._running):
             task.cancel()

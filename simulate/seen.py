@@ -27,6 +27,7 @@ class Bought:
     code: str | None
     status: str
     version: int
+    store_id: str = ""
 
     @property
     def ended(self) -> bool:

@@ -66,8 +66,9 @@ def test_a_system_of_every_provider_says_what_customers_are_shown(town: Town):
     assert told["providers"].keys() == INBOUNDS.keys()
     assert min(told["providers"].values()) >= 8
     assert {"ok", *(flaw.value.lower() for flaw in Flaw)} == told["webhooks"].keys() - {"sent"}
+    assert "tills are told of their stores' orders" in {check["name"] for check in told["checks"]}
     [books] = [check for check in told["checks"] if check["name"].startswith("customers are shown")]
-    assert books["lookedAt"] == len(SPICES) * len(NEWCOMERS)
+    assert books["lookedAt"] == len(SPICES) * (len(NEWCOMERS) + 2)  # and two that are asked
 
 
 @pytest.mark.parametrize(

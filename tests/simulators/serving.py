@@ -2,11 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+
+
+class Guest(uvicorn.Server):
+    """In a process of somebody else, whose signals are his."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 @asynccontextmanager
@@ -14,7 +22,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """Its base URL."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+        server = Guest(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
         running = asyncio.create_task(server.serve([listening]))
         while not server.started:
             assert not running.done()
