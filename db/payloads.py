@@ -87,10 +87,13 @@ class SqlPayloads:
             update(payload).where(p.id == payload_id).values(translated=False, state=PayloadState.ACCEPTED)
         )
 
-    async def next_untranslated(self, providers: Collection[str], besides: Collection[UUID] = ()) -> Unread | None:
+    async def next_untranslated(
+        self, providers: Collection[str], besides: Collection[UUID] = (), not_of: Collection[UUID] = ()
+    ) -> Unread | None:
+        others = [column.not_in(list(told)) for column, told in ((p.id, besides), (p.source_id, not_of)) if told]
         found = await self._connection.execute(
             select(p.id, p.source_id, p.provider, p.door, *STORED, p.headers, p.received_at, p.correlation_id, p.dedupe_key)
-            .where(~p.translated, p.provider.in_(list(providers)), *([p.id.not_in(list(besides))] if besides else []))
+            .where(~p.translated, p.provider.in_(list(providers)), *others)
             .order_by(p.id)
             .limit(1)
             .with_for_update(skip_locked=True)

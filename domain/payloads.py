@@ -111,8 +111,11 @@ class PayloadStore(Protocol):
     async def translate_again(self, payload_id: UUID) -> None:
         """The worker reads the kept bytes once more."""
 
-    async def next_untranslated(self, providers: Collection[str], besides: Collection[UUID] = ()) -> Unread | None:
-        """Locked, the oldest of these providers' that nobody else has in hand, and that is none of `besides`."""
+    async def next_untranslated(
+        self, providers: Collection[str], besides: Collection[UUID] = (), not_of: Collection[UUID] = ()
+    ) -> Unread | None:
+        """Locked, the oldest of these providers' that nobody else has in hand, that is none of `besides`, and of none of these
+        sources."""
 
     async def lock_unread(self, unread: Unread) -> bool:
         """Whether it is still to be translated, and still as it was when we looked. False also where somebody has it in hand."""

@@ -35,6 +35,8 @@ POLL_S = 0.25  # for hints that were lost
 LOOK_AGAIN_S = 5.0  # for what appeared just while something was being parked for want of it
 ATTEMPTS = 5
 READINGS = 3  # in vain, of one payload by one process
+READ_AT_ONCE = 2  # by one process, of one source one
+PATIENCE_S = 2.0  # what takes longer to read is read beside what others sent
 BACKOFF_S, BACKOFF_MOST_S = 0.5, 60.0
 FINAL = frozenset({Kind.INVALID_INPUT, Kind.NOT_FOUND, Kind.CONFLICT, Kind.FORBIDDEN})  # the same again would be refused again
 
@@ -59,6 +61,7 @@ class Instructions:
         self._look_again_at = 0.0
         self._in_vain: dict[UUID, int] = {}
         self._out_of_reach: dict[UUID, float] = {}  # until when
+        self._readings: dict[UUID, asyncio.Task[None]] = {}  # by source
 
     def wake(self) -> None:
         """Something was kept."""
@@ -66,10 +69,17 @@ class Instructions:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._work())
-            if self._bus is not None:
-                tasks.create_task(self._listen(self._bus))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._work())
+                if self._bus is not None:
+                    tasks.create_task(self._listen(self._bus))
+        finally:
+            readings = list(self._readings.values())
+            self._readings.clear()
+            for reading in readings:
+                reading.cancel()
+            await asyncio.gather(*readings, return_exceptions=True)
 
     async def _listen(self, bus: Bus) -> None:
         async with bus.subscribe([KEPT]) as hints:
@@ -94,12 +104,13 @@ class Instructions:
 
     async def drain(self) -> None:
         """Until there is nothing to do by now."""
-        while await self.once():
-            pass
+        while await self.once() or self._readings:
+            if self._readings:
+                await asyncio.wait(self._readings.values(), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
 
     async def once(self) -> int:
         """One round, a group of each source: none of them waits for another's flood. Returns how much was done."""
-        done = await self._translate() + await self._guarded(self._judge) + await self._guarded(self._look_again)
+        done = await self._read_some() + await self._guarded(self._judge) + await self._guarded(self._look_again)
         async with self._unit_of_work() as uow:
             waiting = list(await uow.instructions.sources_waiting())
         random.shuffle(waiting)  # workers start at different ones
@@ -120,26 +131,33 @@ class Instructions:
             log.exception("a step was given up")
             return 0
 
-    async def _translate(self) -> int:
-        unread: Unread | None = None
-        try:
+    async def _read_some(self) -> int:
+        """What takes long goes on beside what is done for others. Of a source one is read at a time: none keeps us all busy."""
+        if len(self._readings) < READ_AT_ONCE:
             async with self._unit_of_work() as uow:
-                unread = await uow.payloads.next_untranslated(self._inbounds, self._not_yet())
+                unread = await uow.payloads.next_untranslated(self._inbounds, self._not_yet(), self._readings.keys())
             if unread is not None:
-                await self._read_late(unread)
+                reading = self._readings[unread.source_id] = asyncio.create_task(self._translate(unread))
+                await asyncio.wait([reading], timeout=PATIENCE_S)
+        done = 0
+        for source_id in [source_id for source_id, reading in self._readings.items() if reading.done()]:
+            await self._readings.pop(source_id)
+            done += 1
+        return done
+
+    async def _translate(self, unread: Unread) -> None:
+        try:
+            await self._read_late(unread)
         except Exception as error:
             heed_cancelling(error)
-            if unread is None or (_away(error) and self._may_be_read_yet(unread.id)):
+            if _away(error) and self._may_be_read_yet(unread.id):
                 raise
             if not isinstance(error, _Unreadable):
                 log.exception("payload %s cannot be read", unread.id)
             async with self._unit_of_work() as uow:  # what nobody can read must not stand before what others sent
                 if await uow.payloads.lock_unread(unread):
                     await give_up(unread, str(error) if isinstance(error, _Unreadable) else described(error), uow)
-        if unread is None:
-            return 0
         self._in_vain.pop(unread.id, None)
-        return 1
 
     def _may_be_read_yet(self, id: UUID) -> bool:
         """The database was away while it was read: that may be the payload's own doing, if it is so every time."""
