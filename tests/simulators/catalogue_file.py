@@ -1,10 +1,8 @@
 """A seller who uploads feeds of goods, as they are exported for Google Merchant: https://support.google.com/merchants/answer/7052112.
 
-JSON with an envelope, or CSV with an `Idempotency-Key`. A seller uploads again what was not answered.
+JSON with an envelope, whose `feed_id` says which upload it is. A seller uploads again what was not answered.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -40,14 +38,6 @@ class CatalogueFile(Caller):
         ]
         told = {"feed_id": ref, "generated_at": zulu(at), "mode": mode, "rows": rows}
         return Call(self.url("import"), document(told), ref)
-
-    def sheet(self, things: Sequence[Thing], ref: str) -> Call:
-        """As a spreadsheet saves it: what is so now, without a count."""
-        written = io.StringIO()
-        table = csv.writer(written)
-        table.writerow(("id", "title", "price", "store_code"))
-        table.writerows((thing.id, thing.name, f"{thing.price} INR", self.connection.store) for thing in things)
-        return Call(self.url("import"), written.getvalue().encode(), ref, {"content-type": "text/csv", "idempotency-key": ref})
 
     def unknown(self, ref: str) -> Call:
         """In a store that nobody has mapped."""
