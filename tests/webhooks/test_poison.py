@@ -55,14 +55,19 @@ async def test_one_source_that_sends_poison_takes_two_readers_and_no_thread_of_o
 
 
 async def test_whoever_has_sent_poison_is_read_again_once_that_has_ended(engine, monkeypatch):
+    """Also who has waited for it since."""
     one = await partner(engine, "wms")
     with monkeypatch.context() as patched:
         over, read = threading.Event(), intake.read
         patched.setattr(intake, "read", lambda *given: (over.wait(30), read(*given))[1])
         patched.setattr(intake, "DEADLINE_S", 0.2)
-        for _ in range(READERS_EACH + 1):
+        for _ in range(READERS_EACH):
             assert (await one.post("webhooks/stock", said())).status_code == 503
+        patched.setattr(intake, "DEADLINE_S", 8)
+        waiting = asyncio.create_task(one.post("webhooks/stock", said()))
+        lanes = one.door.readers._lanes
+        await until(lambda: lanes and next(iter(lanes.values())).inside > READERS_EACH)
         over.set()
-    await until(lambda: not any(thread.name == "readers" for thread in threading.enumerate()))
-    assert (await one.post("webhooks/stock", said())).status_code == 200
+        assert (await waiting).status_code == 200
+    await until(lambda: not one.door.readers._lanes)
     assert await one.payloads() == ["ACCEPTED"]
