@@ -190,7 +190,7 @@ class SqlTellings:
     async def turn(self, hold: timedelta, providers: Collection[str]) -> TellingTurn | None:
         free, one = or_(st.held_until.is_(None), st.held_until <= NOW), telling.alias("one").c
         found = await self._connection.execute(
-            select(st.source_id, s.provider, a.base_url, a.sealed, st.failed, st.budget, st.budget_at)
+            select(st.source_id, s.provider, a.base_url, a.sealed, st.failed, st.budget, st.budget_at, st.message)
             .join_from(source_telling, source, s.id == st.source_id)
             .join(source_access, a.source_id == st.source_id)
             .where(st.since.is_not(None), st.next_at <= NOW, free, s.enabled, s.provider.in_(providers))
@@ -205,7 +205,7 @@ class SqlTellings:
         mine = update(source_telling).where(st.source_id == row.source_id).values(held_until=NOW + hold)
         until, now = (await self._connection.execute(mine.returning(st.held_until, NOW.label("now")))).one()
         access = SealedAccess(row.source_id, row.base_url, row.sealed)
-        return TellingTurn(row.source_id, row.provider, access, now, until, row.failed, row.budget, row.budget_at)
+        return TellingTurn(row.source_id, row.provider, access, now, until, row.failed, row.budget, row.budget_at, row.message)
 
     async def hold(self, turn: TellingTurn, held_until: datetime, hold: timedelta, spent: Spent) -> datetime | None:
         return await self._stands(turn, held_until, spent, {"held_until": NOW + hold})

@@ -162,7 +162,7 @@ def _by(event: Event) -> ActorKind:
 @dataclass(frozen=True)
 class TellingTurn:
     """A source that there is something to tell, by us alone until `held_until`: that value is the right to write down what came
-    of it. `failed` in a row, whatever was told."""
+    of it. `failed` in a row, whatever was told; `message` is why the last one did."""
 
     source_id: UUID
     provider: str
@@ -172,6 +172,7 @@ class TellingTurn:
     failed: int
     budget: float  # calls it may be sent, as it was at `budget_at`; None: all there may be at once
     budget_at: datetime | None
+    message: str | None
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ class _Turn:
         self.telling: Telling | None = None  # in hand
         self.order: Order | None = None
         self.speak_before = 0.0  # by the loop's clock
-        self.message: str | None = None
+        self.message = turn.message
         self.after_s: float | None = None
 
     async def through(self) -> None:

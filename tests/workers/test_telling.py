@@ -486,6 +486,22 @@ async def test_after_five_failures_it_is_left_alone_for_a_minute_and_then_tried_
         assert {state for _, state in await told.states()} == {"TOLD"}
 
 
+async def test_why_the_last_call_failed_stands_until_one_goes_well(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [broken]
+        await ordered(told)
+        await told.tell()
+        seen = []
+
+        class Looks(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                seen.append((await told.line()).message)
+                return await super().fetch(base_url, ask)
+
+        await told.tell(told.another(Looks(loopback=True)))
+        assert (seen, (await told.line()).message) == (["it answers HTTP 502"], None)
+
+
 async def test_who_asks_us_to_wait_is_waited_for(engine):
     async with petpooja(engine) as (told, server):
         server.menu, server.troubles = {"81091"}, [lambda: too_many(90)]
