@@ -159,7 +159,11 @@ class SqlSources:
         named = rows("named", told=(Text(), list(ids)), id=(Uuid(), list(ids.values()))).c
         asked = rows("asked", told=(Text(), [one[0] for one in written]), code=(Text(), [one[1] for one in written])).c
         if kind is EntityKind.CATEGORY:
-            looks: list[Select[Any]] = [select(named.told, category.c.id).where(category.c.id == named.id)]
+            path = func.string_to_array(asked.code, " / ")
+            looks: list[Select[Any]] = [
+                select(named.told, category.c.id).where(category.c.id == named.id),
+                select(asked.told, category.c.id).where(category.c.path == path, asked.told == asked.code),
+            ]
         else:
             own, owner = OWNED[kind]
             looks = [select(named.told, own).where(own == named.id, owner == merchant_id)]

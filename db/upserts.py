@@ -89,6 +89,10 @@ class SqlCatalog:
             known = await self._categories(roots)
         return {path: known[path] for path in paths}
 
+    async def category_paths(self, category_ids: Collection[UUID]) -> dict[UUID, tuple[str, ...]]:
+        c = category.c
+        return {row.id: tuple(row.path) for row in await self._rows(select(c.id, c.path).where(among(c.id, category_ids)))}
+
     async def _categories(self, roots: Collection[str]) -> dict[tuple[str, ...], UUID]:
         c = category.c
         found = await self._rows(select(c.path, c.id).where(c.path[1].in_(roots)))

@@ -14,6 +14,10 @@ from domain.queue import STALE, parked
 from domain.truth import Field
 from domain.work import Placed, Work, apart, news_of, store_of, unlisted
 
+Category = tuple[str, ...]  # its names, from the root down
+NO_CATEGORY = "*"
+"""As it is called in a mapping: whatever is new, and comes without a category."""
+
 
 async def carry_out_products(work: Work, some: list[Placed]) -> None:
     known = await work.products([one.command.item for one in some])
@@ -24,15 +28,38 @@ async def carry_out_products(work: Work, some: list[Placed]) -> None:
     todo = [*won, *new]
     if not todo:
         return
-    ids = await apply_products([_product(work, one, known.get(one.command.item)) for one in todo], work.uow)
+    ours = await _categories(work, todo)
+    ids = await apply_products([_product(work, one, known.get(one.command.item), ours) for one in todo], work.uow)
     made = list(zip(todo, ids, strict=True))[len(won) :]
     await work.newer("PRODUCT", made)
     await work.map(EntityKind.PRODUCT, [(one.command.item, id) for one, id in zip(todo, ids, strict=True)])
     work.done(todo)
 
 
-def _product(work: Work, one: Placed, product_id: UUID | None) -> UpsertedProduct:
+async def _categories(work: Work, some: Sequence[Placed]) -> Mapping[Category, Category]:
+    """Of the categories told, those that stand for one of ours: by the longest part, from the root down, that is mapped. What is
+    below that in theirs is below ours."""
+    parts = {one.command.category: _parts(one.command.category) for one in some}
+    names = {name for each in parts.values() for name in each}
+    mapped = await work.uow.sources.mapped(work.origin.source_id, EntityKind.CATEGORY, names)
+    paths = await work.uow.catalog.category_paths(set(mapped.values())) if mapped else {}
+    ours = {}
+    for told, each in parts.items():
+        name = next((name for name in each if name in mapped and mapped[name] in paths), None)
+        if name is not None:
+            ours[told] = (*paths[mapped[name]], *told[each[name] :])
+    return ours
+
+
+def _parts(category: Category) -> Mapping[str, int]:
+    """What each part from the root down is called in a mapping, and how many names it is of. The whole comes first."""
+    return {" / ".join(category[:depth]): depth for depth in range(len(category), 0, -1)} or {NO_CATEGORY: 0}
+
+
+def _product(work: Work, one: Placed, product_id: UUID | None, ours: Mapping[Category, Category]) -> UpsertedProduct:
     told: UpsertCatalogItem = one.command
+    # What has one already, and is told of without, keeps it.
+    category = ours.get(told.category, told.category) if told.category or product_id is None else ()
     return UpsertedProduct(
         product_id,
         work.origin.merchant_id,
@@ -40,7 +67,7 @@ def _product(work: Work, one: Placed, product_id: UUID | None) -> UpsertedProduc
         told.kind,
         told.description,
         told.brand,
-        told.category or None,
+        category or None,
         told.diet,
         told.images or None,
         dict(told.attributes) if told.attributes else None,

@@ -81,7 +81,8 @@ class SourceStore(Protocol):
 
     async def meant(self, merchant_id: UUID, kind: EntityKind, told: Collection[str]) -> Mapping[str, Sequence[UUID]]:
         """Which things of the merchant's each of these names: by its id, a variant by SKU or barcode too (with more or fewer
-        zeros before it), a product by those of its variants, a store by its slug. Several, where it is several's."""
+        zeros before it), a product by those of its variants, a store by its slug, a category by its path. Several, where it is
+        several's."""
 
     async def map(self, source: LockedSource, kind: EntityKind, ids: Sequence[tuple[str, UUID]]) -> None:
         """An external id that was mapped before means this from now on."""

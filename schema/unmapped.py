@@ -85,5 +85,6 @@ class Mutation:
     @strawberry.mutation(graphql_type=MappingReport, extensions=[Allow(Role.MERCHANT, Role.SUPPORT)])
     async def map_external_ids(self, info: Info, source_id: ID, csv: str) -> mapping_files.Report:
         """As mapExternalId does, a row each: the columns kind, external_id and ours (an id; of a variant a SKU or a barcode, of a
-        store its slug). A row that is wrong keeps no other from being mapped, and the same text again changes nothing."""
+        store its slug, of a category its path). A row that is wrong keeps no other from being mapped, and the same text again
+        changes nothing."""
         return await resolve.map_file(info.context, key(source_id, "sourceId"), csv)

@@ -129,10 +129,12 @@ async def test_stores_are_named_by_slug_and_everything_by_its_id(desk):
         f"PRODUCT,P,SKU-{id}",
         f"MODIFIER,M,{choice}",
         f"CATEGORY,C,{category}",
+        f"CATEGORY,Main / C,Made / {category}",
+        f"CATEGORY,Main / D,Made / {mine.merchant_id}",
         f"MERCHANT,ME,{mine.merchant_id}",
         f"MODIFIER,N,{group}",
     )
-    assert (told["mapped"], [one["path"] for one in told["problems"]]) == (6, ["row 8.ours"])
+    assert (told["mapped"], [one["path"] for one in told["problems"]]) == (7, ["row 8.ours", "row 10.ours"])
 
 
 async def _made(desk, mine):
@@ -142,7 +144,7 @@ async def _made(desk, mine):
         await connection.execute(t.modifier_group.insert().values(id=group, name="Extras", external_id="g", **where))
         made = t.modifier.insert().values(id=choice, group_id=group, name="Cheese", external_id="m", price_minor=1, **where)
         await connection.execute(made)
-        await connection.execute(t.category.insert().values(id=category, name="C", path=[str(category)]))
+        await connection.execute(t.category.insert().values(id=category, name="C", path=["Made", str(category)]))
     return group, choice, category
 
 
