@@ -58,7 +58,7 @@ async def _copied(asked: Asked, shop: Shop) -> float:
         "product": (("id", "merchant_id", "name"), [(id, shop.merchant_id, f"Good {id}") for id in ids]),
         "variant": (("id", "merchant_id", "product_id", "sku"), [(id, shop.merchant_id, id, f"RAW-{id}") for id in ids]),
         "listing": (
-            ("id", "merchant_id", "store_id", "product_id", "variant_id", "name", "price_minor", "updated_at"),
+            ("id", "merchant_id", "store_id", "product_id", "variant_id", "name", "price_minor", "told_at"),
             [(id, shop.merchant_id, shop.store_id, id, id, f"Good {id}", 5_000, now) for id in ids],
         ),
         "stock_level": (

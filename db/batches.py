@@ -311,7 +311,7 @@ def _listings(about: Row[*tuple[Any, ...]], store_ids: Sequence[UUID], others: S
             level.tracked,
             level.on_hand,
             level.off,
-            (li.updated_at >= about.received_at).label("told_since"),
+            (li.told_at >= about.received_at).label("told_since"),
             level.counted_at,
             level.source.label("counted_by"),
             heard(PRICED).label("price_heard"),

@@ -1,6 +1,6 @@
 """Listings as they are written: many rows a statement, since a file of a grocery has twenty thousand."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import among, each, rows, values_of
-from db.columns import MINOR
+from db.columns import MINOR, TIME
 from db.identity import stores_of
 from db.tables import (
     listing,
@@ -43,6 +43,11 @@ from domain.listings import Listing
 p, li = product.c, listing.c
 LISTING = tuple(li[field.name] for field in fields(Listing))  # in the order in which its class takes them
 NOW = func.clock_timestamp()
+
+
+def _told(at: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Older news that is carried out later makes nothing newer than it was."""
+    return func.greatest(li.told_at, func.coalesce(at, NOW))
 
 
 def visible_to(actor: Actor) -> ColumnElement[bool]:
@@ -84,12 +89,12 @@ class SqlListings:
         return {(row.store_id, row.variant_id): Listing(*row) for row in found}
 
     async def lock_not_among(
-        self, store_id: UUID, keep: Collection[UUID], among: Collection[UUID] | None, updated_before: datetime
+        self, store_id: UUID, keep: Collection[UUID], among: Collection[UUID] | None, told_before: datetime
     ) -> list[Listing]:
         kept = rows("kept", id=(Uuid(), list(keep)))
         gone = (
             select(*LISTING)
-            .where(li.store_id == store_id, li.active, li.updated_at < updated_before)
+            .where(li.store_id == store_id, li.active, li.told_at < told_before)
             .where(~select(kept.c.id).where(kept.c.id == li.id).exists())
         )
         if among is not None:
@@ -97,7 +102,7 @@ class SqlListings:
             gone = gone.where(select(some.c.id).where(some.c.id == li.id).exists())
         return [Listing(*row) for row in await self._rows(gone.order_by(li.id).with_for_update(of=listing, key_share=True))]
 
-    async def add(self, listings: Sequence[Listing]) -> None:
+    async def add(self, listings: Sequence[Listing], told: Mapping[UUID, datetime]) -> None:
         if not listings:
             return
         found = await self._rows(select(p.id, p.name).where(among(p.id, {one.product_id for one in listings})))
@@ -106,7 +111,7 @@ class SqlListings:
         await each(
             self._connection,
             insert(listing),
-            [{**values_of(one), "name": names[one.product_id], "updated_at": now} for one in listings],
+            [{**values_of(one), "name": names[one.product_id], "told_at": told.get(one.id, now)} for one in listings],
         )
         await self._connection.execute(
             insert(stock_level).from_select(
@@ -117,7 +122,7 @@ class SqlListings:
             )
         )
 
-    async def change(self, listings: Sequence[Listing]) -> None:
+    async def change(self, listings: Sequence[Listing], told: Mapping[UUID, datetime] | None) -> None:
         if not listings:
             return
         by = rows(
@@ -130,15 +135,22 @@ class SqlListings:
             active=(Boolean(), [one.active for one in listings]),
             max_per_order=(Integer(), [one.max_per_order for one in listings]),
             version=(Integer(), [one.version for one in listings]),
+            told_at=(TIME, [told.get(one.id) if told else None for one in listings]),
             taxes=(Text(), [None if one.taxes is None else msgspec.json.encode(one.taxes).decode() for one in listings]),
         )
-        told = {name: by.c[name] for name in ("price_minor", "mrp_minor", "packaging_minor", "active", "max_per_order", "version")}
+        values: dict[str, ColumnElement[Any]] = {
+            name: by.c[name] for name in ("price_minor", "mrp_minor", "packaging_minor", "active", "max_per_order", "version")
+        }
+        if told is not None:
+            values["told_at"] = _told(by.c.told_at)
         await self._connection.execute(
             update(listing)
             .where(li.id == by.c.id, p.id == by.c.product_id)
-            .values(**told, taxes=cast(by.c.taxes, JSONB), product_id=p.id, name=p.name, updated_at=NOW)
+            .values(**values, taxes=cast(by.c.taxes, JSONB), product_id=p.id, name=p.name)
         )
 
-    async def touch(self, listing_ids: Collection[UUID]) -> None:
+    async def touch(self, listing_ids: Collection[UUID], told: Mapping[UUID, datetime]) -> None:
         if listing_ids:
-            await self._connection.execute(update(listing).where(among(li.id, listing_ids)).values(updated_at=NOW))
+            ids = list(listing_ids)
+            by = rows("by", id=(Uuid(), ids), told_at=(TIME, [told.get(id) for id in ids]))
+            await self._connection.execute(update(listing).where(li.id == by.c.id).values(told_at=_told(by.c.told_at)))

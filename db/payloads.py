@@ -15,7 +15,7 @@ from db.tables import instruction, payload
 from domain.bodies import Stored
 from domain.doors import PATH
 from domain.intake import PayloadState
-from domain.payloads import Payload, Unjudged, Unread
+from domain.payloads import Known, Payload, Unjudged, Unread
 
 p, i = payload.c, instruction.c
 STORED = (p.body, p.blob, p.size, p.sha256)  # as Stored takes them
@@ -64,22 +64,23 @@ class SqlPayloads:
         digest = hashlib.sha256(f"{source_id}/{door}".encode()).digest()
         await self._connection.execute(select(func.pg_advisory_xact_lock(int.from_bytes(digest[:8], "big", signed=True))))
 
-    async def repeated(self, source_id: UUID, door: str, path: str, sha256: bytes, within: timedelta) -> bool:
+    async def repeated(self, source_id: UUID, door: str, path: str, sha256: bytes, within: timedelta) -> UUID | None:
         last = (
-            select(p.sha256, p.received_at, func.coalesce(p.headers[PATH].astext, "").label("path"))
+            select(p.id, p.sha256, p.received_at, func.coalesce(p.headers[PATH].astext, "").label("path"))
             .where(p.source_id == source_id, p.door == door, LIVE)
             .order_by(p.id.desc())
             .limit(1)
             .subquery()
         )
         recent = last.c.received_at > func.clock_timestamp() - within
-        same = select(last.c.sha256).where(last.c.sha256 == sha256, last.c.path == path, recent)
-        return (await self._connection.execute(same)).scalar_one_or_none() is not None
+        same = select(last.c.id).where(last.c.sha256 == sha256, last.c.path == path, recent)
+        first: UUID | None = (await self._connection.execute(same)).scalar_one_or_none()
+        return first
 
-    async def sha256_of(self, source_id: UUID | None, dedupe_key: str) -> bytes | None:
-        found = select(p.sha256).where(p.source_id == source_id, p.dedupe_key == dedupe_key, LIVE)
-        sha256: bytes | None = (await self._connection.execute(found)).scalar_one_or_none()
-        return sha256
+    async def known_as(self, source_id: UUID | None, dedupe_key: str) -> Known | None:
+        found = select(p.id, p.sha256).where(p.source_id == source_id, p.dedupe_key == dedupe_key, LIVE)
+        row = (await self._connection.execute(found)).one_or_none()
+        return Known(*row) if row else None
 
     async def translate_again(self, payload_id: UUID) -> None:
         # Refused at the door, it becomes one that was let in.

@@ -175,12 +175,13 @@ variant = _table(
     text("barcode", null=True), word("unit", Unit, server_default="PIECE"), count("rank"),
     UniqueConstraint("merchant_id", "sku"), Index(None, "product_id"), Index(None, "barcode"),
 )
-# `name` is the product's, kept beside the price so that one index gives a store's page in order.
+# `name` is the product's, kept beside the price so that one index gives a store's page in order. `told_at` is when the last word of
+# it came, from whomever: of a source when we received it, however late it was carried out.
 listing = _table(
     "listing",
     key(primary=True), key("merchant_id", of="merchant"), key("store_id", of="store"), key("product_id", of="product"),
     key("variant_id", of="variant"), text("name"), minor("price_minor"), minor("mrp_minor", null=True), minor("packaging_minor", 0),
-    currency(), flag("active", True), count("max_per_order", None, null=True), version(), created(), time("updated_at", null=False),
+    currency(), flag("active", True), count("max_per_order", None, null=True), version(), created(), time("told_at", null=False),
     document("taxes", tuple[Tax, ...], null=True),
     UniqueConstraint("store_id", "variant_id"), Index(None, "merchant_id", "id"), Index(None, "variant_id"),
     Index(None, "store_id", "product_id"), Index(None, "product_id"),

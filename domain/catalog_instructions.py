@@ -97,7 +97,7 @@ async def carry_out_variants(work: Work, some: list[Placed]) -> None:
     await work.uow.sources.sizes(work.origin.source_id, {one.command.variant: one.command.size_id for one in todo})
     # A till says what the store shows; what it does not list yet waits for a price.
     shown = [
-        UpsertedListing(one.store_id, id, active=one.command.active, cause=one.cause)
+        UpsertedListing(one.store_id, id, active=one.command.active, cause=one.cause, told_at=one.instruction.received_at)
         for one, id in zip(todo, ids, strict=True)
         if one.store_id is not None
     ]
@@ -152,7 +152,9 @@ async def carry_out_prices(work: Work, some: list[Placed]) -> None:
     taxed = {one.id for one in some if one.id not in there or ("TAXES", there[one.id]) in fresh}
     items = [_priced(one, *places[one.id], taxed=one.id in taxed) for one in todo]
     items += [
-        UpsertedListing(*places[one.id], cause=one.cause, taxes=one.command.taxes) for one in some if one.id in taxed - priced
+        UpsertedListing(*places[one.id], cause=one.cause, taxes=one.command.taxes, told_at=one.instruction.received_at)
+        for one in some
+        if one.id in taxed - priced
     ]
     if not items:
         return
@@ -194,6 +196,7 @@ def _priced(one: Placed, store_id: UUID, variant_id: UUID, *, taxed: bool) -> Up
         told.currency,
         cause=one.cause,
         taxes=told.taxes if taxed else None,
+        told_at=one.instruction.received_at,
     )
 
 

@@ -113,7 +113,7 @@ async def apply_modifier_groups(groups: Sequence[UpsertedGroup], offers: Sequenc
         raise not_found("listing")
     changed = {*touched, *await uow.choices.offer_groups(offers)}
     grown = [replace(listing, version=listing.version + 1) for id, listing in locked.items() if id in changed]
-    await uow.listings.change(grown)
+    await uow.listings.change(grown, None)
     causes = {offer.listing_id: offer.cause for offer in offers}
     by_store = {group.store_id: group.cause for group in groups}
     causes |= {id: by_store.get(store_id, "") for id, store_id in touched.items() if id not in causes}
@@ -128,7 +128,7 @@ async def switch_choices(switches: Sequence[ChoiceSwitch], uow: "UnitOfWork") ->
     touched = await uow.choices.switch(switches)
     locked = await uow.listings.lock(touched.keys())
     grown = [replace(listing, version=listing.version + 1) for listing in locked.values()]
-    await uow.listings.change(grown)
+    await uow.listings.change(grown, None)
     _remember(grown, touched, uow)
     await uow.events.add(*map(ListingChanged, grown), causes=touched)
 

@@ -105,6 +105,7 @@ class UpsertedListing:
     max_per_order: int | None = None
     cause: str = ""
     taxes: tuple[Tax, ...] | None = None
+    told_at: datetime | None = None  # when it came, where that is not now
 
 
 @dataclass(frozen=True)
@@ -135,17 +136,18 @@ class ListingStore(Protocol):
         """By store and variant."""
 
     async def lock_not_among(
-        self, store_id: UUID, keep: Collection[UUID], among: Collection[UUID] | None, updated_before: datetime
+        self, store_id: UUID, keep: Collection[UUID], among: Collection[UUID] | None, told_before: datetime
     ) -> Sequence[Listing]:
         """The store's active listings besides those kept."""
 
-    async def add(self, listings: Sequence[Listing]) -> None:
-        """Each with its stock level: uncounted, at version 0, so that the first change of it is the first event."""
+    async def add(self, listings: Sequence[Listing], told: Mapping[UUID, datetime]) -> None:
+        """Each with its stock level: uncounted, at version 0, so that the first change of it is the first event. `told` says when
+        the word of one came, where that is not now."""
 
-    async def change(self, listings: Sequence[Listing]) -> None:
-        """Of listings already locked."""
+    async def change(self, listings: Sequence[Listing], told: Mapping[UUID, datetime] | None) -> None:
+        """Of listings already locked. `told` as above; None: nobody has said that they are there."""
 
-    async def touch(self, listing_ids: Collection[UUID]) -> None:
+    async def touch(self, listing_ids: Collection[UUID], told: Mapping[UUID, datetime]) -> None:
         """They were told of again, and nothing has changed."""
 
 
@@ -164,6 +166,7 @@ async def apply_listings(items: Sequence[UpsertedListing], uow: "UnitOfWork") ->
     locked = await uow.listings.lock_listed({(item.store_id, item.variant_id) for item in items})
     ids: list[UUID | None] = []
     now, problems, causes = dict(locked), [], {}
+    told: dict[UUID, datetime] = {}
     for index, item in enumerate(items):
         store, variant, key = places.get(item.store_id), variants.get(item.variant_id), (item.store_id, item.variant_id)
         if store is None or variant is None or store.merchant_id != variant.merchant_id:
@@ -177,10 +180,12 @@ async def apply_listings(items: Sequence[UpsertedListing], uow: "UnitOfWork") ->
             continue
         problems += _price_problems(index, after)
         now[key], causes[after.id] = after, item.cause
+        if item.told_at is not None:
+            told[after.id] = max(item.told_at, told.get(after.id, item.told_at))
         ids.append(after.id)
     refuse(problems)
     before = {listing.id: listing for listing in locked.values()}
-    await _save([listing for listing in now.values() if listing.id not in before], now.values(), before, causes, uow)
+    await _save([listing for listing in now.values() if listing.id not in before], now.values(), before, causes, uow, told)
     return ids
 
 
@@ -218,6 +223,7 @@ async def _save(
     before: Mapping[UUID, Listing],
     causes: Mapping[UUID, str],
     uow: "UnitOfWork",
+    told: Mapping[UUID, datetime],
 ) -> None:
     """What has changed, each with its event. What has not was told of again."""
     changed = [
@@ -230,9 +236,9 @@ async def _save(
     for listing in added:  # what was not there was not shown; it stays, and is hidden
         if listing.active:
             remember(uow, causes.get(listing.id), [Was(Part.SHOWN, listing.id, listing.version, (False,), (True,))])
-    await uow.listings.add(added)
-    await uow.listings.change(changed)
-    await uow.listings.touch(before.keys() - {listing.id for listing in changed})
+    await uow.listings.add(added, told)
+    await uow.listings.change(changed, told)
+    await uow.listings.touch(before.keys() - {listing.id for listing in changed}, told)
     await uow.events.add(*map(ListingChanged, added), *(_told(listing, before[listing.id]) for listing in changed), causes=causes)
 
 
@@ -263,26 +269,27 @@ async def apply_prices(items: Sequence[PriceSet], uow: "UnitOfWork") -> None:
         now[listing.id] = replace(listing, price_minor=item.price_minor, mrp_minor=mrp_minor, packaging_minor=packaging_minor)
         problems += _price_problems(index, now[listing.id])
     refuse(problems)
-    await _save((), now.values(), before, {item.listing_id: item.cause for item in items}, uow)
+    await _save((), now.values(), before, {item.listing_id: item.cause for item in items}, uow, {})
 
 
 async def deactivate_missing(
     store_id: UUID,
     keep: Collection[UUID],
-    updated_before: datetime,
+    told_before: datetime,
     uow: "UnitOfWork",
     *,
     among: Collection[UUID] | None = None,
     cause: str = "",
 ) -> list[UUID]:
-    """Sold no more: the store's active listings besides those kept, and besides what was told of since `updated_before`.
+    """Sold no more: the store's active listings besides those kept, and besides what was told of since `told_before`: by its
+    source, as we received it.
 
     With `among`: of these alone. Returns which. Safe to repeat.
     """
     await uow.catalog.lock_merchants_of([store_id], ())
-    gone = await uow.listings.lock_not_among(store_id, keep, among, updated_before)
+    gone = await uow.listings.lock_not_among(store_id, keep, among, told_before)
     off = [replace(listing, active=False, version=listing.version + 1) for listing in gone]
-    await uow.listings.change(off)
+    await uow.listings.change(off, {})
     remember(uow, cause, (Was(Part.SHOWN, listing.id, listing.version, (True,), (False,)) for listing in off))
     await uow.events.add(*map(ListingChanged, off), causes={listing.id: cause for listing in off} if cause else None)
     return [listing.id for listing in off]
@@ -293,7 +300,7 @@ async def put_back_listings(values: Mapping[UUID, Mapping[str, Any]], cause: str
     before = await uow.listings.lock(values)
     now = [replace(listing, **values[id]) for id, listing in before.items()]
     refuse([problem for index, listing in enumerate(now) for problem in _price_problems(index, listing)])
-    await _save((), now, before, {listing.id: cause for listing in now}, uow)
+    await _save((), now, before, {listing.id: cause for listing in now}, uow, {})
 
 
 # ---------------------------------------------------------------- by hand

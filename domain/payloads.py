@@ -64,6 +64,8 @@ class Payload:
 
 @dataclass(frozen=True)
 class Kept:
+    """`payload_id` is what the call is answered with: of a repeat that of the payload it repeats, for the same answer."""
+
     payload_id: UUID
     state: PayloadState
     message: str = ""
@@ -93,6 +95,14 @@ class Unjudged:
     provider: str
 
 
+@dataclass(frozen=True)
+class Known:
+    """A payload that came before under the same id."""
+
+    id: UUID
+    sha256: bytes
+
+
 class PayloadStore(Protocol):
     async def add(self, payload: Payload) -> datetime | None:
         """When it was received, by the database's clock. None: a live one of this source (or, without one, of this gateway)
@@ -101,12 +111,12 @@ class PayloadStore(Protocol):
     async def lock_door(self, source_id: UUID, door: str) -> None:
         """Until the transaction ends: what has no id of its own is compared with what came just before."""
 
-    async def repeated(self, source_id: UUID, door: str, path: str, sha256: bytes, within: timedelta) -> bool:
-        """Whether the last accepted payload of the door is the same bytes, told by the same path and query, and so recent: the
+    async def repeated(self, source_id: UUID, door: str, path: str, sha256: bytes, within: timedelta) -> UUID | None:
+        """The last accepted payload of the door, where it is the same bytes, told by the same path and query, and so recent: the
         same word of another order is news."""
 
-    async def sha256_of(self, source_id: UUID | None, dedupe_key: str) -> bytes | None:
-        """Of the live one; without a source, of a payment gateway's."""
+    async def known_as(self, source_id: UUID | None, dedupe_key: str) -> Known | None:
+        """The live one; without a source, a payment gateway's."""
 
     async def translate_again(self, payload_id: UUID) -> None:
         """The worker reads the kept bytes once more."""
@@ -156,14 +166,16 @@ async def keep(received: Received, reading: Reading, uow: "UnitOfWork") -> Kept:
     if reading.event_id is None:
         await uow.payloads.lock_door(source.id, received.door)
         within = timedelta(seconds=SAME_NEWS_S)
-        if await uow.payloads.repeated(source.id, received.door, received.headers.get(PATH, ""), received.sha256, within):
-            return await _keep_again(received, None, uow)
+        path = received.headers.get(PATH, "")
+        if (first := await uow.payloads.repeated(source.id, received.door, path, received.sha256, within)) is not None:
+            return await _keep_again(received, None, first, uow)
     payload = _accepted(uow.new_id(), received, reading)
     received_at = await uow.payloads.add(payload)
     if received_at is None:
         assert reading.event_id is not None
-        if await uow.payloads.sha256_of(source.id, reading.event_id) == received.sha256:
-            return await _keep_again(received, reading.event_id, uow)
+        known = await uow.payloads.known_as(source.id, reading.event_id)
+        if known is not None and known.sha256 == received.sha256:
+            return await _keep_again(received, reading.event_id, known.id, uow)
         return await _keep_refused(received, Wrong(FailureKind.VALIDATION, f"{reading.event_id} {OTHERWISE}"), uow)
     waits_for = None if payload.judged else JUDGEMENT
     await uow.instructions.add(payload.id, source, reading.commands, received_at, waits_for=waits_for)
@@ -231,7 +243,7 @@ def _accepted(id: UUID, received: Received, reading: Reading) -> Payload:
     )
 
 
-async def _keep_again(received: Received, event_id: str | None, uow: "UnitOfWork") -> Kept:
+async def _keep_again(received: Received, event_id: str | None, first: UUID, uow: "UnitOfWork") -> Kept:
     """Its bytes are there already, in the payload it repeats: of a large one the beginning will do."""
     payload = Payload(
         uow.new_id(),
@@ -249,7 +261,7 @@ async def _keep_again(received: Received, event_id: str | None, uow: "UnitOfWork
     await fail(uow, new_failure(uow.new_id(), payload, wrong))
     if received.source is not None:
         await _heard(received.source, received, uow)
-    return Kept(payload.id, payload.state)
+    return Kept(first, payload.state)
 
 
 async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> Kept:

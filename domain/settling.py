@@ -104,9 +104,9 @@ async def read_late(unread: Unread, source: Source, reading: Reading, uow: "Unit
     if key is None and not reading.refused:  # an id whose first body says nothing is free for the right one
         key = reading.event_id
     if key is not None and unread.dedupe_key is None:
-        other = await uow.payloads.sha256_of(source.id, key)
+        other = await uow.payloads.known_as(source.id, key)
         if other is not None and not said:
-            await _known_already(unread, source, key, other, uow)
+            await _known_already(unread, source, key, other.sha256, uow)
             return
         key = None if other is not None else key  # another delivery of it was accepted meanwhile
     new = _unsaid(reading.commands, said)

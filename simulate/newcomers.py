@@ -136,7 +136,7 @@ class Newcomer:
             case Flaw.ALTERED:
                 sent.promised = caller.conflicting(sent.status, answer)
             case Flaw.DUPLICATE:
-                sent.promised = caller.taken(sent.status, answer) and self.last is not None and caller.alike(self.last[1], answer)
+                sent.promised = caller.taken(sent.status, answer) and self.last is not None and answer == self.last[1]
             case _:
                 sent.promised = caller.taken(sent.status, answer)
                 self.last = call, answer

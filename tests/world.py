@@ -75,7 +75,7 @@ async def listings(engine: AsyncEngine, shop: Shop, on_hand: Sequence[int | None
         await connection.execute(
             insert(t.variant), [{"id": id, "merchant_id": shop.merchant_id, "product_id": id, "sku": f"SKU-{id}"} for id in ids]
         )
-        row = {"price_minor": 5000, "name": "Tea", "updated_at": datetime.now(UTC), **columns}
+        row = {"price_minor": 5000, "name": "Tea", "told_at": datetime.now(UTC), **columns}
         mine = {"merchant_id": shop.merchant_id, "store_id": shop.store_id}
         await connection.execute(insert(t.listing), [{"id": id, "product_id": id, "variant_id": id, **mine, **row} for id in ids])
         await connection.execute(insert(t.stock_level), [{"listing_id": id, "version": 0, **mine} for id in ids])

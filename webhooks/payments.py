@@ -97,8 +97,8 @@ class PaymentDoor:
             async with self.unit_of_work() as uow:
                 payload = _payload(received, PayloadState.APPLIED, uow, dedupe_key)
                 if await uow.payloads.add(payload) is None:
-                    same = await uow.payloads.sha256_of(None, dedupe_key) == received.sha256
-                    await _again(received, same, uow)
+                    known = await uow.payloads.known_as(None, dedupe_key)
+                    await _again(received, known is not None and known.sha256 == received.sha256, uow)
                 elif settle is not None:
                     trace.cause.set(f"payload:{payload.id}")
                     await settle_payment(settle, uow)

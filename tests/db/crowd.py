@@ -101,7 +101,7 @@ INSERT INTO variant (id, merchant_id, product_id, name, sku, rank)
   SELECT pg_temp.key({VARIANT} + v * 100, c, n), pg_temp.key({MERCHANT}, 0, c), pg_temp.key({PRODUCT}, c, n),
     (ARRAY['250 g', '1 kg'])[v], 'SKU-' || n || '-' || v, v
   FROM generate_series(1, :chains) c, generate_series(1, :goods) n, generate_series(1, 2) v;
-INSERT INTO listing (id, merchant_id, store_id, product_id, variant_id, name, price_minor, active, updated_at)
+INSERT INTO listing (id, merchant_id, store_id, product_id, variant_id, name, price_minor, active, told_at)
   SELECT pg_temp.key({LISTING} + v * 100, s, n), pg_temp.key({MERCHANT}, 0, c), pg_temp.key({STORE}, 0, s), p.id,
     pg_temp.key({VARIANT} + v * 100, c, n), p.name, 1000 + (n * 37 + s * 11 + v * 5000) % 90000, (n + s) % 20 > 0, now()
   FROM generate_series(1, :stores) s, LATERAL (SELECT 1 + s % :chains) chain(c), generate_series(1, :goods) n, generate_series(1, 2) v,

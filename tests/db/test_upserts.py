@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -317,6 +318,30 @@ async def test_what_is_missing_is_sold_no_more(engine: AsyncEngine) -> None:
         assert (await connection.execute(caused)).scalar_one() == "payload:1"
 
 
+async def test_older_news_that_is_carried_out_late_keeps_nothing_on_sale(engine: AsyncEngine) -> None:
+    """What counts is when it came, not when there was time for it. That its choices have changed says nothing."""
+    merchant_id, store_id = await add_store(engine)
+    made = [await one(engine, merchant_id, store_id) for _ in range(4)]
+    old, again, new, choices = (listing_id for _, _, listing_id in made)
+    async with engine.connect() as connection:
+        received = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    before, after = received - timedelta(seconds=1), received + timedelta(seconds=1)
+    await told(engine, apply_listings, UpsertedListing(store_id, made[0][1], 11_000, 12_000, told_at=before))
+    await told(engine, apply_listings, UpsertedListing(store_id, made[1][1], 10_000, 12_000, told_at=before))  # nothing has changed
+    await told(engine, apply_listings, UpsertedListing(store_id, made[2][1], 11_000, 12_000, told_at=after))
+    async with unit_of_work(engine) as uow:
+        (listing,) = (await uow.listings.lock([choices])).values()
+        await uow.listings.change([replace(listing, version=listing.version + 1)], None)
+    async with unit_of_work(engine) as uow:
+        gone = await deactivate_missing(store_id, (), received, uow, among={old, again, new, choices})
+    assert set(gone) == {old, again, choices}
+    await told(
+        engine, apply_listings, UpsertedListing(store_id, made[2][1], 9_000, told_at=before)
+    )  # no newer, for being told late
+    async with unit_of_work(engine) as uow:
+        assert await deactivate_missing(store_id, (), received, uow, among={new}) == []
+
+
 async def test_each_event_has_the_cause_of_its_item(engine: AsyncEngine) -> None:
     merchant_id, _ = await add_store(engine)
     token = trace.cause.set("payload:9")
@@ -338,5 +363,5 @@ async def test_stores_that_hide_their_counts_hide_those_of_new_listings(engine: 
     async with engine.connect() as connection:
         hidden = select(stock_level.c.counts_hidden).where(stock_level.c.listing_id == listing_id)
         assert (await connection.execute(hidden)).scalar_one()
-        made = select(listing.c.updated_at).where(listing.c.id == listing_id)
+        made = select(listing.c.told_at).where(listing.c.id == listing_id)
         assert (await connection.execute(made)).scalar_one() > datetime.now(UTC) - timedelta(minutes=1)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from db.instructions import columns_of, to_command
+from db.instructions import as_kept
 from domain.intake import Batch, Call, Inbound, Question, Reading, Source, keepable, read, translated
 from domain.refusals import InvalidInput, Refusal, Refused
 from tests.conftest import LONG
@@ -244,8 +244,7 @@ def check_reading(reading: Reading) -> None:
         assert command.version is None or abs(command.version) < LARGEST_KEPT
         assert len(command.entity.encode()) <= LONGEST_INDEXED
         assert all(moment is None or moment.tzinfo is not None for moment in (command.at, command.not_before))
-    columns = columns_of(commands, [command.not_before for command in commands])
-    assert [to_command(*one) for one in zip(columns["commands"], columns["bodies"], strict=True)] == commands
+    assert list(map(as_kept, commands)) == commands
 
 
 @pytest.mark.parametrize("golden", goldens(), ids=lambda golden: golden.name)

@@ -185,10 +185,6 @@ class Caller(ABC):
         """What a broken one is."""
         return 400 <= status < 500
 
-    def alike(self, first: Document, again: Document) -> bool:
-        """What a repeat is answered, beside what it was answered at first."""
-        return first == again
-
     def conflicting(self, status: int, answer: Document) -> bool:
         """What an altered one is."""
         return status == 409

@@ -48,10 +48,6 @@ class CatalogueFile(Caller):
             return Call(call.url.replace(self.connection.secret, NOBODYS), call.body, call.id, call.headers)
         return call
 
-    def alike(self, first: Document, again: Document) -> bool:
-        """Each upload is a job of its own, and does nothing the second time."""
-        return first | {"job_id": None} == again | {"job_id": None}
-
     def taken(self, status: int, answer: Document) -> bool:
         return status == 202 and answer.get("status") == "accepted"
 

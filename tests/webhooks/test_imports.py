@@ -81,10 +81,8 @@ async def test_a_long_file_is_accepted_then_runs_then_is_completed(engine):
 async def test_the_same_again_is_the_same_job(engine):
     seller = await partner(engine, "catalogue_file", "mine")
     first = await sent(seller, [row(1)])
-    again = await sent(seller, [row(1)])
+    assert await sent(seller, [row(1)]) == first
     await seller.worker.drain()
-    assert first != again
-    assert await asked(seller, again) == await asked(seller, first)
     assert rows(await asked(seller, first)) == ("completed", 1, 1, 0, 0)
 
 

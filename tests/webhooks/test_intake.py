@@ -67,6 +67,26 @@ async def test_fifty_identical_at_once_are_one_effect_and_fifty_acknowledgements
     assert {row.state.value for row in repeats} == {"RESOLVED"}
 
 
+async def test_a_repeat_is_answered_with_the_reference_of_the_first(engine):
+    """Whether its id tells that it is one, or the same bytes just before."""
+    for provider, rest, body in (
+        (
+            "urbanpiper",
+            "webhooks/inventory",
+            {"location_ref_id": "BLR", "item_ref_ids": ["I"], "option_ref_ids": [], "action": "disable"},
+        ),
+        ("catalogue_file", "import?store=BLR", [{"id": "S1", "title": "Tea", "price": "9.00"}]),
+    ):
+        sender = await partner(engine, provider, "BLR")
+        first, again = [await sender.post(rest, body) for _ in range(2)]
+        assert (first.status_code, first.text) == (again.status_code, again.text)
+        (kept, repeated) = await sender.rows(
+            select(t.payload).where(t.payload.c.source_id == sender.source_id).order_by(t.payload.c.id)
+        )
+        assert (kept.state.value, repeated.state.value) == ("ACCEPTED", "DUPLICATE")
+        assert str(kept.id) in first.text
+
+
 async def test_the_same_id_with_another_body_is_refused_and_kept(engine):
     wms = await partner(engine, "wms", "BLR_DS1")
     first = json.dumps(snapshot("BLR_DS1", ("T", 1, 1))).encode()

@@ -297,7 +297,7 @@ async def test_what_is_missing_is_not_taken_away_where_it_was_told_of_since(engi
     await till.post("webhooks/menu", menu("k7x2m9qa", *(dish(str(n)) for n in range(8))))
     async with engine.begin() as connection:  # after its receipt, before it runs
         li = t.listing.c
-        await connection.execute(update(t.listing).where(li.name == "Dish 9").values(updated_at=func.clock_timestamp()))
+        await connection.execute(update(t.listing).where(li.name == "Dish 9").values(told_at=func.clock_timestamp()))
     await till.worker.drain()
     assert sorted(sku for sku, row in (await till.listings()).items() if not row.active) == ["8"]
 

@@ -82,7 +82,7 @@ async def test_a_quantity_of_a_product_is_of_its_only_variant_or_of_nobody_knows
         mine = {"merchant_id": till.shop.merchant_id}
         second, bare = new_id(), new_id()
         await connection.execute(insert(t.variant).values(id=second, product_id=products["MANY"], sku="MANY-2", **mine))
-        row = {"product_id": products["MANY"], "variant_id": second, "price_minor": 1, "name": "Many", "updated_at": TOMORROW}
+        row = {"product_id": products["MANY"], "variant_id": second, "price_minor": 1, "name": "Many", "told_at": TOMORROW}
         await connection.execute(insert(t.listing).values(id=second, store_id=till.shop.store_id, **mine, **row))
         await connection.execute(insert(t.stock_level).values(listing_id=second, store_id=till.shop.store_id, version=0, **mine))
         await connection.execute(insert(t.product).values(id=bare, name="Not listed", **mine))

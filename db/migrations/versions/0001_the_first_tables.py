@@ -737,7 +737,7 @@ def upgrade() -> None:
         sa.Column("max_per_order", sa.Integer(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
-        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("taxes", postgresql.JSONB(), nullable=True),
         sa.CheckConstraint("mrp_minor IS NULL OR price_minor <= mrp_minor", name=op.f("ck_listing_price_within_mrp")),
         sa.CheckConstraint("packaging_minor >= 0", name=op.f("ck_listing_packaging_minor_not_negative")),
