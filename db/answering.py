@@ -15,7 +15,8 @@ log = logging.getLogger("haat.database")
 CLOSED = "the handler is closed"
 """How uvloop says that a connection was reset just before something was sent on it."""
 _CLASSES = ("08", "53", "57")  # the connection; resources; an operator, a timeout of ours, starting or stopping
-_STATES = {"25006", "40001", "55P03"}  # a standby that was the primary; serialization; a lock not had in time
+_LOCK_TIMEOUT = "55P03"
+_STATES = {"25006", "40001", _LOCK_TIMEOUT}  # a standby that was the primary; serialization; a lock not had in time
 
 
 def is_away(error: BaseException | None) -> bool:
@@ -30,8 +31,17 @@ def is_away(error: BaseException | None) -> bool:
     return isinstance(error, OSError | exc.TimeoutError | asyncpg.InterfaceError)
 
 
+def is_lock_timeout(error: BaseException | None) -> bool:
+    """Of an error that `is_away`: only somebody's lock was in the way."""
+    return _state(error) == _LOCK_TIMEOUT
+
+
+def _state(error: BaseException | None) -> object:
+    return getattr(getattr(error, "orig", error), "sqlstate", None)
+
+
 def _is_of_state(error: BaseException | None) -> bool:
-    state = getattr(error, "sqlstate", None)
+    state = _state(error)
     return isinstance(state, str) and (state.startswith(_CLASSES) or state in _STATES)
 
 
@@ -45,8 +55,7 @@ class Answering:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and is_away(error):
             heed_cancelling(error)
-            state = getattr(getattr(error, "orig", error), "sqlstate", None)
-            log.warning("database unavailable", extra={"error": type(error).__name__, "state": state})
+            log.warning("database unavailable", extra={"error": type(error).__name__, "state": _state(error)})
             raise Refused(Unavailable("try again in a moment")) from error
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Select, Text, cast, func, insert, literal_column, select
+from sqlalchemy import ColumnElement, Integer, Select, Text, cast, func, insert, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from db.answering import is_lock_timeout
 from db.arrays import given_rows
 from db.instructions import columns_of, new_rows, told_by
 from db.payloads import row_of
@@ -27,16 +28,19 @@ AT_ONCE = 200
 """Instructions of one payload: a batch of thousands takes its time, and a transaction."""
 MOST, MOST_INSTRUCTIONS, MOST_BYTES = 64, 1_000, 1024 * 1024
 """Of one statement: who is kept with others waits for all of them."""
+APART_AT_ONCE = 4
+"""Sources, after a lock was not had in time for all of them together: who is not locked waits for few who are."""
 p = payload.c
 # When it came, the database says; and what is new is not overdue.
 NAMES = [column.name for column in payload.columns if column not in {p.received_at, p.overdue}]
 
 
 def _kept() -> Select[Any]:
-    came = given_rows("came", **{name: Text() if name == "headers" else p[name].type for name in NAMES})
-    told = {name: came.c[name] for name in NAMES} | {"headers": cast(came.c.headers, JSONB)}
-    rows = select(*(told[name] for name in NAMES))
-    new = upsert(payload).from_select(NAMES, rows, include_defaults=False).on_conflict_do_nothing()
+    came = given_rows("came", place=Integer(), **{name: Text() if name == "headers" else p[name].type for name in NAMES})
+    told: dict[str, ColumnElement[Any]] = {name: came.c[name] for name in NAMES} | {"headers": cast(came.c.headers, JSONB)}
+    # Who came first was first, though they are kept together: what no source dates is as new as its payload.
+    told["received_at"] = func.statement_timestamp() + came.c.place * literal_column("interval '1 microsecond'")
+    new = upsert(payload).from_select(list(told), select(*told.values()), include_defaults=False).on_conflict_do_nothing()
     kept = new.returning(p.id, p.source_id, p.merchant_id, p.received_at).cte("kept")
     of = new_rows()
     each = {
@@ -67,6 +71,14 @@ def _key(one: _Arrival) -> tuple[UUID, str]:
     assert source is not None
     assert key is not None  # or it is not kept by a statement alone
     return source.id, key
+
+
+def _by_source(some: Sequence[_Arrival]) -> Collection[Sequence[_Arrival]]:
+    """As they came."""
+    apart: dict[UUID, list[_Arrival]] = {}
+    for one in some:
+        apart.setdefault(_key(one)[0], []).append(one)
+    return apart.values()
 
 
 class Keeper:
@@ -123,6 +135,10 @@ class Keeper:
                 for one in some:
                     await self._keep([one])
                 return
+            if len(apart := _by_source(some)) > 1 and is_lock_timeout(error.__cause__):  # somebody has locked one's source, say
+                turns = asyncio.Semaphore(APART_AT_ONCE)
+                await asyncio.gather(*(self._keep_apart(turns, theirs) for theirs in apart))
+                return
             for one in some:
                 if not one.kept.done():
                     one.kept.set_exception(error)
@@ -131,11 +147,18 @@ class Keeper:
                 if not one.kept.done():
                     one.kept.set_result(one.payload.id in kept)
 
+    async def _keep_apart(self, turns: asyncio.Semaphore, some: Sequence[_Arrival]) -> None:
+        async with turns:
+            await self._keep(some)
+
     async def _kept(self, some: Sequence[_Arrival]) -> Collection[UUID]:
-        # Two processes that keep the same news wait for each other at its dedupe key: everybody takes them in one order.
-        some = sorted(some, key=_key)
-        told = [{**row_of(one.payload), "headers": msgspec.json.encode(one.payload.received.headers).decode()} for one in some]
-        given: dict[str, list[Any]] = {f"came_{name}": [row[name] for row in told] for name in NAMES}
         columns = [columns_of(one.payload.id, one.commands, [command.not_before for command in one.commands]) for one in some]
-        given |= {name: [*chain.from_iterable(each[name] for each in columns)] for name in columns[0]}
+        given: dict[str, list[Any]] = {name: [*chain.from_iterable(each[name] for each in columns)] for name in columns[0]}
+        # Two processes that keep the same news wait for each other at its dedupe key: everybody takes them in one order.
+        placed = sorted(enumerate(some), key=lambda each: _key(each[1]))
+        told = [
+            {**row_of(one.payload), "headers": msgspec.json.encode(one.payload.received.headers).decode(), "place": place}
+            for place, one in placed
+        ]
+        given |= {f"came_{name}": [row[name] for row in told] for name in ("place", *NAMES)}
         return {row.id for row in await self._reads.rows(_KEPT, given)}

@@ -126,7 +126,7 @@ class SqlSources:
             select(s.id, s.merchant_id, s.provider, s.family)
             .where(s.id == source_id, s.provider != DASHBOARD)  # nothing of that is to be set: nobody calls us by it
             .where(visible_to(actor))
-            .with_for_update()
+            .with_for_update(key_share=True)  # what its partner sends goes on being kept
         )
         row = found.one_or_none()
         return LockedSource(*row) if row else None

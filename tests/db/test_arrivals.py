@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import event, func, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import arrivals, sources
 from db import tables as t
 from db.arrivals import AT_ONCE, Keeper
 from db.ids import new_id
 from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain.identity import Actor, ActorKind
 from domain.instructions import Command, StockMode, UpdateStockLevel
 from domain.intake import Reading, Source
 from domain.payloads import Payload, Received, kept_at_once
@@ -156,6 +159,58 @@ async def test_when_the_database_is_away_each_of_a_crowd_hears_it_and_who_comes_
     assert sum("INSERT INTO payload" in one for one in said) == 1, "who is away is not asked for each of a crowd"
     assert await keeper.keep(*payload(source, "n0")) is True
     assert set(await kept(engine, source)) == {"n0"}
+
+
+async def test_whose_source_is_being_set_is_kept_at_once_and_so_are_the_others(engine):
+    one, other = await a_source(engine), await a_source(engine)
+    keeper = Keeper(Reads(engine))
+    async with unit_of_work(engine) as uow:
+        assert await uow.sources.lock(one.id, Actor(ActorKind.SUPPORT, new_id()))
+        told = [payload(source, f"n{number}") for number in range(4) for source in (one, other)]
+        async with asyncio.timeout(10):
+            assert all(await asyncio.gather(*await gathered(engine, keeper, told)))
+    for source in (one, other):
+        assert set(await kept(engine, source)) == {f"n{number}" for number in range(4)}
+
+
+async def test_of_a_crowd_only_those_hear_of_a_lock_whose_source_has_it(engine, database_url):
+    sources = [await a_source(engine) for _ in range(6)]
+    locked = sources[:2]
+    impatient = create_async_engine(database_url, connect_args={"server_settings": {"lock_timeout": "600"}})
+    keeper = Keeper(Reads(impatient))
+    said = statements(impatient)
+    try:
+        async with engine.begin() as connection:
+            of_these = t.source.c.id.in_([source.id for source in locked])
+            await connection.execute(select(t.source.c.id).where(of_these).with_for_update())
+            told = [payload(source, f"n{number}") for number in range(2) for source in sources]
+            done = await asyncio.gather(*await gathered(engine, keeper, told), return_exceptions=True)
+    finally:
+        await impatient.dispose()
+    for (new, _), end in zip(told, done, strict=True):
+        if new.received.source in locked:
+            assert isinstance(end, Refused)
+            assert isinstance(end.refusal, Unavailable)
+        else:
+            assert end is True
+    assert sum("INSERT INTO payload" in one for one in said) == 2 + len(sources), "what came first, all, and each source's own"
+
+
+async def test_who_came_first_is_first_whatever_their_keys(engine):
+    source, keeper = await a_source(engine), Keeper(Reads(engine))
+    told = []
+    for number in range(20):
+        new, commands = payload(source, f"n{50 - number}")
+        told.append((new, [replace(one, id=f"v{n}") for n, one in enumerate(commands)]))
+    assert all(await asyncio.gather(*await gathered(engine, keeper, told)))
+    rank = {new.id: number for number, (new, _) in enumerate(told)}
+    async with engine.connect() as connection:
+        asked = select(i.payload_id, i.created_at, p.received_at).join(t.payload, p.id == i.payload_id)
+        rows = (await connection.execute(asked.where(i.source_id == source.id, i.entity.contains("v1")).order_by(i.id))).all()
+    assert [rank[row.payload_id] for row in rows] == list(range(20))
+    times = [row.created_at for row in rows]
+    assert times == sorted(set(times))
+    assert times == [row.received_at for row in rows]
 
 
 async def test_a_statement_has_its_limits(engine, monkeypatch):
