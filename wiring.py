@@ -97,6 +97,7 @@ ENDED_WITHIN_S, CLOSED_WITHIN_S = 2.0, 1.5
 the two are less than the five seconds that `up` gives a process."""
 
 TOLD_WITHIN_S = 10.0
+TOLD_BYTES = 64 * 1024  # of a till's answer: a yes or a no, and why
 """A till has so long to answer. What UrbanPiper's hub gives one is 5 s."""
 
 LOGGERS = ("haat", "uvicorn.error", "asyncio")
@@ -248,7 +249,7 @@ async def _pictures(wiring: Wiring) -> None:
 
 
 async def _telling(wiring: Wiring) -> None:
-    fetch = SafeFetch(loopback=wiring.settings.env is not Env.PRODUCTION, timeout_s=TOLD_WITHIN_S)
+    fetch = SafeFetch(loopback=wiring.settings.env is not Env.PRODUCTION, timeout_s=TOLD_WITHIN_S, most_bytes=TOLD_BYTES)
     await Tellings(wiring.reads, wiring.unit_of_work, OUTBOUNDS, wiring.ports.seals, fetch, wiring.bus).run()
 
 
