@@ -83,6 +83,11 @@ def _due(c: Columns) -> ColumnElement[bool]:
     return and_(c.state == WAITING, c.next_at <= NOW, ~earlier, or_(~c.parked, _mapped(c), _gone(c)))
 
 
+def _overdue(c: Columns) -> ColumnElement[bool]:
+    """Of one that is due: to be given up, whoever can be told of anything. What is parked waits for people."""
+    return and_(_due(c), ~c.parked, c.since + c.try_for <= NOW)
+
+
 def _mapped(c: Columns) -> ColumnElement[bool]:
     """Whether each line of its order has an id of the source's by now: whoever has mapped it, and however."""
     line, theirs = order_line.alias("line").c, mapping.alias("theirs").c
@@ -189,13 +194,15 @@ class SqlTellings:
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> TellingTurn | None:
         free, one = or_(st.held_until.is_(None), st.held_until <= NOW), telling.alias("one").c
+        resting = (st.next_at > NOW).label("resting")
+        due, overdue = (exists().where(one.source_id == st.source_id, which(one)) for which in (_due, _overdue))
         found = await self._connection.execute(
-            select(st.source_id, s.provider, a.base_url, a.sealed, st.failed, st.budget, st.budget_at, st.message)
+            select(st.source_id, s.provider, a.base_url, a.sealed, st.failed, st.budget, st.budget_at, st.message, resting)
             .join_from(source_telling, source, s.id == st.source_id)
             .join(source_access, a.source_id == st.source_id)
-            .where(st.since.is_not(None), st.next_at <= NOW, free, s.enabled, s.provider.in_(providers))
-            .where(exists().where(one.source_id == st.source_id, _due(one)))
-            .order_by(st.next_at)
+            .where(st.since.is_not(None), free, s.enabled, s.provider.in_(providers))
+            .where(case((st.next_at <= NOW, due), else_=overdue))
+            .order_by(resting.desc(), st.next_at)  # what can only be given up is soon done
             .limit(1)
             .with_for_update(of=source_telling, skip_locked=True)
         )
@@ -205,13 +212,15 @@ class SqlTellings:
         mine = update(source_telling).where(st.source_id == row.source_id).values(held_until=NOW + hold)
         until, now = (await self._connection.execute(mine.returning(st.held_until, NOW.label("now")))).one()
         access = SealedAccess(row.source_id, row.base_url, row.sealed)
-        return TellingTurn(row.source_id, row.provider, access, now, until, row.failed, row.budget, row.budget_at, row.message)
+        return TellingTurn(
+            row.source_id, row.provider, access, now, until, row.failed, row.budget, row.budget_at, row.message, row.resting
+        )
 
     async def hold(self, turn: TellingTurn, held_until: datetime, hold: timedelta, spent: Spent) -> datetime | None:
         return await self._stands(turn, held_until, spent, {"held_until": NOW + hold})
 
     async def end(self, turn: TellingTurn, held_until: datetime, spent: Spent) -> bool:
-        let_go = {"held_until": None, "next_at": NOW + spent.next_in}
+        let_go = {"held_until": None, "next_at": func.greatest(st.next_at, NOW + spent.next_in)}
         return await self._stands(turn, held_until, spent, let_go) is not None
 
     async def _stands(self, turn: TellingTurn, held_until: datetime, spent: Spent, more: Mapping[str, Any]) -> datetime | None:
@@ -225,9 +234,10 @@ class SqlTellings:
 
     # ------------------------------------------------------------ one after another
 
-    async def begin(self, source_id: UUID, set_aside: timedelta) -> Telling | None:
+    async def begin(self, source_id: UUID, set_aside: timedelta, *, overdue: bool = False) -> Telling | None:
         one = telling.alias("one").c
-        first = select(one.id).where(one.source_id == source_id, _due(one)).order_by(one.pos, one.id).limit(1).scalar_subquery()
+        which = _overdue(one) if overdue else _due(one)
+        first = select(one.id).where(one.source_id == source_id, which).order_by(one.pos, one.id).limit(1).scalar_subquery()
         tried = await self._connection.execute(
             update(telling)
             .where(t.id == first)
@@ -262,7 +272,9 @@ class SqlTellings:
 
     async def finish(self, telling_id: UUID, ended: Ended) -> None:
         if ended.state is None:
-            written: dict[str, Any] = {"next_at": NOW + ended.next_in, "message": ended.message, "parked": ended.parked}
+            # No later than when it is to be given up: people hear of it then.
+            next_at = NOW + ended.next_in if ended.parked else func.least(NOW + ended.next_in, t.since + t.try_for)
+            written: dict[str, Any] = {"next_at": next_at, "message": ended.message, "parked": ended.parked}
         else:
             written = {
                 "state": ended.state,
@@ -274,7 +286,7 @@ class SqlTellings:
             }
         if ended.payload_id is not None:
             written["payload_id"] = ended.payload_id
-        if ended.state is TellingState.MOOT or ended.parked:
+        if ended.state is TellingState.MOOT or ended.parked or not ended.spoken:
             written["attempts"] = t.attempts - 1  # it was not one
         await self._connection.execute(update(telling).where(t.id == telling_id, t.state == WAITING).values(**written))
 

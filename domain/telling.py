@@ -173,6 +173,7 @@ class TellingTurn:
     budget: float  # calls it may be sent, as it was at `budget_at`; None: all there may be at once
     budget_at: datetime | None
     message: str | None
+    resting: bool = False  # it is left alone as yet: what is overdue is given up, and that is all
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ class Ended:
     next_in: timedelta = timedelta()
     parked: bool = False
     payload_id: UUID | None = None  # what says that it failed
+    spoken: bool = True  # False: the till has surely not heard it this time, so it was no attempt
 
 
 @dataclass(frozen=True)
@@ -237,17 +239,18 @@ class TellingStore(Protocol):
         """Off, what waits is told no more. Returns whether that changed anything. Refuses Conflict without an access."""
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> TellingTurn | None:
-        """The one that waits longest, locked by nobody else. None: there is nothing to tell by now."""
+        """The one that waits longest, locked by nobody else; before it one that is left alone, and has news that are overdue. None:
+        there is nothing to tell by now, and nothing to give up."""
 
     async def hold(self, turn: TellingTurn, held_until: datetime, hold: timedelta, spent: Spent) -> datetime | None:
         """For so much longer. None: it is somebody else's by now."""
 
     async def end(self, turn: TellingTurn, held_until: datetime, spent: Spent) -> bool:
-        """Whether it was ours to the end."""
+        """Whether it was ours to the end. Who is left alone for longer stays so."""
 
-    async def begin(self, source_id: UUID, set_aside: timedelta) -> Telling | None:
-        """The first that is due; none stands before it that is of its order. What somebody dies of, or never comes to an end
-        with, stops the others for no longer than it is set aside."""
+    async def begin(self, source_id: UUID, set_aside: timedelta, *, overdue: bool = False) -> Telling | None:
+        """The first that is due, or of those that are `overdue`; none stands before it that is of its order. What somebody dies of,
+        or never comes to an end with, stops the others for no longer than it is set aside."""
 
     async def finish(self, telling_id: UUID, ended: Ended) -> None: ...
 
@@ -310,9 +313,13 @@ async def settle(
             return await _failed(telling, ended, FailureKind.VALIDATION, order, source, remote, uow)
 
 
-async def give_up(telling: Telling, message: str, order: Order | None, source: Source, remote: str, uow: "UnitOfWork") -> Ended:
-    """A failure, to be told again by hand. `order` None: not even that could be read."""
-    return await _failed(telling, Ended(TellingState.FAILED, message), FailureKind.PROCESSING, order, source, remote, uow)
+async def give_up(
+    telling: Telling, message: str, order: Order | None, source: Source, remote: str, uow: "UnitOfWork", *, spoken: bool = True
+) -> Ended:
+    """A failure, to be told again by hand. `order` None: not even that could be read. `spoken`: this time the till may have heard
+    it."""
+    ended = Ended(TellingState.FAILED, message, spoken=spoken)
+    return await _failed(telling, ended, FailureKind.PROCESSING, order, source, remote, uow)
 
 
 async def mended(telling: Telling, uow: "UnitOfWork", why: str = "it has been told, or needs to be no more") -> None:

@@ -160,10 +160,10 @@ class _Turn:
             # However it ended, the next one may take it up: at once, or when the till has had its rest.
             await self._end()
 
-    async def _give_up(self, telling: Telling, message: str, source: Source) -> None:
+    async def _give_up(self, telling: Telling, message: str, source: Source, *, spoken: bool = True) -> None:
         remote = urlsplit(self.turn.access.base_url).hostname or ""
         async with self.tellings.unit_of_work() as uow:
-            ended = await give_up(telling, message, self.order, source, remote, uow)
+            ended = await give_up(telling, message, self.order, source, remote, uow, spoken=spoken)
             held_until = await self._hold(uow)
             await uow.tellings.finish(telling.id, ended)
         self.held_until = held_until
@@ -174,7 +174,7 @@ class _Turn:
             began = asyncio.get_running_loop().time()
             async with self.tellings.unit_of_work() as uow:
                 held_until = await self._hold(uow)
-                telling = await uow.tellings.begin(turn.source_id, self.tellings.hold)
+                telling = await uow.tellings.begin(turn.source_id, self.tellings.hold, overdue=self._rests)
             self.held_until = held_until
             # So that the answer, too, comes while the source is ours: who was stopped in between says nothing out of turn.
             self.speak_before = began + self.tellings.hold.total_seconds() / 2
@@ -185,8 +185,11 @@ class _Turn:
             access = Access(turn.access.base_url, json.loads(self.tellings.seals.open(turn.access.sealed)))
             await self._one(telling, access, source)
             self.telling = None
-            if self._spent().next_in:
-                return
+
+    @property
+    def _rests(self) -> bool:
+        """It is left alone, from before this turn or by now."""
+        return self.turn.resting or bool(self._spent().next_in)
 
     async def _one(self, telling: Telling, access: Access, source: Source) -> None:
         self.order = order = await order_to_tell(self.tellings.reads, source.id, telling.order_id)
@@ -197,6 +200,10 @@ class _Turn:
                 held_until = await self._hold(uow)
                 await uow.tellings.finish(telling.id, Ended(TellingState.MOOT, nothing))
             self.held_until = held_until
+            return
+        if self._rests:  # only what is overdue has come here: no till is needed to give it up
+            why = f"the till is left alone: {self.message}" if self.message else "the till is left alone"
+            await self._give_up(telling, why, source, spoken=False)
             return
         heard, reached = await self._said(telling, order, access)
         if reached:

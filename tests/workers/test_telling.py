@@ -104,7 +104,7 @@ class Told:
         async with self.engine.begin() as connection:
             mine = st.source_id == self.source.source_id
             tomorrow = func.clock_timestamp() + timedelta(days=1)
-            await connection.execute(update(t.source_telling).where(~mine).values(next_at=tomorrow))
+            await connection.execute(update(t.source_telling).where(~mine).values(next_at=tomorrow, held_until=tomorrow))
             await connection.execute(update(t.source_telling).where(mine).values(next_at=func.clock_timestamp(), held_until=None))
             if tasks:
                 waits = update(t.telling).where(t.telling.c.source_id == self.source.source_id)
@@ -559,6 +559,70 @@ async def test_an_order_that_cannot_be_told_in_time_is_a_failure_while_people_ca
         assert await told.states() == [("PLACED", "TOLD")]
         [failure] = await told.source.failures()
         assert (failure.state, failure.replays) == (FailureState.RESOLVED, 2)
+
+
+async def test_who_was_never_told_of_an_order_is_not_told_of_its_end(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [broken] * 9
+        six = [await ordered(told) for _ in range(6)]
+        await told.tell()
+        assert len(server.calls) == 5  # the circuit is open, and the sixth was never spoken of
+        await overdue(told)
+        await told.now()
+        await resting(told, timedelta(minutes=1))
+        while await told.worker.once():
+            pass
+        assert await told.states() == [("PLACED", "FAILED")] * 6
+        assert len(await told.source.failures()) == 6
+        assert [row.attempts for row in await told.rows("attempts")] == [1, 1, 1, 1, 1, 0]
+        assert len(server.calls) == 5
+        line = await told.line()
+        assert (line.failed, line.message, line.held_until) == (5, "it answers HTTP 502", None)
+        assert timedelta(seconds=45) < line.next_at - datetime.now(UTC) <= timedelta(seconds=60)  # it is left alone all the same
+        for one in (six[0], six[5]):
+            await one.cancel()
+        server.troubles = []
+        await told.tell()
+        told_of = [call["clientorderID"] for call in server.told("/V1/update_order_status")]
+        assert told_of == [six[0].order.number]
+
+
+async def test_of_a_till_that_is_dead_each_order_is_a_failure_in_time(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [broken] * 9
+        await ordered(told)
+        for _ in range(5):
+            await told.tell()
+        assert (await told.line()).failed == 5
+        for _ in range(6):
+            await ordered(told)
+        await told.follow()
+        await overdue(told)
+        await told.tell()  # the minute has passed: one careful try, and none for what can only be given up
+        assert await told.states() == [("PLACED", "FAILED")] * 7
+        assert len(await told.source.failures()) == 7
+        assert len(server.calls) == 6
+
+
+async def resting(told: Told, rest: timedelta) -> None:
+    st = t.source_telling.c
+    async with told.engine.begin() as connection:
+        mine = update(t.source_telling).where(st.source_id == told.source.source_id)
+        await connection.execute(mine.values(next_at=func.clock_timestamp() + rest))
+
+
+async def test_what_is_tried_later_is_given_up_no_later_for_that(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu, server.troubles = {"81091"}, [lambda: too_many(180)]
+        await ordered(told)
+        await told.follow()
+        c = t.telling.c
+        async with engine.begin() as connection:
+            mine = update(t.telling).where(c.source_id == told.source.source_id)
+            await connection.execute(mine.values(since=func.clock_timestamp() - timedelta(minutes=7)))
+        await told.tell()
+        [row] = await told.rows("next_at", "since", "try_for")
+        assert row.next_at == row.since + row.try_for
 
 
 async def again(told: Told) -> None:
