@@ -11,7 +11,7 @@ from uuid import UUID
 
 from db import imports
 from db.reads import Reads
-from domain.bodies import INLINE, Bodies
+from domain.bodies import INLINE, Bodies, BodyLost
 from domain.doors import called
 from domain.imports import ERRORS_SHOWN, ImportAsked, LeftOut, Sent
 from domain.intake import Answer, Call, Inbound, InPieces, PayloadState, Source, described, problems_of
@@ -59,14 +59,24 @@ class Reports:
     async def _look(self, id: UUID, inbound: Inbound, pieces: InPieces, source: Source, reads: Reads) -> LeftOut:
         async with self._turn:
             sent = await imports.sent(reads, id)
-            found = LeftOut()  # so long ago that its bytes are kept no more
-            if sent.body.whole:
-                body = await self.bodies.read(sent.body)
+            body = await self._body(id, sent)
+            found = LeftOut()  # what its rows came to is told all the same
+            if body is not None:
                 found = await asyncio.to_thread(_left_out, inbound, pieces, source, sent, body)
             self._read[id] = found
             while len(self._read) > JOBS_KEPT:
                 self._read.popitem(last=False)
             return found
+
+    async def _body(self, id: UUID, sent: Sent) -> bytes | None:
+        """None where it came so long ago that its bytes are kept no more, or they are lost."""
+        if not sent.body.whole:
+            return None
+        try:
+            return await self.bodies.read(sent.body)
+        except BodyLost as lost:
+            log.error("of the file %s nobody can be told what was left out: %s", id, lost)  # the store's, not ours
+            return None
 
 
 def _left_out(inbound: Inbound, pieces: InPieces, source: Source, sent: Sent, body: bytes) -> LeftOut:

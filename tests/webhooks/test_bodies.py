@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import zlib
 from dataclasses import replace
 from datetime import timedelta
@@ -265,6 +266,21 @@ async def test_a_catalogues_report_is_made_from_the_store(engine):
     assert (row.body, row.size > LATER_BYTES, row.blob in shelf.held) == (b"", True, True)
     report = (await one.client.get(one.path(f"import/{row.id}"))).json()
     assert "row 4" in json.dumps(report) or "4" in json.dumps(report["errors"][0])
+
+
+async def test_a_catalogue_whose_bytes_are_lost_has_a_report_of_what_went_in(engine, caplog):
+    shelf = Shelf()
+    one = await sender(engine, shelf, "catalogue_file")
+    made = [{"id": f"S{n}", "title": f"Thing {n}", "description": LONG, "price": f"{n}.00"} for n in range(1, 80)]
+    made[3]["price"] = "?"
+    answer = await one.client.post(one.path(f"import?store={STORE}"), content=json.dumps({"rows": made}).encode())
+    await one.worker.drain()
+    shelf.held.clear()
+    for _ in range(3):
+        told = await one.client.get(one.path(f"import/{answer.json()['job_id']}"))
+        assert (told.status_code, told.json()["rows_ok"]) == (200, 78)
+    [error] = [record for record in caplog.records if record.levelno >= logging.ERROR]  # told, and once
+    assert "is not in the blob store" in error.getMessage()
 
 
 async def test_a_refused_payload_is_replayed_from_the_store(engine):
