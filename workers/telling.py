@@ -52,12 +52,13 @@ HOLD = timedelta(seconds=30)  # longer than twice what a till is waited for: it 
 POLL_S = 0.5  # for what is due by now, and for hints that were lost
 EVENTS = 2_000
 BUG_REST_S = 10.0
-MOST = 50  # pieces of news of one turn: then it is another source's
+MOST, TURN_S = 50, 10.0  # pieces of news of one turn, and for how long another is begun: then it is another source's
+ASIDE_S, ASIDE_MOST = 1.0, 32  # a turn that takes longer goes on beside the others, so many at once
 
 
 @dataclass(frozen=True)
 class Tellings:
-    """`clock`, `sleep` and `dice` are for tests."""
+    """`clock`, `sleep`, `dice`, `hold` and `turn_s` are for tests."""
 
     reads: Reads
     unit_of_work: Begin
@@ -69,16 +70,18 @@ class Tellings:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     dice: Callable[[], float] = random.random
     hold: timedelta = HOLD
+    turn_s: float = TURN_S
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Until cancelled."""
+        aside: set[asyncio.Task[bool]] = set()
         async with asyncio.TaskGroup() as group:
             if self.bus is not None:
                 group.create_task(self._listen(self.bus))
             group.create_task(self._follow())
             for _ in range(AT_ONCE):
-                group.create_task(self._tell())
+                group.create_task(self._tell(group, aside))
 
     async def _listen(self, bus: Bus) -> None:
         async with bus.subscribe([Topic.ORDERS.value, Topic.DELIVERY.value]) as messages:
@@ -94,9 +97,15 @@ class Tellings:
                     async with asyncio.timeout(POLL_S):
                         await self.woken.wait()
 
-    async def _tell(self) -> None:
+    async def _tell(self, group: asyncio.TaskGroup, aside: set[asyncio.Task[bool]]) -> None:
+        """One turn after the other; a till that is slow keeps nobody from theirs."""
         while True:
-            if not await self._guarded(self.once):
+            turn = group.create_task(self._guarded(self.once))
+            await asyncio.wait([turn], timeout=ASIDE_S)
+            if not turn.done() and len(aside) < ASIDE_MOST:
+                aside.add(turn)
+                turn.add_done_callback(aside.discard)
+            elif not await turn:
                 await asyncio.sleep(POLL_S * (0.5 + random.random()))  # noqa: S311  # so that not all look at the same moment
 
     async def _guarded(self, step: Callable[[], Awaitable[bool]]) -> bool:
@@ -170,6 +179,7 @@ class _Turn:
 
     async def _news(self, source: Source) -> None:
         turn = self.turn
+        over_at = asyncio.get_running_loop().time() + self.tellings.turn_s
         for _ in range(MOST):
             began = asyncio.get_running_loop().time()
             async with self.tellings.unit_of_work() as uow:
@@ -185,6 +195,8 @@ class _Turn:
             access = Access(turn.access.base_url, json.loads(self.tellings.seals.open(turn.access.sealed)))
             await self._one(telling, access, source)
             self.telling = None
+            if asyncio.get_running_loop().time() >= over_at:
+                return
 
     @property
     def _rests(self) -> bool:

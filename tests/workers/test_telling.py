@@ -989,5 +989,50 @@ async def test_it_runs_by_itself(engine):
             await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_slow_tills_keep_no_other_waiting(engine):
+    async with petpooja(engine) as (quick, server):
+        server.menu = {"81091"}
+        slow = []
+        for _ in range(5):
+            told = Told(engine, await partner(engine, "wms", "WH-1"), "https://slow.example")
+            await told.connect({"secret": Warehouse().secret})
+            await ordered(told, None)
+            slow.append(told)
+        await ordered(quick)
+        await quick.follow()
+        await quick.now()
+        st, asked = t.source_telling.c, set[str]()
+        async with engine.begin() as connection:  # and it is the last in the row
+            mine = update(t.source_telling).where(st.source_id.in_([told.source.source_id for told in slow]))
+            a_minute_ago = func.clock_timestamp() - timedelta(minutes=1)
+            await connection.execute(mine.values(next_at=a_minute_ago, held_until=None))
+
+        class Slow(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                if base_url == "https://slow.example":
+                    asked.add(ask.headers["webhook-id"])
+                    await asyncio.Event().wait()
+                return await super().fetch(base_url, ask)
+
+        running = asyncio.create_task(quick.another(Slow(loopback=True)).run())
+        try:
+            await until(lambda: server.orders, within_s=5)
+            assert len(asked) == 5
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_turn_is_over_in_time_however_much_there_is_to_tell(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        for _ in range(2):
+            await ordered(told)
+        await told.tell(told.another(turn_s=0.0))
+        assert len(server.orders) == 1
+        assert await told.worker.once()  # it has its next one at once
+        assert len(server.orders) == 2
+
+
 def test_a_source_is_held_for_longer_than_a_till_is_waited_for():
     assert timedelta(seconds=2 * TOLD_WITHIN_S) < HOLD
