@@ -108,7 +108,7 @@ class SqlUndos:
         await self._connection.execute(mine.with_for_update(key_share=True))
         of_it = i.payload_id == payload_id
         to_do = or_(~p.translated, ~p.judged, exists().where(of_it, i.state == TO_BE_DONE, ~FOR_ITS_DAY))
-        done_at = select(func.min(i.done_at)).where(of_it, i.state == InstructionState.APPLIED)
+        done_at = select(func.min(i.done_at)).where(of_it, or_(i.state == InstructionState.APPLIED, i.was.is_not(None)))
         held = select(j.state).where(j.payload_id == payload_id)
         how = (to_do, exists().where(of_it, LEFT), held.scalar_subquery(), done_at.scalar_subquery(), func.clock_timestamp())
         found = await self._connection.execute(select(p.id, p.merchant_id, p.source_id, *how).where(p.id == payload_id))
@@ -161,8 +161,8 @@ class SqlUndos:
             .where(
                 i.payload_id == undo.payload_id,
                 i.ordinal > undo.read_to,
-                i.state == InstructionState.APPLIED,
-                or_(i.was.is_not(None), i.command.in_(ORDERS)),
+                # What is superseded may have changed something too: the taxes of a price that is not heard.
+                or_(i.was.is_not(None), and_(i.state == InstructionState.APPLIED, i.command.in_(ORDERS))),
             )
             .order_by(i.ordinal)
             .limit(limit)
@@ -258,6 +258,8 @@ class SqlUndos:
                 # Shown: its variant was told of again. Hidden: another whole push has left it out again.
                 told_of = ("VARIANT", row.variant_id) if line.after == (True,) else ("MISSING", row.store_id)
                 asked[line.field, line.entity_id] = told_of
+            elif line.field is Part.TAXES:
+                asked[line.field, line.entity_id] = ("TAXES", line.entity_id)
             elif line.field is not Part.SHOWN:
                 asked[line.field, line.entity_id] = (TOLD[OF[line.field][0]], line.entity_id)
         wanted = sorted(set(asked.values()))

@@ -180,6 +180,57 @@ async def test_a_large_push_that_was_approved_is_undone_in_steps(engine, monkeyp
     await gapless(till)
 
 
+async def push_taxed(till: Partner, per_cent: str, *dishes: dict[str, Any]) -> UUID:
+    tax = {"taxid": "501", "taxname": "CGST", "tax": per_cent, "taxtype": "1", "active": "1", "tax_taxtype": "1"}
+    await till.tell("webhooks/menu", {**menu("k7x2m9qa", *dishes), "taxes": [tax]})
+    return await last(till)
+
+
+async def believe_the_dashboard(till: Partner) -> None:
+    async with unit_of_work(till.engine) as uow:
+        rules = [Rule(till.shop.store_id, Field.PRICE, dashboard=True)]
+        await set_sources_of_truth(till.shop.merchant_id, rules, till.shop.owner, uow)
+
+
+async def test_taxes_of_one_who_is_not_believed_about_prices_are_put_back(engine):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await push_taxed(till, "2.5", dish("1", item_tax="501"))
+    before = await whole(till)
+    await believe_the_dashboard(till)
+    id = await push_taxed(till, "6", dish("1", "110.00", item_tax="501"))
+    row = (await till.listings())["1"]
+    assert (row.price_minor, row.taxes[0].rate_bp) == (10_000, 600)
+    i = t.instruction.c
+    prices = update(t.instruction).where(i.payload_id == id, i.command == "UpdatePrice")
+    async with engine.begin() as connection:
+        await connection.execute(prices.values(done_at=i.done_at - timedelta(days=8)))
+    assert "more than 7 days ago" in (await told_no(till, id)).message
+    async with engine.begin() as connection:
+        await connection.execute(prices.values(done_at=i.done_at + timedelta(days=8)))
+    done = await undo(till, id)
+    assert (done.reverted, done.kept) == (1, 0)
+    assert await whole(till) == before
+    assert {field for field, _ in await listed(till, id)} == {Part.TAXES}
+    await gapless(till)
+
+
+@pytest.mark.parametrize("since", [Part.PRICE, Part.TAXES])
+async def test_who_tells_of_prices_again_has_not_told_of_taxes_and_the_other_way_round(engine, since):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    await push_taxed(till, "2.5", dish("1", item_tax="501"))
+    id = await push_taxed(till, "6", dish("1", "110.00", item_tax="501"))
+    if since is Part.PRICE:
+        await push(till, dish("1", "110.00"))
+    else:
+        await believe_the_dashboard(till)
+        await push_taxed(till, "6", dish("1", "115.00", item_tax="501"))
+    done = await undo(till, id)
+    assert (done.reverted, done.kept) == (1, 1)
+    row = (await till.listings())["1"]
+    assert (row.price_minor, row.taxes[0].rate_bp) == ((11_000, 250) if since is Part.PRICE else (10_000, 600))
+    assert {part: line.reason for part, line in (await kept(till, id)).items()} == {since: "a source has told of it since"}
+
+
 async def test_counts_and_changes_of_counts_are_put_back_with_their_movements(engine):
     wms = await stocked(engine, on_hand=5)
     before = await whole(wms)
