@@ -48,7 +48,7 @@ from domain.instructions import AcceptOrder, OrderStatus, RejectOrder
 from domain.intake import InstructionState
 from domain.listings import Listing, ListingChanged, PriceChanged
 from domain.merchants import Store
-from domain.stock import Counters, StockMovementKind
+from domain.stock import Counters, Move, StockMovementKind
 from domain.undos import FORGOTTEN_AFTER, RANKS, Done, Line, LineState, Since, Undo, Undoable, UndoState
 
 u, n, i, p, j, e, movement = batch_undo.c, undo_line.c, instruction.c, payload.c, judgement.c, event.c, stock_movement.c
@@ -316,14 +316,9 @@ class SqlUndos:
         return lambda cause: sources.get(ids[cause], cause) if cause in ids else cause or None
 
     async def moved_since(self, undo: Undo, lines: Sequence[Line]) -> dict[UUID, Since]:
-        ids = [line.entity_id for line in lines]
-        kept = select(p.received_at).where(p.id == undo.payload_id)
-        received_at = (await self._connection.execute(kept)).scalar_one()
-        recent = and_(among(movement.listing_id, ids), movement.id >= first_id(received_at, -CLOCKS_APART_S))
-        named = cast(func.substr(movement.cause, len(INSTRUCTED) + 1, 36), Uuid)
-        its = case((movement.cause.startswith(INSTRUCTED), named))
-        own = exists().where(i.id == its, i.payload_id == undo.payload_id)
-        found = select(movement.listing_id, movement.kind, movement.cause, movement.at, own.label("own")).where(recent).subquery().c
+        recent, own = await self._moved(undo, [line.entity_id for line in lines])
+        told_ = (movement.listing_id, movement.kind, movement.cause, movement.at, own.label("own"))
+        found = select(*told_).where(recent).subquery().c
         began = func.min(found.at).filter(found.own).over(partition_by=found.listing_id).label("began")
         every = select(found.listing_id, found.kind, found.cause, found.at, found.own, began).subquery().c
         others = await self._connection.execute(
@@ -334,6 +329,29 @@ class SqlUndos:
         first = {row.listing_id: row for row in others.all()}
         who = await self._who({row.cause for row in first.values()})
         return {id: Since(who(row.cause), row.at, f"its units have moved since: {row.kind.value}") for id, row in first.items()}
+
+    async def moved_by_it(self, undo: Undo, listing_ids: Collection[UUID]) -> dict[UUID, list[Move]]:
+        if not listing_ids:
+            return {}
+        recent, own = await self._moved(undo, listing_ids)
+        told_ = (movement.on_hand_delta, movement.held_delta, movement.allocated_delta, movement.order_id)
+        of_source = (movement.source_id, movement.source_at, movement.told, movement.once)
+        found = await self._connection.execute(
+            select(movement.listing_id, movement.kind, movement.cause, *told_, *of_source).where(recent, own).order_by(movement.id)
+        )
+        moves: dict[UUID, list[Move]] = {}
+        for row in found:
+            moves.setdefault(row.listing_id, []).append(Move(*row))
+        return moves
+
+    async def _moved(self, undo: Undo, listing_ids: Collection[UUID]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        """Which movements of these levels may be of the batch or later, and which of them are its own."""
+        kept = select(p.received_at).where(p.id == undo.payload_id)
+        received_at = (await self._connection.execute(kept)).scalar_one()
+        recent = and_(among(movement.listing_id, listing_ids), movement.id >= first_id(received_at, -CLOCKS_APART_S))
+        named = cast(func.substr(movement.cause, len(INSTRUCTED) + 1, 36), Uuid)
+        its = case((movement.cause.startswith(INSTRUCTED), named))
+        return recent, exists().where(i.id == its, i.payload_id == undo.payload_id)
 
 
 def _merge(

@@ -166,24 +166,38 @@ async def apply_switches(switches: Sequence[Switch], uow: "UnitOfWork") -> None:
 
 @dataclass(frozen=True)
 class Recount:
-    """A level's count as it was before: how many there were, and when and by whom they had been counted, if they had."""
+    """A level's count as it was before: how many there were, and when and by whom they had been counted, if they had.
+
+    `changes` are the movements that made it otherwise, where they were a source's changes and nothing else.
+    """
 
     listing_id: UUID
     on_hand: int
     tracked: bool
     counted_at: datetime | None
     source: str
+    changes: Sequence[Move] = ()
 
 
 async def put_back_counts(counts: Sequence[Recount], cause: str, uow: "UnitOfWork") -> None:
     """Of levels whose counters nobody has moved since: that is for the caller to have seen, under their locks."""
     levels = await uow.stock.lock(count.listing_id for count in counts)
-    moves = [
-        Move(count.listing_id, StockMovementKind.ADJUSTED, cause, on_hand=count.on_hand - levels[count.listing_id].on_hand)
-        for count in counts
-    ]
+    moves = [move for count in counts for move in _moves_back(count, count.on_hand - levels[count.listing_id].on_hand, cause)]
     await uow.stock.recounted(counts)
     await uow.events.add(*map(StockChanged, await uow.stock.move(moves)), causes={count.listing_id: cause for count in counts})
+
+
+def _moves_back(count: Recount, units: int, cause: str) -> list[Move]:
+    """What a source has changed it changes back, as of then: a count that was taken before and comes later knows of neither."""
+    if not count.changes or units != -sum(one.on_hand for one in count.changes):
+        return [Move(count.listing_id, StockMovementKind.ADJUSTED, cause, on_hand=units)]
+    return [
+        Move(
+            count.listing_id, StockMovementKind.ADJUSTED, cause, on_hand=-one.on_hand,
+            source_id=one.source_id, source_at=one.source_at, told=-(one.on_hand if one.told is None else one.told),
+        )
+        for one in count.changes
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------- by hand

@@ -21,7 +21,7 @@ from domain.identity import CLOCK, Actor
 from domain.listings import put_back_listings
 from domain.merchants import SetStoreStatus, StoreStatus, say_status
 from domain.refusals import Conflict, Refused, not_found
-from domain.stock import Counters
+from domain.stock import Counters, Move, StockMovementKind
 
 if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
@@ -139,6 +139,9 @@ class UndoStore(Protocol):
 
     async def moved_since(self, undo: Undo, lines: Sequence[Line]) -> Mapping[UUID, Since]:
         """Levels whose units have moved since: sold, promised to an order, counted or changed. Holds come and go."""
+
+    async def moved_by_it(self, undo: Undo, listing_ids: Collection[UUID]) -> Mapping[UUID, Sequence[Move]]:
+        """Of each of these levels what the batch has moved, in order."""
 
     async def finish(self, undo: Undo, done: Sequence[Done]) -> None: ...
 
@@ -302,7 +305,12 @@ async def _counts(undo: Undo, lines: Sequence[Line], uow: "UnitOfWork") -> list[
         for one in await _judged(undo, lines, levels, uow)
     ]
     if values := _values(judged):
-        await put_back_counts([Recount(id, **told) for id, told in values.items()], undo.cause, uow)
+        # Where it counted nothing: who had counted before it, and when, is as it was.
+        uncounted = {one.line.entity_id for one in judged if one.line.before[1:] == one.line.after[1:]} & values.keys()
+        moves = await uow.undos.moved_by_it(undo, uncounted)
+        changes = {id: of for id, of in moves.items() if all(one.kind is not StockMovementKind.COUNTED for one in of)}
+        counts = [Recount(id, **told, changes=changes.get(id, ())) for id, told in values.items()]
+        await put_back_counts(counts, undo.cause, uow)
     return judged
 
 

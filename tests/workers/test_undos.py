@@ -251,6 +251,25 @@ async def test_counts_and_changes_of_counts_are_put_back_with_their_movements(en
     await gapless(wms)
 
 
+@pytest.mark.parametrize("changes", [[3], [-8], [10, 4]])  # five were there: of eight, three could not be taken
+async def test_a_change_that_was_undone_is_in_no_count_that_was_taken_before_it(engine, changes):
+    wms = await stocked(engine, on_hand=5)
+    before, later = await whole(wms), datetime.now(UTC) + timedelta(seconds=9)
+    if len(changes) == 1:
+        change = event("stock.adjusted", later, location="BLR_DS1", sku="TEA-250", delta=str(*changes), version=8)
+    else:
+        told = [{"sku": "TEA-250", "accepted_qty": str(units)} for units in changes]
+        change = event("receipt.completed", later, location="BLR_DS1", receipt_id="R1", version=8, lines=told)
+    await wms.tell("webhooks/stock" if len(changes) == 1 else "webhooks/receiving", change)
+    id = await last(wms)
+    assert (await wms.level("TEA-250")).on_hand != 5, await wms.failures()
+    assert (await undo(wms, id)).reverted == 1
+    assert await whole(wms) == before
+    await wms.tell("webhooks/stock", snapshot("BLR_DS1", ("TEA-250", 40, 7), at=datetime.now(UTC)))
+    assert (await wms.level("TEA-250")).on_hand == 40
+    await gapless(wms)
+
+
 async def test_a_store_is_open_again_whoever_alone_is_believed_about_that(engine):
     till = await till_of(engine, 1)
     rule = Rule(till.shop.store_id, Field.STATUS, till.source_id)
