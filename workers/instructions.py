@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 from uuid import UUID
 
@@ -171,7 +171,9 @@ class Instructions:
         return self._out_of_reach.keys()
 
     async def _read_late(self, unread: Unread) -> None:
-        """However long it is read, no transaction is open meanwhile. Whoever else reads it too: one of them writes it down."""
+        """Whoever else reads it too: one of them writes it down. However long it is read, no transaction is open meanwhile; of a
+        long file that is so of its beginning, and then each piece is read while the one before it is written down.
+        """
         try:
             body = await self._bodies.read(unread.body)
         except Refused as refused:
@@ -187,9 +189,9 @@ class Instructions:
         call = Call(unread.door, body, headers, unread.received_at, told.query, told.values, told.method, told.url)
         if isinstance(inbound, InPieces) and len(body) > LATER_BYTES and not await self._has_instructions(unread):
             pieces = await _read(inbound.in_pieces, call, known)
-            async with self._unit_of_work() as uow:
+            async with _a_piece_ahead(pieces) as batches, self._unit_of_work() as uow:
                 if await uow.payloads.lock_unread(unread) and not await uow.instructions.count(unread.id):
-                    await read_in_pieces(unread, known, pieces.whole, _batches(pieces), uow)
+                    await read_in_pieces(unread, known, pieces.whole, batches, uow)
             return
         reading = await asyncio.to_thread(translated, inbound, call, known)
         async with self._unit_of_work() as uow:
@@ -289,9 +291,27 @@ async def _read(step: Callable[..., Read], *arguments: object) -> Read:
         raise _Unreadable(described(error)) from error
 
 
-async def _batches(pieces: Pieces) -> AsyncIterator[Batch]:
-    while (batch := await _read(next, pieces.batches, None)) is not None:
-        yield batch
+@asynccontextmanager
+async def _a_piece_ahead(pieces: Pieces) -> AsyncIterator[AsyncIterator[Batch]]:
+    """The first has been read before this is entered."""
+
+    def begun() -> asyncio.Task[Batch | None]:
+        return asyncio.create_task(_read(next, pieces.batches, None))
+
+    ahead = begun()
+
+    async def batches() -> AsyncIterator[Batch]:
+        nonlocal ahead
+        while (batch := await ahead) is not None:
+            ahead = begun()
+            yield batch
+
+    try:
+        await asyncio.wait([ahead])
+        yield batches()
+    finally:
+        ahead.cancel()
+        await asyncio.gather(ahead, return_exceptions=True)  # what nobody asks for any more
 
 
 def _away(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What was kept unread: however long it is read nothing is held meanwhile, what cannot be read stands before nobody, and what
+"""What was kept unread: what is read whole is read with nothing held, what cannot be read stands before nobody, and what
 came before under the same id is not done again.
 """
 
@@ -8,14 +8,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import tables as t
+from db.queue import SqlInstructions
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.refusals import Refused, Unavailable
 from domain.unit_of_work import UnitOfWork
-from providers.catalogue_file import CatalogueFile
+from providers import catalogue_file
 from tests.partners import INBOUNDS, Partner, event, partner, worker_of
+from tests.waiting import until
 from workers import instructions as loops
 from workers.instructions import READINGS, Instructions
 
@@ -26,6 +29,22 @@ def adjusted(delta: str, **more: str) -> bytes:
     return json.dumps({**event("stock.adjusted", location="BLR_DS1", sku="T", delta=delta), **more}).encode()
 
 
+class Counted:
+    """How many transactions are open that began here."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.open, self._engine = 0, engine
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[UnitOfWork]:
+        async with unit_of_work(self._engine) as uow:
+            self.open += 1
+            try:
+                yield uow
+            finally:
+                self.open -= 1
+
+
 async def read_again(wms: Partner, index: int) -> None:
     p = t.payload.c
     rows = await wms.rows(select(p.id).where(p.source_id == wms.source_id).order_by(p.id))
@@ -33,39 +52,44 @@ async def read_again(wms: Partner, index: int) -> None:
         await uow.payloads.translate_again(rows[index].id)
 
 
-@pytest.mark.parametrize("provider", ["wms", "catalogue_file"])
-async def test_while_it_is_read_no_transaction_is_open(engine, monkeypatch, provider):
-    sender = await partner(engine, provider, "BLR_DS1")
-    open_, seen = 0, []
-
-    @asynccontextmanager
-    async def counted() -> AsyncIterator[UnitOfWork]:
-        nonlocal open_
-        async with unit_of_work(engine) as uow:
-            open_ += 1
-            try:
-                yield uow
-            finally:
-                open_ -= 1
-
-    if provider == "wms":
-        holder, method = type(sender.inbound), "translate"
-        assert (await sender.post("webhooks/stock", adjusted("1", padding=LONG))).status_code == 200
-    else:
-        holder, method = CatalogueFile, "in_pieces"
-        rows = [{"id": "S1", "title": "Thing", "description": LONG, "price": "1.00", "quantity": 1}]
-        assert (await sender.post("import", {"rows": rows})).status_code == 202
-    real = getattr(holder, method)
+async def test_while_it_is_read_no_transaction_is_open(engine, monkeypatch):
+    wms, counted, seen = await partner(engine, "wms", "BLR_DS1"), Counted(engine), []
+    assert (await wms.post("webhooks/stock", adjusted("1", padding=LONG))).status_code == 200
+    real = type(wms.inbound).translate
 
     def reading(*arguments):
-        seen.append(open_)
+        seen.append(counted.open)
         return real(*arguments)
 
-    monkeypatch.setattr(holder, method, reading)
+    monkeypatch.setattr(type(wms.inbound), "translate", reading)
     await Instructions(counted, Reads(engine), INBOUNDS).once()
     assert seen == [0]
-    assert len(await sender.payloads()) == 1
-    assert await sender.payloads() != ["ACCEPTED"]
+    assert await wms.payloads() != ["ACCEPTED"]
+
+
+async def test_a_files_beginning_is_read_before_a_transaction_and_each_piece_while_the_one_before_is_written(engine, monkeypatch):
+    seller, counted = await partner(engine, "catalogue_file", "BLR_DS1"), Counted(engine)
+    rows = [{"id": f"S{n}", "title": "Thing", "description": "x" * 300, "price": "1.00", "quantity": 1} for n in range(1_500)]
+    assert (await seller.post("import?store=BLR_DS1", {"rows": rows})).status_code == 202
+    read, written, pieces, add = [], [], catalogue_file._Reading.pieces, SqlInstructions.add
+
+    def reading(self):
+        for batch in pieces(self):
+            read.append(counted.open)
+            yield batch
+
+    async def adding(self, *arguments, **named):
+        written.append(counted.open)
+        await until(lambda: len(read) > len(written))  # though nobody has asked for it yet
+        return await add(self, *arguments, **named)
+
+    monkeypatch.setattr(catalogue_file._Reading, "pieces", reading)
+    monkeypatch.setattr(SqlInstructions, "add", adding)
+    async with unit_of_work(engine) as uow:
+        unread = await uow.payloads.next_untranslated(["catalogue_file"])
+    assert unread is not None
+    await Instructions(counted, Reads(engine), INBOUNDS)._read_late(unread)
+    assert (read[0], written, len(await seller.instructions())) == (0, [1, 1, 1], 6_000)
 
 
 async def test_two_who_read_the_same_write_it_once(engine):
