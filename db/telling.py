@@ -55,7 +55,7 @@ from db.tables import (
 from domain.delivery import DeliveryMoved
 from domain.intake import EntityKind
 from domain.money import Money
-from domain.orders import IN_STORE, OrderMoved, ReasonCode
+from domain.orders import IN_STORE, OrderMoved, OrderStatus, ReasonCode
 from domain.outbound import OF_RIDER, Choice, Line, Order, OrderNews, Place, Rider
 from domain.payments import PaymentMethod
 from domain.places import Point
@@ -112,16 +112,27 @@ class SqlTellings:
         pos = (await self._connection.execute(mine)).scalar_one_or_none()
         if pos is None:  # nobody is told of anything yet, or another follows
             return (), False
-        body = case((e.kind.in_(KINDS), e.body)).label("body")
+        body, one_before = case((e.kind.in_(KINDS), e.body)).label("body"), event.alias("one_before")
+        before = one_before.c
+        earlier = and_(before.stream == e.stream, before.entity_id == e.entity_id, before.seq == e.seq - 1)
+        of_order = e.kind == OrderMoved.__name__
         found = await self._connection.execute(
-            select(e.pos, e.at, e.kind, body, e.caused_by).where(e.pos > pos).order_by(e.pos).limit(limit)
+            select(e.pos, e.at, e.kind, body, e.caused_by, before.body["status"].astext.label("was"))
+            .outerjoin_from(event, one_before, and_(of_order, earlier))
+            .where(e.pos > pos)
+            .order_by(e.pos)
+            .limit(limit)
         )
         entries = found.all()
         if not entries:
             return (), False
         await self._connection.execute(update(sink).where(k.name == SINK).values(pos=entries[-1].pos))
         ours = [row for row in entries if row.kind in KINDS]
-        return [Followed(row.pos, row.at, to_event(row.kind, row.body), row.caused_by) for row in ours], len(entries) == limit
+        followed = [
+            Followed(row.pos, row.at, to_event(row.kind, row.body), row.caused_by, OrderStatus(row.was) if row.was else None)
+            for row in ours
+        ]
+        return followed, len(entries) == limit
 
     async def listeners(self, store_ids: Collection[UUID], providers: Collection[str]) -> list[Listener]:
         found = await self._connection.execute(

@@ -60,12 +60,13 @@ OF_TRIP = {
 
 @dataclass(frozen=True)
 class Followed:
-    """An event of the log's, in its place."""
+    """An event of the log's, in its place. `was`: of one of an order, but for the first, the order's status before it."""
 
     pos: int
     at: datetime
     event: Event
     caused_by: str
+    was: OrderStatus | None = None
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ def try_for(news: OrderNews) -> timedelta:
             return timedelta(minutes=15)
 
 
-def news_of(event: Event) -> tuple[UUID, OrderNews, int] | None:
-    """Of which order, what, and its `seq`."""
+def news_of(event: Event, was: OrderStatus | None) -> tuple[UUID, OrderNews, int] | None:
+    """Of which order, what, and its `seq`. What leaves the order as it `was` is a note to it, and no news to a till."""
     match event:
-        case OrderMoved() if event.status in OF_STATUS:
+        case OrderMoved() if event.status in OF_STATUS and event.status is not was:
             return event.order_id, OF_STATUS[event.status], 0
         case DeliveryMoved() if event.status in OF_TRIP:
             return event.order.order_id, OF_TRIP[event.status], event.version
@@ -120,7 +121,7 @@ async def follow(limit: int, outbounds: Outbounds, uow: "UnitOfWork") -> bool:
     A source is not told what it has said itself, and of an order that it was not told of nothing.
     """
     followed, more = await uow.tellings.next_events(limit)
-    said = [(one, news) for one in followed if (news := news_of(one.event)) is not None]
+    said = [(one, news) for one in followed if (news := news_of(one.event, one.was)) is not None]
     if not said:
         return more
     listeners: defaultdict[UUID, list[Listener]] = defaultdict(list)

@@ -21,6 +21,7 @@ from db.ids import new_id
 from db.reads import Reads
 from db.relay import leadership
 from db.unit_of_work import unit_of_work
+from domain.at_risk import fall_short
 from domain.cart import LineChange, update_lines
 from domain.failures import replay_failures
 from domain.fulfilment import (
@@ -34,7 +35,7 @@ from domain.fulfilment import (
     mark_order_ready,
     reject_order,
 )
-from domain.identity import Actor
+from domain.identity import CLOCK, Actor
 from domain.intake import EntityKind, FailureState
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.pulling import Ask, PullFailed, Reply, SetSourceAccess, set_source_access
@@ -44,6 +45,7 @@ from domain.replays import Seen, start_replay
 from domain.riders import arrive_at_store, drop_delivery, pick_up
 from domain.sources import SetSource, set_source
 from domain.telling import DOOR, tell_orders
+from domain.unit_of_work import UnitOfWork
 from tests.db.test_purchases import counters, do, payment_of, placed, quoted, the_order
 from tests.partners import SEALS, Partner, dish, menu, partner, size
 from tests.simulators.serving import serving
@@ -178,6 +180,16 @@ class Ordered:
     async def cancel(self) -> None:
         command = CancelOrder(self.order.id, ReasonCode.CUSTOMER_ASKED, None)
         await do(self.told.engine, lambda uow: cancel_order(command, self.customer, uow))
+
+    async def noted(self, note: str) -> None:
+        """Its parties are told something, and nothing has moved."""
+
+        async def write(uow: UnitOfWork) -> None:
+            locked = await uow.orders.lock(self.order.id, CLOCK)
+            assert locked is not None
+            await fall_short(locked, note, CLOCK, uow)
+
+        await do(self.told.engine, write)
 
     async def accept(self) -> None:
         owner = self.told.source.shop.owner
@@ -337,6 +349,18 @@ async def test_what_people_make_of_an_order_is_told_and_what_the_till_said_is_no
         assert till.states[1:] == [(other.order.number, "Cancelled")]
 
 
+async def test_a_note_to_an_order_is_told_to_no_till(engine):
+    async with urbanpiper(engine) as (told, till):
+        one = await ordered(told, "I-TEA")
+        await told.tell()
+        path = f"external/api/v1/orders/{one.order.number}/status"
+        await told.source.tell(path, {"new_status": "Acknowledged"})
+        assert (await one.now()).status is S.ACCEPTED
+        await one.noted("one of them is missing")
+        await told.tell()
+        assert (till.states, await told.states()) == ([], [("PLACED", "TOLD")])  # its own word is not told it back
+
+
 # ---------------------------------------------------------------- whether at all
 
 
@@ -350,6 +374,9 @@ async def test_nobody_is_told_who_was_not_asked_to_be(engine):
         await told.switch(on=True)
         await told.tell()
         assert await told.states() == []  # from now on
+        await early.noted("one of them is missing")
+        await told.tell()
+        assert await told.states() == []  # nor as though it were placed anew
         await early.cancel()
         await told.tell()
         assert await told.states() == []  # nor what becomes of it
