@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from functools import partial
 from uuid import UUID
 
 from db import sources
@@ -26,6 +26,7 @@ from domain.payloads import Unjudged, Unread
 from domain.queue import Group, Outcome, failed
 from domain.refusals import Kind, Refused
 from domain.settling import give_up, judged, not_judged, read_late, settle
+from domain.threads import Made, Threads
 from domain.unit_of_work import Begin
 
 log = logging.getLogger("haat.instructions")
@@ -62,6 +63,7 @@ class Instructions:
         self._in_vain: dict[UUID, int] = {}
         self._out_of_reach: dict[UUID, float] = {}  # until when
         self._readings: dict[UUID, asyncio.Task[None]] = {}  # by source
+        self._readers = Threads("late readers", READ_AT_ONCE)  # who is told to go waits for none of them
 
     def wake(self) -> None:
         """Something was kept."""
@@ -188,15 +190,44 @@ class Instructions:
         headers = {name: value for name, value in unread.headers.items() if value != HIDDEN}
         call = Call(unread.door, body, headers, unread.received_at, told.query, told.values, told.method, told.url)
         if isinstance(inbound, InPieces) and len(body) > LATER_BYTES and not await self._has_instructions(unread):
-            pieces = await _read(inbound.in_pieces, call, known)
-            async with _a_piece_ahead(pieces) as batches, self._unit_of_work() as uow:
+            pieces = await self._read(partial(inbound.in_pieces, call, known))
+            async with self._a_piece_ahead(pieces) as batches, self._unit_of_work() as uow:
                 if await uow.payloads.lock_unread(unread) and not await uow.instructions.count(unread.id):
                     await read_in_pieces(unread, known, pieces.whole, batches, uow)
             return
-        reading = await asyncio.to_thread(translated, inbound, call, known)
+        reading = await self._readers.run(partial(translated, inbound, call, known))
         async with self._unit_of_work() as uow:
             if await uow.payloads.lock_unread(unread):
                 await read_late(unread, known, reading, uow)
+
+    async def _read(self, step: Callable[[], Made]) -> Made:
+        """Beside the event loop."""
+        try:
+            return await self._readers.run(step)
+        except Exception as error:
+            raise _Unreadable(described(error)) from error
+
+    @asynccontextmanager
+    async def _a_piece_ahead(self, pieces: Pieces) -> AsyncIterator[AsyncIterator[Batch]]:
+        """The first has been read before this is entered."""
+
+        def begun() -> asyncio.Task[Batch | None]:
+            return asyncio.create_task(self._read(partial(next, pieces.batches, None)))
+
+        ahead = begun()
+
+        async def batches() -> AsyncIterator[Batch]:
+            nonlocal ahead
+            while (batch := await ahead) is not None:
+                ahead = begun()
+                yield batch
+
+        try:
+            await asyncio.wait([ahead])
+            yield batches()
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)  # what nobody asks for any more
 
     async def _has_instructions(self, unread: Unread) -> bool:
         async with self._unit_of_work() as uow:
@@ -278,40 +309,6 @@ class Instructions:
 
 class _Unreadable(Exception):
     """What a provider's file says of bytes: they are to blame, not we."""
-
-
-Read = TypeVar("Read")
-
-
-async def _read(step: Callable[..., Read], *arguments: object) -> Read:
-    """Beside the event loop."""
-    try:
-        return await asyncio.to_thread(step, *arguments)
-    except Exception as error:
-        raise _Unreadable(described(error)) from error
-
-
-@asynccontextmanager
-async def _a_piece_ahead(pieces: Pieces) -> AsyncIterator[AsyncIterator[Batch]]:
-    """The first has been read before this is entered."""
-
-    def begun() -> asyncio.Task[Batch | None]:
-        return asyncio.create_task(_read(next, pieces.batches, None))
-
-    ahead = begun()
-
-    async def batches() -> AsyncIterator[Batch]:
-        nonlocal ahead
-        while (batch := await ahead) is not None:
-            ahead = begun()
-            yield batch
-
-    try:
-        await asyncio.wait([ahead])
-        yield batches()
-    finally:
-        ahead.cancel()
-        await asyncio.gather(ahead, return_exceptions=True)  # what nobody asks for any more
 
 
 def _away(error: Exception) -> bool:

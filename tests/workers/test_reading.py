@@ -2,9 +2,11 @@
 came before under the same id is not done again.
 """
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from sqlalchemy import select
@@ -19,6 +21,7 @@ from domain.unit_of_work import UnitOfWork
 from providers import catalogue_file
 from tests.partners import INBOUNDS, Partner, event, partner, worker_of
 from tests.waiting import until
+from tests.workers.killing import ROOT
 from workers import instructions as loops
 from workers.instructions import READINGS, Instructions
 
@@ -90,6 +93,31 @@ async def test_a_files_beginning_is_read_before_a_transaction_and_each_piece_whi
     assert unread is not None
     await Instructions(counted, Reads(engine), INBOUNDS)._read_late(unread)
     assert (read[0], written, len(await seller.instructions())) == (0, [1, 1, 1], 6_000)
+
+
+@pytest.mark.parametrize("step", ["translate", "in_pieces", "batches"])
+async def test_who_is_told_to_go_does_not_wait_for_what_takes_for_ever_to_read(engine, database_url, step):
+    sender = await partner(engine, "wms" if step == "translate" else "catalogue_file", "BLR_DS1")
+    if step == "translate":
+        assert (await sender.post("webhooks/stock", adjusted("1", padding=LONG))).status_code == 200
+    else:
+        rows = [{"id": "S1", "title": "Thing", "description": LONG, "price": "1.00", "quantity": 1}]
+        assert (await sender.post("import", {"rows": rows})).status_code == 202
+    reader = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.workers.one_reader", database_url, step, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert reader.stdout is not None
+        async with asyncio.timeout(60):
+            assert await reader.stdout.readline() == b"reading\n"
+        reader.terminate()
+        async with asyncio.timeout(20):
+            assert await reader.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            reader.kill()
+        await reader.wait()
+    await worker_of(engine).drain()  # another reads it
 
 
 async def test_two_who_read_the_same_write_it_once(engine):
