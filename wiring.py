@@ -55,6 +55,7 @@ from domain.pictures import IMAGE_BYTES
 from domain.positions import Positions
 from domain.retention import Kept
 from domain.sessions import Digests, Passwords, Tokens
+from domain.threads import Shares, Threads
 from domain.unit_of_work import Begin
 from launch.ending import Close, close, end
 from launch.problem import Problem
@@ -103,6 +104,8 @@ TOLD_BYTES = 64 * 1024  # of a till's answer: a yes or a no, and why
 LOGGERS = ("haat", "uvicorn.error", "asyncio")
 """Whose errors people are told: our own, and those of what runs us when something of ours was not caught."""
 IMAGE_WITHIN_S = 15.0
+TRIES, TRIES_EACH = 4, 1
+"""Profiles that are tried at once on what came: by all who ask a process, and by one."""
 _PROVIDERS: tuple[Inbound, ...] = (
     Petpooja(),
     Wms(),
@@ -412,6 +415,7 @@ def open_ports(
         bus=bus,
         positions=positions,
         bodies=Bodies(blobs, settings.payload_inline_bytes),
+        tries=Shares(Threads("tries", TRIES), TRIES_EACH),
     )
 
 

@@ -14,6 +14,7 @@ from domain.outbound import Outbounds
 from domain.payments import Gateway
 from domain.positions import Positions
 from domain.sessions import Digests, Messages, Passwords, Tokens
+from domain.threads import Shares
 from domain.unit_of_work import Begin
 from resolvers.cache import UNTAGGED, Tags
 from resolvers.loaders import Loaders
@@ -39,6 +40,7 @@ class Ports:
     bus: Bus
     positions: Positions
     bodies: Bodies
+    tries: Shares  # by who asks: what somebody tries takes no thread that others need
 
 
 @dataclass(frozen=True)

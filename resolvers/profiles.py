@@ -1,6 +1,5 @@
 """Profiles of sources: saved, tried on what came, and turned on."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -90,7 +89,7 @@ async def dry_run(context: Context, source_id: UUID, version: int, sample: Sampl
 async def read_with(context: Context, inbound: Inbound, call: Call, source_id: UUID, document: str) -> Reading:
     as_known = await sources.any_by_id(context.reads, source_id)
     mine: Known = replace(as_known, profile=document)
-    return await asyncio.to_thread(translated, inbound, call, mine)
+    return await context.ports.tries.run(context.actor.id, lambda: translated(inbound, call, mine))
 
 
 def tried(reading: Reading) -> DryRun:

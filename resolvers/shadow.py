@@ -1,6 +1,5 @@
 """A changed profile, tried on what a source has sent: what would be kept otherwise. Nothing is written."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +105,7 @@ async def _shadowed(context: Context, payload_id: UUID, heard: Heard, inbound: I
         body = await context.ports.bodies.read(heard.stored)
     except BodyLost as lost:
         return ShadowedPayload(payload_id, len(heard.kept.commands), 1, (), (), (), (str(lost),), ())
-    apart = await asyncio.to_thread(lambda: rows.apart(heard, read_again(inbound, heard, body, source)))
+    apart = await context.ports.tries.run(context.actor.id, lambda: rows.apart(heard, read_again(inbound, heard, body, source)))
     return ShadowedPayload(
         payload_id,
         len(heard.kept.commands),

@@ -17,6 +17,7 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.bodies import INLINE
 from domain.identity import ANYBODY, CLOCK, Actor, AddUser, add_user
+from domain.threads import Shares, Threads
 from domain.unit_of_work import UnitOfWork
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
@@ -52,6 +53,7 @@ def ports(reads: Reads, **given: Any) -> Ports:
         "sessions": Sessions(reads),
         "bodies": INLINE,
         "outbounds": {},
+        "tries": Shares(Threads("tries", 4), 1),
     } | given
     return Ports(**{field.name: ours.get(field.name) for field in fields(Ports)})
 

@@ -1,7 +1,9 @@
 """A profile is saved, tried on what came, and turned on: and what comes from then on is read by it."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
+from threading import Event
 
 import pytest
 from sqlalchemy import func, select
@@ -12,8 +14,10 @@ from db.unit_of_work import unit_of_work
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import LATER_BYTES
 from domain.signatures import secret_bytes, sign
+from resolvers import profiles
 from tests.api.test_intake import CONNECT, REPLAY, Desk, connected, statements
 from tests.partners import INBOUNDS, SEALS, client_of
+from tests.waiting import until
 from tests.world import account, member, shop
 from webhooks.intake import Door
 from webhooks.limits import Known
@@ -192,6 +196,31 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be_left_out(desk):
     assert await desk.no(DRY, mine.owner, id=id, version=1, payload=id) == "NOT_FOUND"
     assert await desk.no(DRY, mine.owner, id=id, version=2, sample="{}") == "NOT_FOUND"
     assert [await count(desk, table) for table in (t.payload, t.instruction, t.failure, t.event, t.audit)] == before
+
+
+async def test_what_one_person_tries_takes_nobody_elses_turn(desk, monkeypatch):
+    (mine, _, _, id), (theirs, _, _, their_id) = await generic(desk), await generic(desk)
+    for owner, source_id in ((mine.owner, id), (theirs.owner, their_id)):
+        await desk.say(SAVE, owner, id=source_id, profile=COUNTS)
+    inside, go_on, real = [], Event(), profiles.translated
+
+    def translated(inbound, call, source):
+        if str(source.id) == id:
+            inside.append(call)
+            go_on.wait(60)
+        return real(inbound, call, source)
+
+    monkeypatch.setattr(profiles, "translated", translated)
+    sample = json.dumps(TOLD)
+    tasks = [asyncio.create_task(desk.say(DRY, mine.owner, id=id, version=1, sample=sample)) for _ in range(12)]
+    try:
+        await until(lambda: inside)
+        async with asyncio.timeout(20):
+            assert (await desk.say(DRY, theirs.owner, id=their_id, version=1, sample=sample))["total"] == 1
+        assert len(inside) == 1
+    finally:
+        go_on.set()
+    assert [tried["total"] for tried in await asyncio.gather(*tasks)] == [1] * 12
 
 
 async def test_one_version_is_active_and_there_is_a_way_back(desk):

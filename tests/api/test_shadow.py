@@ -1,5 +1,8 @@
 """A changed profile on what a source has sent, through the API: the difference to what was kept, and nothing written."""
 
+import asyncio
+from time import sleep
+
 import pytest
 from sqlalchemy import func, select
 
@@ -66,6 +69,24 @@ async def test_what_would_be_otherwise_is_told_and_nothing_is_written(desk):
     assert await counts() == before
     page = await desk.say(SHADOW, mine.owner, source=id, profile=COUNTS)
     assert [node["differences"] for node in page["nodes"]] == [0, 0, 0]  # the profile in force says what was kept
+
+
+async def test_one_person_reads_again_one_payload_at_a_time(desk, monkeypatch):
+    mine, id = await told(desk, [line("TEA", 7)], [line("TEA", 8)])
+    inside, most, real = [], [], shadow.read_again
+
+    def read_again(*arguments):
+        inside.append(arguments)
+        most.append(len(inside))
+        try:
+            sleep(0.05)
+            return real(*arguments)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(shadow, "read_again", read_again)
+    await asyncio.gather(*(desk.say(SHADOW, mine.owner, source=id, profile=COUNTS) for _ in range(4)))
+    assert most == [1] * 8
 
 
 async def everything(desk, actor, **asked):
