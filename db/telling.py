@@ -417,7 +417,7 @@ async def order_to_tell(reads: Reads, source_id: UUID, order_id: UUID) -> Order 
     found = await reads.rows(_lines(source_id, order_id))
     part: QuotePart = next(one for one in row.parts if one.store_id == row.store_id)
     chosen = [tuple(line.modifier_ids) for line in part.lines]  # a bill's line has the rank of the quote's
-    choices = await _choices(reads, {id for ids in chosen for id in ids})
+    choices = await _choices(reads, source_id, {id for ids in chosen for id in ids})
     lines = [
         Line(
             line.external_id,
@@ -528,14 +528,26 @@ def _lines(source_id: UUID, order_id: UUID) -> Any:
     )
 
 
-async def _choices(reads: Reads, ids: Collection[UUID]) -> dict[UUID, Choice]:
+async def _choices(reads: Reads, source_id: UUID, ids: Collection[UUID]) -> dict[UUID, Choice]:
+    """By the ids of the menu, or by those that somebody has mapped to what is called so: in the same store, if there too."""
     if not ids:
         return {}
-    mo, group = modifier.c, modifier_group.c
+    mo, group, theirs = modifier.c, modifier_group.c, modifier.alias("theirs")
+    mapped = theirs.c
+    by_hand = (
+        select(m.external_id)
+        .join_from(mapping, theirs, mapped.id == m.id)
+        .where(m.source_id == source_id, m.kind == EntityKind.MODIFIER)
+        .where(mapped.merchant_id == mo.merchant_id, mapped.external_id == mo.external_id)
+        .order_by((mapped.store_id == mo.store_id).desc(), m.created_at.desc(), m.external_id)
+        .limit(1)
+        .correlate(modifier)
+        .scalar_subquery()
+    )
     found = await reads.rows(
         select(
             mo.id,
-            mo.external_id,
+            func.coalesce(by_hand, mo.external_id).label("external_id"),
             mo.name,
             group.external_id.label("group_id"),
             group.name.label("group"),

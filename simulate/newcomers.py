@@ -204,6 +204,11 @@ def things_of(name: str, first: str, units: int | None) -> list[Thing]:
     return [Thing(f"{first}{at}", f"{name} {spice}", 12_000 + 500 * at, units) for at, spice in enumerate(SPICES, 1)]
 
 
+def choices_of(store: Store) -> set[str]:
+    """What customers can choose with what it sells."""
+    return {option["id"] for listing in store.listings for group in listing.groups for option in group["options"]}
+
+
 def label(caller: Caller | type[Caller]) -> str:
     return f"{SIMULATED} {caller.provider.replace('_', ' ').title()}"
 
@@ -251,9 +256,8 @@ class Integrator:
     async def till_of(self, provider: Provider, store: Store) -> str:
         """A source that calls all that the store sells as the shop does."""
         connection = await self._source(CALLERS[provider], store)
-        choices = {option["id"] for listing in store.listings for group in listing.groups for option in group["options"]}
         rows = [f"VARIANT,{listing.sku},{listing.sku}" for listing in store.listings]
-        await self._map_rows(connection, [*rows, *(f"MODIFIER,{id},{id}" for id in sorted(choices))])
+        await self._map_rows(connection, [*rows, *(f"MODIFIER,{id},{id}" for id in sorted(choices_of(store)))])
         return connection.id
 
     def _store(self, kind: type[Caller]) -> Store:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from simulate.newcomers import LOOKED_EVERY_S, SHOWN_WITHIN_S, UNITS, Integrator, Newcomer, things_of
+from simulate.newcomers import LOOKED_EVERY_S, SHOWN_WITHIN_S, UNITS, Integrator, Newcomer, choices_of, things_of
 from simulate.plan import Provider, Wish
 from simulate.town import Town
 from tests.simulators import tills, uniware, vineretail
@@ -86,7 +86,8 @@ async def beside(integrator: Integrator, wish: Wish) -> AsyncIterator[Beside]:
         if wish.of_the_town >= 1:
             source = town.where.sources[Provider.PETPOOJA.value]
             menu = {listing.sku for store in town.stores for listing in store.listings}
-            outlet = tills.PetpoojaServer(rest_id=source["store"], menu=menu, troubles=[*troubles], after=True)
+            # What the outlet calls its add-ons is shown to nobody outside: it takes any.
+            outlet = tills.PetpoojaServer(rest_id=source["store"], menu=menu, addons=None, troubles=[*troubles], after=True)
             url = await stack.enter_async_context(serving(outlet.app()))
             keys = {**outlet.keys, "orders_url": f"{url}/orders", "callback_url": source["endpoints"]["order-status"]}
             made.told = [*made.told, await _told(town, source, Provider.PETPOOJA, f"{url}/V1", keys, lambda: set(outlet.orders))]
@@ -97,9 +98,9 @@ async def beside(integrator: Integrator, wish: Wish) -> AsyncIterator[Beside]:
             secret = {"secret": warehouse.secret}
             made.told = [*made.told, await _told(town, source, Provider.WMS, url, secret, lambda: _placed(warehouse))]
         if Provider.URBANPIPER in wish.newcomers:
-            hub = tills.UrbanpiperTill(troubles=[*troubles], after=True)
-            url = await stack.enter_async_context(serving(hub.app()))
             store = next((store for store in town.stores if store.kitchen), town.stores[0])
+            hub = tills.UrbanpiperTill(options=choices_of(store), troubles=[*troubles], after=True)
+            url = await stack.enter_async_context(serving(hub.app()))
             source_id = await integrator.till_of(Provider.URBANPIPER, store)
             registered = {"biz_id": "77", "header": "x-till-token", "value": hub.token}
             await _access(town, source_id, f"{url}/hooks", registered)

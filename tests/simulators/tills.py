@@ -46,11 +46,13 @@ class Server:
 
 @dataclass
 class PetpoojaServer(Server):
-    """One outlet. An order is one by `orderID`; said again it is `already` there, or answered as the first time."""
+    """One outlet. An order is one by `orderID`; said again it is `already` there, or answered as the first time. `addons` None: it
+    knows any."""
 
     rest_id: str = "k7x2m9qa"
     keys: dict[str, str] = field(default_factory=lambda: {"app_key": "k" * 32, "app_secret": "s" * 40, "access_token": "t" * 40})
     menu: set[str] = field(default_factory=set)
+    addons: set[str] | None = field(default_factory=set)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
     riders: list[tuple[str, str, str]] = field(default_factory=list)
@@ -89,6 +91,9 @@ class PetpoojaServer(Server):
             wrong["phone"] = ["The phone must be 10 digits."]
         if unknown := [item["id"] for item in items if item["id"] not in self.menu]:
             wrong["OrderItem"] = [f"Unknown item {id}" for id in unknown]
+        addons = {addon["id"] for item in items for addon in item["AddonItem"]["details"]}
+        if self.addons is not None and (strange := addons - self.addons):
+            wrong["AddonItem"] = [f"Unknown addon {id}" for id in sorted(strange)]
         of_items = sum(float(item["price"]) * int(item["quantity"]) for item in items)
         total = of_items + float(order["packing_charges"]) + float(order["delivery_charges"]) + float(order["tax_total"])
         if abs(total - float(order["discount_total"]) - float(order["total"])) > 0.001:
@@ -119,9 +124,10 @@ class PetpoojaServer(Server):
 
 @dataclass
 class UrbanpiperTill(Server):
-    """A till that has registered its webhooks: what is told twice is one order by `order.details.id`."""
+    """A till that has registered its webhooks: what is told twice is one order by `order.details.id`. It knows its `options`."""
 
     token: str = "a-token-of-the-till"
+    options: set[str] = field(default_factory=set)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     states: list[tuple[str, str]] = field(default_factory=list)
 
@@ -142,6 +148,9 @@ class UrbanpiperTill(Server):
         match headers.get("x-upr-event-type"):
             case "18":
                 id = told["order"]["details"]["id"]
+                options = {option["merchant_id"] for item in told["order"]["items"] for option in item["options_to_add"]}
+                if strange := options - self.options:
+                    return JSONResponse({"error": f"no such options: {', '.join(sorted(strange))}"}, 400)
                 self.orders.setdefault(id, {**told, "reference": f"POS-{31 + len(self.orders)}"})
                 return JSONResponse({"order_ref_id": self.orders[id]["reference"]})
             case "60008":

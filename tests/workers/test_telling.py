@@ -223,7 +223,7 @@ async def test_an_order_from_the_tills_own_menu_is_told_in_its_own_ids(engine, r
         group = {"addongroupid": "300", "addongroup_name": "Extra toppings", "active": "1", "addongroupitems": [cheese]}
         assert (await told.source.tell("webhooks/menu", menu(STORE, pizza, groups=[group]))).status_code == 200
         assert not await told.source.failures()
-        server.menu = {"81091", "81092"}
+        server.menu, server.addons = {"81091", "81092"}, {"9001"}
         mo, m = t.modifier.c, t.mapping.c
         [(extra,)] = await told.source.rows(select(mo.id).where(mo.store_id == told.source.shop.store_id, mo.external_id == "9001"))
         [(regular,)] = await told.source.rows(
@@ -258,6 +258,30 @@ async def test_an_order_from_the_tills_own_menu_is_told_in_its_own_ids(engine, r
         assert taken["Customer"]["details"]["phone"] == "9800000001"
         await told.tell()
         assert len(server.calls) == 1
+        server.addons = {"9009"}  # the till has made it anew, and somebody has said so; in another store it is another
+        for external_id, id in (("9008", extra), ("9009", extra), ("9010", await same_elsewhere(engine, told.source.shop))):
+            await told.source.map(EntityKind.MODIFIER, external_id, id)
+        customer = await account(engine)
+        await do(engine, lambda uow: update_lines([LineChange(None, regular, 2, (extra,), None)], customer, uow))
+        quote_id = await do(engine, lambda uow: quote_cart(QuoteCart(HOME, None, Fulfilment.DELIVERY, None), customer, uow))
+        await placed(engine, customer, quote_id)
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD")] * 2
+
+
+async def same_elsewhere(engine: AsyncEngine, mine: Shop) -> UUID:
+    """What is called so on the menu of another store of the merchant's."""
+    store_id, group_id, id = new_id(), new_id(), new_id()
+    whose = {"merchant_id": mine.merchant_id, "store_id": store_id}
+    there = {"id": store_id, "merchant_id": mine.merchant_id, "slug": f"s-{store_id}", "name": "Amrit 2", "city": "Pune"}
+    async with engine.begin() as connection:
+        await connection.execute(insert(t.store).values(**there, lat=18.5, lng=73.8))
+        await connection.execute(insert(t.modifier_group).values(id=group_id, name="Toppings", external_id="300", **whose))
+        choice = insert(t.modifier).values(
+            id=id, group_id=group_id, name="Extra cheese", external_id="9001", currency="INR", **whose
+        )
+        await connection.execute(choice)
+    return id
 
 
 async def test_what_the_till_calls_the_order_stands_beside_its_acceptance(engine, reads):
@@ -326,6 +350,7 @@ async def test_a_till_that_was_gone_hears_of_the_rider_who_comes_and_of_none_who
 
 async def test_what_people_make_of_an_order_is_told_and_what_the_till_said_is_not(engine):
     async with urbanpiper(engine) as (told, till):
+        till.options = {"O-BIG"}
         one = await ordered(told, "I-TEA+O-BIG")
         await told.tell()
         [taken] = till.orders.values()
