@@ -51,9 +51,9 @@ from domain.refusals import Refused
 from domain.signatures import unproven
 from domain.threads import Shares, Threads
 from domain.unit_of_work import Begin
-from webhooks.bodies import body_of
+from webhooks.bodies import beginning_of, size_of
 from webhooks.imports import Reports
-from webhooks.limits import MINUTE_S, Budget, InFlight, Known
+from webhooks.limits import FREE_BYTES, MINUTE_S, Budget, InFlight, Known, NoRoom, Room
 from webhooks.problems import status_of
 from webhooks.traces import traced
 
@@ -104,6 +104,7 @@ class Door:
     seals: Seals
     kept: Callable[[], None] = lambda: None
     in_flight: InFlight = field(default_factory=InFlight)
+    room: Room = field(default_factory=Room)
     rejected: Budget = field(default_factory=Budget)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     figures: Figures = field(default_factory=Uncounted)
@@ -151,35 +152,54 @@ class Door:
         call = replace(call, token=named.token)
         if request.method not in METHODS and door not in inbound.questions:
             return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": ", ".join(METHODS)})
-        try:
-            body = await body_of(request, _most(inbound, door))
-        except ClientDisconnect:
-            # Not 400: of what is wrong for good some providers are told that all is well, and this has to be sent again.
-            return _respond(inbound.refuse(call, 408, "the body did not arrive"))
-        if body is None:
-            return _respond(inbound.refuse(call, 413, "too large"))
-        call = replace(call, body=body)
         remote = request.client.host if request.client else ""
         try:
             async with asyncio.timeout(DEADLINE_S):
+                sender = await self._sender(inbound, request, named, remote)
+        except Exception as error:
+            return self._unavailable(inbound, call, error)
+        with self.room.part(sender.id if sender else None) as take:
+            try:
+                body, cut = await _body(request, _most(inbound, door), sender, take)
+            except ClientDisconnect:
+                # Not 400: of what is wrong for good some providers are told that all is well, and this has to be sent again.
+                return _respond(inbound.refuse(call, 408, "the body did not arrive"))
+            except NoRoom as error:
+                return self._unavailable(inbound, call, error)
+            if body is None:
+                return _respond(inbound.refuse(call, 413, "too large"))
+            return await self._arrived(inbound, replace(call, body=body), cut, named, path, remote)
+
+    async def _arrived(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
+        try:
+            async with asyncio.timeout(DEADLINE_S):
                 issuer = self._issuers.get(inbound.provider)
-                if issuer is not None and door in issuer.tokens:
+                if issuer is not None and call.door in issuer.tokens:
                     return await self._issue(inbound, issuer, call, named, path, remote)
-                return await self._receive(inbound, call, named, path, remote)
+                return await self._receive(inbound, call, cut, named, path, remote)
         except Exception as error:  # not kept, whatever the reason: it has to be sent again
             return self._unavailable(inbound, call, error)
+
+    async def _sender(self, inbound: Inbound, request: Request, named: Named, remote: str) -> Source | None:
+        """Who says to send what takes room. Nobody has proven it yet."""
+        told = size_of(request)
+        if told is not None and told <= FREE_BYTES:
+            return None
+        source = await self._source(inbound, named)
+        return source if source is not None and _allowed(source, remote) else None
 
     def _unavailable(self, inbound: Inbound, call: Call, error: Exception) -> Response:
         log.warning("a call of %s was not kept: %s", inbound.provider, type(error).__name__, exc_info=error)
         self.figures.webhook(inbound.provider, "NOT_KEPT")
         return _respond(inbound.refuse(call, 503, "try again later"), {"Retry-After": str(RETRY_AFTER_S)})
 
-    async def _receive(self, inbound: Inbound, call: Call, named: Named, path: Path, remote: str) -> Response:
+    async def _receive(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
+        """`cut`: no more was read of it, since nobody knew the sender. Who is known by now is a stranger to it all the same."""
         source = await self._source(inbound, named)
         async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
             if not mine:
                 return self._too_many(inbound, call, "too many at once", 1)
-            stranger = source is None or not _allowed(source, remote)
+            stranger = cut or source is None or not _allowed(source, remote)
             reading = await self._read(inbound, call, named, None if stranger else source)
             if _unproven(reading) and source is not None and not stranger:
                 # It may have a new secret, or a new outlet, since we looked.
@@ -306,6 +326,16 @@ class Door:
         found = await merchants.stores_by_id(self.reads, [store_id]) if store_id else []
         status = found[0].status if found else StoreStatus.CLOSED
         return _respond(inbound.answer(call, status))
+
+
+async def _body(request: Request, most: int, sender: Source | None, take: Callable[[int], None]) -> tuple[bytes | None, bool]:
+    """None where it is too long; of who is not known the beginning, and whether it was cut."""
+    told = size_of(request)
+    if told is not None and told > most:
+        return None, False
+    body, more = await beginning_of(request, most if sender else min(most, BODY_BYTES), take)
+    cut = more and sender is None and most > BODY_BYTES
+    return (None if more and not cut else body), cut
 
 
 def _most(inbound: Inbound, door: str) -> int:

@@ -1,8 +1,10 @@
-"""What one sender may take of a process: so many calls at once, so many rejected rows a minute, one look-up a second."""
+"""What one sender may take of a process: so many calls at once, so many bytes in hand, so many rejected rows a minute, one look-up
+a second.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
@@ -15,6 +17,8 @@ MOST_WAITING = 500
 MINUTE_S = 60
 REJECTED_A_MINUTE = 60
 MOST_KEYS = 10_000
+ROOM_BYTES, ROOM_EACH_BYTES = 256 * 1024 * 1024, 64 * 1024 * 1024
+FREE_BYTES = 16 * 1024  # what is no longer takes no room
 
 
 @dataclass
@@ -46,6 +50,44 @@ class InFlight:
             lane.inside -= 1
             if not lane.inside:
                 self._lanes.pop(key, None)
+
+
+class NoRoom(Exception):
+    """It is to be sent again."""
+
+
+@dataclass
+class Room:
+    """For the bodies of calls that are not answered yet, as far as they have arrived: who only says that much will come takes
+    none. Nobody gets all of it.
+    """
+
+    most: int = ROOM_BYTES
+    each: int = ROOM_EACH_BYTES
+    _taken: dict[Hashable, int] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, whose: Hashable) -> Iterator[Callable[[int], None]]:
+        """Of one body, to be called with the size of each piece that comes. That raises NoRoom."""
+        arrived = mine = 0
+
+        def take(size: int) -> None:
+            nonlocal arrived, mine
+            arrived += size
+            if arrived <= FREE_BYTES:
+                return
+            more, theirs = arrived - mine, self._taken.get(whose, 0)
+            if theirs + more > self.each or sum(self._taken.values()) + more > self.most:
+                raise NoRoom
+            self._taken[whose], mine = theirs + more, arrived
+
+        try:
+            yield take
+        finally:
+            if mine:
+                self._taken[whose] -= mine
+                if not self._taken[whose]:
+                    del self._taken[whose]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from db.ids import new_id
 from domain.intake import Call
 from domain.refusals import Conflict, InvalidInput, NotFound, Refusal, Refused, Unavailable
 from tests.partners import INBOUNDS, SEALS, client_of
-from webhooks import bodies
+from webhooks import bodies, intake
 from webhooks.intake import Door
 
 NOT_KEPT = (408, 413, 429, 503)
@@ -53,6 +53,9 @@ async def test_a_body_that_stops_half_way_is_to_be_sent_again(provider, door, mo
         yield b"{"
         await asyncio.Event().wait()
 
+    async def nobody(*_: object) -> None: ...
+
+    monkeypatch.setattr(intake.sources, "by_id", nobody)
     client = client_of(Door(INBOUNDS, Broken(Unavailable("none")), lambda: None, SEALS))
     answer = await client.post(url(provider, door), content=stalls())
     assert answer.status_code == 408
