@@ -221,7 +221,7 @@ _SOURCES_WAITING = _sources_waiting()
 _NEXT = {among: _next(among=among) for among in (False, True)}
 _CLAIM = {among: _claim(among=among) for among in (False, True)}
 _S = source.c
-_ORIGIN = select(_S.id, _S.merchant_id, _S.provider, _S.family, _S.count_drops).where(_S.id == OF_SOURCE)
+_ORIGIN = select(_S.id, _S.merchant_id, _S.provider, _S.family, _S.count_drops, _S.may_create).where(_S.id == OF_SOURCE)
 _STORES = _stores()
 _FINISHED = _finished()
 # Not for its key: another's failure may point at the same payload, as one of ours may at theirs.

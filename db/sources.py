@@ -115,9 +115,16 @@ class SqlSources:
         await self._connection.execute(update(source_secret).where(mine, ~ended).values(not_after=ends))
 
     async def set(
-        self, source_id: UUID, enabled: bool | None, ip_allow: Sequence[str] | None, proof: Proof | None, *, usual_proof: bool
+        self,
+        source_id: UUID,
+        enabled: bool | None,
+        ip_allow: Sequence[str] | None,
+        proof: Proof | None,
+        *,
+        usual_proof: bool,
+        may_create: bool | None,
     ) -> None:
-        said = {"enabled": enabled, "ip_allow": ip_allow, "proof": null() if usual_proof else proof}
+        said = {"enabled": enabled, "ip_allow": ip_allow, "proof": null() if usual_proof else proof, "may_create": may_create}
         changed = {name: value for name, value in said.items() if value is not None}
         await self._connection.execute(update(source).where(s.id == source_id).values(changed))
 
@@ -409,6 +416,7 @@ class Source:
     own_proof: Proof | None = None
     ip_allow: Sequence[str] = ()
     told_orders: bool = False
+    may_create: bool = True
 
 
 _TOLD_ORDERS = exists().where(source_telling.c.source_id == s.id, source_telling.c.since.is_not(None))
@@ -422,6 +430,7 @@ SOURCE = select(
     s.proof.label("own_proof"),
     s.ip_allow,
     _TOLD_ORDERS.label("told_orders"),
+    s.may_create,
 )
 
 

@@ -375,6 +375,7 @@ source = _table(
     # How often it should speak (null: when it likes), since when it has not; up to where the levels of a silent one are marked.
     count("expected_every_s", None, null=True), time("silent_since"), key("marked_to", null=True), version(0),
     document("proof", Proof, null=True),  # null: its provider's
+    flag("may_create", True),  # off: it speaks of goods that are there, and what it names besides waits to be mapped
     Index(None, "merchant_id"), Index(None, "provider"),
     # What people do by hand is the word of a source too: each merchant has one.
     Index("uq_source_dashboard", "merchant_id", unique=True, postgresql_where=sa.text("provider = 'dashboard'")),

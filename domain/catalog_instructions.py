@@ -24,7 +24,7 @@ async def carry_out_products(work: Work, some: list[Placed]) -> None:
     some = apart([(one, [known.get(one.command.item, one.command.item)]) for one in some])
     old = [(one, known[one.command.item]) for one in some if one.command.item in known]
     won = await work.newer("PRODUCT", old)
-    new = [one for one in some if one.command.item not in known]
+    new = _new(work, EntityKind.PRODUCT, [(one, one.command.item) for one in some if one.command.item not in known])
     todo = [*won, *new]
     if not todo:
         return
@@ -34,6 +34,14 @@ async def carry_out_products(work: Work, some: list[Placed]) -> None:
     await work.newer("PRODUCT", made)
     await work.map(EntityKind.PRODUCT, [(one.command.item, id) for one, id in zip(todo, ids, strict=True)])
     work.done(todo)
+
+
+def _new(work: Work, kind: EntityKind, some: Sequence[tuple[Placed, str]]) -> list[Placed]:
+    """Those that may be made. Of a source that may make nothing they wait until somebody says what of ours they are."""
+    if not work.origin.may_create:
+        work.outcomes.update({one.id: parked(named(kind, external_id)) for one, external_id in some})
+        return []
+    return [one for one, _ in some]
 
 
 async def _categories(work: Work, some: Sequence[Placed]) -> Mapping[Category, Category]:
@@ -84,7 +92,7 @@ async def carry_out_variants(work: Work, some: list[Placed]) -> None:
     known = await work.variants([one.command.variant for one in some])
     some = apart([(one, [known.get(one.command.variant, one.command.variant)]) for one in some])  # told for two stores at once
     won = await work.newer("VARIANT", [(one, known[one.command.variant]) for one in some if one.command.variant in known])
-    new = [one for one in some if one.command.variant not in known]
+    new = _new(work, EntityKind.VARIANT, [(one, one.command.variant) for one in some if one.command.variant not in known])
     todo = [*won, *new]
     if not todo:
         return

@@ -14,7 +14,7 @@ from domain.imports import ERRORS_SHOWN
 from domain.instructions import named
 from domain.intake import EntityKind, printable, problems_of
 from domain.refusals import InvalidInput, Problem, Refused, not_found
-from domain.sources import EXTERNAL_ID_CHARACTERS, LockedSource, appeared
+from domain.sources import EXTERNAL_ID_CHARACTERS, MAPPED, OF_MERCHANT, LockedSource, appeared
 from domain.texts import line
 
 if TYPE_CHECKING:
@@ -117,9 +117,11 @@ def _row(number: int, cells: Sequence[str], seen: dict[bytes, int]) -> Row | Bad
     if not ours:
         return EmptyRow(number)
     problems: list[Problem] = []
-    kind = next((one for one in EntityKind if one.value == said.upper()), None)
-    if kind is None:
-        known = ", ".join(one.value for one in EntityKind)
+    kind = next((one for one in MAPPED if one.value == said.upper()), None)
+    if said.upper() == EntityKind.MERCHANT.value:
+        problems.append(Problem(f"row {number}.kind", OF_MERCHANT))
+    elif kind is None:
+        known = ", ".join(one.value for one in MAPPED)
         problems.append(Problem(f"row {number}.kind", f"{printable(said[:40])!r} is none of {known}" if said else "is missing"))
     external_id = _text(f"row {number}.external_id", theirs, EXTERNAL_ID_CHARACTERS, problems)
     meant = _text(f"row {number}.ours", ours, OURS_CHARACTERS, problems)
@@ -190,7 +192,7 @@ async def _map_rows(
     wrong = {one.number: one.problems for one in some if isinstance(one, BadRow)}
     new: list[tuple[Row, UUID]] = []
     good = 0
-    for kind in EntityKind:
+    for kind in MAPPED:
         mine = [one for one in some if isinstance(one, Row) and one.kind is kind]
         if not mine:
             continue

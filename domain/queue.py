@@ -42,6 +42,7 @@ class Origin:
     provider: str
     family: Family
     drops: CountDrops
+    may_create: bool  # goods that it is the first to name
     stores: Mapping[str, UUID]  # the source's id of each store it is mapped to -> ours
     rules: Mapping[Place, UUID] = field(default_factory=dict)  # of these stores: who alone is believed, where one is
 

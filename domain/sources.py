@@ -61,7 +61,14 @@ class SourceStore(Protocol):
         the `keep` newest at `from_`. Those that were still to come never do."""
 
     async def set(
-        self, source_id: UUID, enabled: bool | None, ip_allow: Sequence[str] | None, proof: Proof | None, *, usual_proof: bool
+        self,
+        source_id: UUID,
+        enabled: bool | None,
+        ip_allow: Sequence[str] | None,
+        proof: Proof | None,
+        *,
+        usual_proof: bool,
+        may_create: bool | None,
     ) -> None:
         """What is None stays."""
 
@@ -185,6 +192,7 @@ class SetSource:
     ip_allow: Sequence[str] | None = None  # empty: from anywhere
     proof: Proof | None = None
     usual_proof: bool = False  # its provider's again
+    may_create: bool | None = None
 
 
 MOST_NETWORKS = 100
@@ -205,9 +213,13 @@ async def set_source(command: SetSource, actor: Actor, uow: "UnitOfWork") -> Non
         said.append(f"from {', '.join(allowed) or 'anywhere'}")
     if proof is not None or command.usual_proof:
         said.append(f"proof {_told(proof) if proof else 'as usual'}")
+    if command.may_create is not None:
+        said.append("may create" if command.may_create else "may not create")
     if not said:
         return
-    await uow.sources.set(source.id, command.enabled, allowed, proof, usual_proof=command.usual_proof)
+    await uow.sources.set(
+        source.id, command.enabled, allowed, proof, usual_proof=command.usual_proof, may_create=command.may_create
+    )
     await uow.audit.write(actor, "setSource", source.id, source.merchant_id, "; ".join(said))
 
 
@@ -254,8 +266,14 @@ def appeared(kind: EntityKind, external_ids: Iterable[str]) -> list[str]:
     return [*names, ANY_STORE] if kind is EntityKind.STORE else names
 
 
+OF_MERCHANT = "a source is of one merchant, whatever that is called in what it says: there is nothing to map"
+MAPPED = tuple(kind for kind in EntityKind if kind is not EntityKind.MERCHANT)
+
+
 async def map_external_id(command: MapExternalId, actor: Actor, uow: "UnitOfWork") -> None:
-    """What waited for it runs by itself. Safe to repeat. Refuses NotFound for what is not there or another's."""
+    """What waited for it runs by itself. Safe to repeat. Refuses NotFound for what is not there or another's, InvalidInput."""
+    if command.kind not in MAPPED:
+        raise invalid("kind", OF_MERCHANT)
     external_id = line("externalId", command.external_id, EXTERNAL_ID_CHARACTERS)
     source = await uow.sources.lock(command.source_id, actor)
     if source is None:

@@ -50,6 +50,9 @@ class Source(Node):
     last_seen_at: datetime | None
     ip_allow: list[str] = strawberry.field(description="Networks it may call from; empty: from anywhere")
     told_orders: bool = strawberry.field(description="Whether its till is told of the orders of its stores")
+    may_create: bool = strawberry.field(
+        description="Whether goods that it is the first to name are made; else they wait to be mapped to goods that are there"
+    )
 
     @strawberry.field(graphql_type=Annotated["Merchant", strawberry.lazy("schema.merchants")])
     @staticmethod

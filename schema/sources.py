@@ -137,13 +137,19 @@ class Mutation:
         ip_allow: list[str] | None = strawberry.UNSET,
         proof: SourceProofInput | None = strawberry.UNSET,
         told_orders: bool | None = strawberry.UNSET,
+        may_create: bool | None = strawberry.UNSET,
     ) -> sources.Source:
         """What is not said stays. An empty list of networks: it may call from anywhere. A proof that is null: its provider's
         usual one; with another strategy it needs another secret, so rotate it next. Told orders: its till is told of the orders
-        of its stores, from now on, where setSourceAccess says."""
+        of its stores, from now on, where setSourceAccess says. May create: whether goods that it is the first to name are made."""
         networks: Sequence[str] | None = given(ip_allow)
         own = given(proof)
         command = SetSource(
-            key(source_id, "sourceId"), given(enabled), networks, own.proof() if own else None, usual_proof=proof is None
+            key(source_id, "sourceId"),
+            given(enabled),
+            networks,
+            own.proof() if own else None,
+            usual_proof=proof is None,
+            may_create=given(may_create),
         )
         return await resolve.change(info.context, command, given(told_orders))

@@ -170,6 +170,16 @@ async def test_people_replay_and_resolve_and_the_audit_tells_who(engine, desk):
     assert [(row.action, row.actor) for row in told] == [(action, str(mine.owner)) for action in actions]
 
 
+async def test_a_merchant_is_not_to_be_mapped(engine, desk):
+    mine = await shop(engine)
+    said = await desk.say(CONNECT, mine.owner, merchant=str(mine.merchant_id), provider="square")
+    mapped = {"source": said["source"]["id"], "kind": "MERCHANT", "external": "MLX", "id": str(mine.merchant_id)}
+    told = await desk.ask(MAP, mine.owner, **mapped)
+    (error,) = told.errors
+    assert error.extensions["code"] == "INVALID_INPUT"
+    assert "a source is of one merchant" in error.message
+
+
 async def test_another_merchants_and_a_clerks_are_not_there(engine, desk):
     mine, id, said = await connected(desk)
     await desk.send(urls(said)["stock"], said["secret"], snapshot("ST-1", ("ITS-TEA", 9, 1)))

@@ -27,6 +27,7 @@ SET = f"""mutation($id: ID!, $enabled: Boolean, $ipAllow: [String!], $proof: Sou
     setSource(sourceId: $id, enabled: $enabled, ipAllow: $ipAllow, proof: $proof) {{
         id enabled ipAllow proof {{ {PROOF} }} endpoints {{ url }} }} }}"""
 USUAL = "mutation($id: ID!) { setSource(sourceId: $id, proof: null) { proof { strategy } } }"
+MAKES = "mutation($id: ID!, $may: Boolean) { setSource(sourceId: $id, mayCreate: $may) { mayCreate enabled } }"
 TOLD = "mutation($id: ID!, $on: Boolean) { setSource(sourceId: $id, toldOrders: $on) { toldOrders enabled } }"
 UNTOLD = """query($merchant: ID!) { merchant(id: $merchant) { sources { id
     untold { waiting since pausedUntil message news { orderNumber news attempts parked message } } } } }"""
@@ -154,6 +155,17 @@ async def test_a_source_is_set_and_what_is_not_said_stays(engine, desk, mine):
         "enabled; from anywhere; proof URL_TOKEN BASE64 SHA256 BODY",
         "proof as usual",
     ]
+
+
+async def test_a_source_may_make_goods_until_somebody_says_otherwise(engine, desk, mine):
+    id = (await connect(desk, mine))["source"]["id"]
+    assert await desk.say(MAKES, mine.owner, id=id) == {"mayCreate": True, "enabled": True}
+    assert await desk.say(MAKES, mine.owner, id=id, may=False) == {"mayCreate": False, "enabled": True}
+    assert await desk.say(MAKES, mine.owner, id=id) == {"mayCreate": False, "enabled": True}
+    assert await desk.say(MAKES, await support(engine), id=id, may=True) == {"mayCreate": True, "enabled": True}
+    a = t.audit.c
+    told = await desk.reads.rows(select(a.detail).where(a.subject == id, a.action == "setSource").order_by(a.id))
+    assert [row.detail for row in told] == ["may not create", "may create"]
 
 
 async def test_a_source_is_told_of_orders_where_somebody_has_said_where(engine, desk, mine):

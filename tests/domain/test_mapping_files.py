@@ -56,15 +56,17 @@ def test_all_that_is_wrong_is_told_with_its_row_and_its_column():
         b"VARIANT,A-1,\xff\n",
         b"VARIANT,A-2,TEA\n",
         b"variant, A-2 ,RICE\n",
+        b"merchant,M-1,ours\n",
     )
     assert told(HEADER, *rows) == [
-        ("row 2.kind", "'ITEM' is none of MERCHANT, STORE, PRODUCT, VARIANT, MODIFIER, CATEGORY"),
+        ("row 2.kind", "'ITEM' is none of STORE, PRODUCT, VARIANT, MODIFIER, CATEGORY"),
         ("row 3.kind", "is missing"),
         ("row 3.external_id", "is missing"),
         ("row 4.external_id", "must have from 1 to 200 characters"),
         ("row 5.external_id", "has characters that are no text"),
         ("row 6.ours", "has characters that are no text"),
         ("row 8.external_id", "came before, in row 7"),
+        ("row 9.kind", "a source is of one merchant, whatever that is called in what it says: there is nothing to map"),
     ]
 
 

@@ -88,7 +88,7 @@ async def test_bad_rows_are_told_by_the_number_a_spreadsheet_shows(engine, desk,
     assert not await map_ids(asked(wms, file), desk)
     assert capsys.readouterr().out.splitlines() == [
         "row 3: ours: there is no variant 'NO'",
-        "row 4: kind: 'THING' is none of MERCHANT, STORE, PRODUCT, VARIANT, MODIFIER, CATEGORY; external_id: is missing",
+        "row 4: kind: 'THING' is none of STORE, PRODUCT, VARIANT, MODIFIER, CATEGORY; external_id: is missing",
     ]
     assert not await map_ids(asked(wms, file, json=True), desk)
     report = json.loads(capsys.readouterr().out)

@@ -299,6 +299,7 @@ def upgrade() -> None:
         sa.Column("marked_to", sa.Uuid(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="0", nullable=False),
         sa.Column("proof", postgresql.JSONB(), nullable=True),
+        sa.Column("may_create", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_source_merchant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
     )
