@@ -190,29 +190,29 @@ class Instructions:
         headers = {name: value for name, value in unread.headers.items() if value != HIDDEN}
         call = Call(unread.door, body, headers, unread.received_at, told.query, told.values, told.method, told.url)
         if isinstance(inbound, InPieces) and len(body) > LATER_BYTES and not await self._has_instructions(unread):
-            pieces = await self._read(partial(inbound.in_pieces, call, known))
-            async with self._a_piece_ahead(pieces) as batches, self._unit_of_work() as uow:
+            pieces = await self._read(partial(inbound.in_pieces, call, known), known.id)
+            async with self._a_piece_ahead(pieces, known.id) as batches, self._unit_of_work() as uow:
                 if await uow.payloads.lock_unread(unread) and not await uow.instructions.count(unread.id):
                     await read_in_pieces(unread, known, pieces.whole, batches, uow)
             return
-        reading = await self._readers.run(partial(translated, inbound, call, known))
+        reading = await self._readers.run(partial(translated, inbound, call, known), known.id)
         async with self._unit_of_work() as uow:
             if await uow.payloads.lock_unread(unread):
                 await read_late(unread, known, reading, uow)
 
-    async def _read(self, step: Callable[[], Made]) -> Made:
+    async def _read(self, step: Callable[[], Made], source_id: UUID) -> Made:
         """Beside the event loop."""
         try:
-            return await self._readers.run(step)
+            return await self._readers.run(step, source_id)
         except Exception as error:
             raise _Unreadable(described(error)) from error
 
     @asynccontextmanager
-    async def _a_piece_ahead(self, pieces: Pieces) -> AsyncIterator[AsyncIterator[Batch]]:
+    async def _a_piece_ahead(self, pieces: Pieces, source_id: UUID) -> AsyncIterator[AsyncIterator[Batch]]:
         """The first has been read before this is entered."""
 
         def begun() -> asyncio.Task[Batch | None]:
-            return asyncio.create_task(self._read(partial(next, pieces.batches, None)))
+            return asyncio.create_task(self._read(partial(next, pieces.batches, None), source_id))
 
         ahead = begun()
 

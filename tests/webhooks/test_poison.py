@@ -1,7 +1,8 @@
-"""A body that takes for ever to read keeps its own source waiting, and nobody else."""
+"""A body that takes for ever to read keeps its own source waiting, and nobody else; of a source that sends such people are told."""
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from domain import threads
 from tests.partners import client_of, event, partner
 from tests.waiting import until
 from webhooks import intake
@@ -52,6 +54,43 @@ async def test_one_source_that_sends_poison_takes_two_readers_and_no_thread_of_o
     monkeypatch.setattr(intake, "DEADLINE_S", 8)
     assert (await other.post("webhooks/stock", said())).status_code == 200
     assert await one.payloads() == []
+
+
+async def test_a_reader_that_is_lost_is_told_once_though_nobody_waits_for_it(engine, monkeypatch, poison, caplog):
+    one = await partner(engine, "wms")
+    monkeypatch.setattr(intake, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(threads, "BUSY_S", 0.3)
+    answers = await asyncio.gather(*(one.post("webhooks/stock", said("POISON")) for _ in range(READERS_EACH + 3)))
+    assert {answer.status_code for answer in answers} == {503}
+
+    def errors() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+    await until(lambda: len(errors()) == READERS_EACH)
+    await asyncio.sleep(0.7)  # and not again
+    assert len(errors()) == READERS_EACH
+    assert all(
+        f"(readers) has been at one thing for 0 s, and may never be free again: it is what {one.source_id}" in said
+        for said in errors()
+    )
+
+
+async def test_what_is_read_in_time_is_told_to_nobody_and_watched_no_longer(engine, monkeypatch, caplog):
+    one = await partner(engine, "wms")
+    watched, look, read = list[asyncio.TimerHandle](), threads._Watch.look, intake.read
+    begun = threading.Event()
+
+    def looking(watch: threads._Watch) -> None:
+        look(watch)
+        assert watch._timer is not None
+        watched.append(watch._timer)
+        begun.set()
+
+    monkeypatch.setattr(threads._Watch, "look", looking)
+    monkeypatch.setattr(intake, "read", lambda *given: (begun.wait(30), read(*given))[1])
+    assert (await one.post("webhooks/stock", said())).status_code == 200
+    assert [timer.cancelled() for timer in watched] == [True]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_whoever_has_sent_poison_is_read_again_once_that_has_ended(engine, monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import update
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain import threads
 from domain.intake import LATER_BYTES, EntityKind
 from tests.partners import Partner, event, partner
 from tests.waiting import until
@@ -66,6 +68,23 @@ async def test_what_others_sent_is_done_while_one_is_read(engine, over):
     await worker.drain()
     assert await poisonous.payloads() == ["APPLIED"] * 3
     assert (await poisonous.level("TEA")).on_hand == 14
+
+
+async def test_a_reader_that_is_lost_is_told(engine, over, monkeypatch, caplog):
+    monkeypatch.setattr(threads, "BUSY_S", 0.3)
+    poisonous = await seller(engine)
+    assert (await poisonous.post("webhooks/stock", said(LATER_BYTES, "POISON"))).status_code == 200
+    worker = Instructions(lambda: unit_of_work(engine), Reads(engine), INBOUNDS)
+    await worker.once()
+
+    def errors() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+    await until(errors)
+    over.set()
+    await worker.drain()
+    [error] = errors()
+    assert f"(late readers) has been at one thing for 0 s, and may never be free again: it is what {poisonous.source_id}" in error
 
 
 async def test_a_worker_that_is_told_to_go_does_not_wait_for_what_it_reads(engine, over):
