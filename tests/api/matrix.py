@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from graphql import (
     GraphQLField,
@@ -22,9 +23,10 @@ from graphql import (
     is_required_argument,
     is_union_type,
 )
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db import tables as t
 from db.reads import Here
 from schema.api import schema
 from schema.roots import Api
@@ -281,16 +283,32 @@ class Asker:
             cells[DOOR] += "+wrote"  # the answer was a no, and yet something was done
         return cells
 
+    async def audited(self, reach: Reach, caller: str) -> Sequence[tuple[str, str]]:
+        """Who did what, by the rows that a mutation has added to the audit. They are undone with all else it does."""
+        async with _undone(self.town.engine) as undone:
+            before = await _audit(undone.connection)
+            await _execute(self._text(reach, None), self.town.context(caller, undone.engine, undone.reads))
+            after = await _audit(undone.connection)
+        return [after[id] for id in after.keys() - before.keys()]
+
     async def _answer(self, reach: Reach, caller: str, names: Sequence[str] | None) -> tuple[Answer, bool]:
-        given = {name: json.dumps(str(value)) for name, value in self.town.names.items()}
-        given["now"] = json.dumps(datetime.now(UTC).isoformat())
-        text = string.Template(document(self.matrix, reach, names)).substitute(given)
+        text = self._text(reach, names)
         if reach.root == "Mutation":
             async with _undone(self.town.engine) as undone:
                 context = self.town.context(caller, undone.engine, undone.reads)
                 return await _execute(text, context), undone.wrote
         context = self.town.context(caller)
         return await (_first_frame if reach.root == "Subscription" else _execute)(text, context), False
+
+    def _text(self, reach: Reach, names: Sequence[str] | None) -> str:
+        given = {name: json.dumps(str(value)) for name, value in self.town.names.items()}
+        given["now"] = json.dumps(datetime.now(UTC).isoformat())
+        return string.Template(document(self.matrix, reach, names)).substitute(given)
+
+
+async def _audit(connection: AsyncConnection) -> dict[UUID, tuple[str, str]]:
+    a = t.audit.c
+    return {row.id: (row.actor, row.action) for row in await connection.execute(select(a.id, a.actor, a.action))}
 
 
 async def _execute(text: str, context: Api) -> Answer:
