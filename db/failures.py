@@ -17,7 +17,7 @@ from db.pages import By, Page, page
 from db.payloads import WHOLE
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import batch_undo, failure, instruction, judgement, mapping, merchant, payload, telling
+from db.tables import batch_undo, failure, instruction, judgement, mapping, merchant, payload, source_telling, telling
 from db.words import beginnings
 from domain.batches import Decision
 from domain.bodies import Stored
@@ -122,6 +122,8 @@ class SqlFailures:
         )
         untold = telling.c.state.in_([TellingState.WAITING, TellingState.FAILED])
         told = and_(p.door == DOOR, ~exists().where(telling.c.payload_id == p.id, untold))
+        has = exists().where(telling.c.payload_id == p.id, telling.c.state == TellingState.TOLD)
+        on = exists().where(source_telling.c.source_id == p.source_id, source_telling.c.since.is_not(None))
         its = instruction.alias("its")
         found = await self._connection.execute(
             select(
@@ -132,6 +134,7 @@ class SqlFailures:
                 parked.label("parked"),
                 or_(repeated, told).label("repeated"),
                 exists().where(batch_undo.c.payload_id == p.id).label("undone"),
+                and_(p.door == DOOR, ~on, ~has).label("off"),
             )
             .join_from(failure, payload, p.id == f.payload_id)
             .join(its, its.c.id == f.instruction_id, isouter=True)

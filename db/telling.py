@@ -28,11 +28,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import among, rows
 from db.events import to_event
-from db.failures import Columns
+from db.failures import UNSETTLED, Columns
 from db.reads import Reads
 from db.tables import (
     delivery,
     event,
+    failure,
     instruction,
     mapping,
     modifier,
@@ -185,9 +186,9 @@ class SqlTellings:
     async def switch(self, source_id: UUID, *, on: bool) -> bool:
         if not on:
             mine = update(source_telling).where(st.source_id == source_id, st.since.is_not(None))
-            was_on = (await self._connection.execute(mine.values(since=None).returning(st.source_id))).scalar_one_or_none()
-            rest = update(telling).where(t.source_id == source_id, t.state == WAITING)
-            await self._connection.execute(rest.values(state=TellingState.MOOT, done_at=NOW, message="it was switched off"))
+            off = mine.values(since=None, held_until=None).returning(st.source_id)
+            was_on = (await self._connection.execute(off)).scalar_one_or_none()
+            await self._drop(source_id)
             return was_on is not None
         known = await self._connection.execute(select(a.source_id).where(a.source_id == source_id))
         if known.scalar_one_or_none() is None:
@@ -201,7 +202,23 @@ class SqlTellings:
         # Who begins to listen begins where the log is by now: what was told before is not its business.
         last = select(func.coalesce(func.max(e.pos), 0)).scalar_subquery()
         await self._connection.execute(insert(sink).values(name=SINK, pos=last).on_conflict_do_nothing())
-        return (await self._connection.execute(new.returning(st.source_id))).scalar_one_or_none() is not None
+        was_off = (await self._connection.execute(new.returning(st.source_id))).scalar_one_or_none() is not None
+        if was_off:  # who was following the log as it was switched off may have written down more
+            await self._drop(source_id)
+        return was_off
+
+    async def _drop(self, source_id: UUID) -> None:
+        rest = update(telling).where(t.source_id == source_id, t.state == WAITING)
+        await self._connection.execute(rest.values(state=TellingState.MOOT, done_at=NOW, message="it was switched off"))
+
+    async def not_told(self, source_id: UUID) -> set[UUID]:
+        f = failure.c
+        found = await self._connection.execute(
+            select(t.payload_id)
+            .join_from(telling, failure, f.payload_id == t.payload_id)
+            .where(t.source_id == source_id, f.state.in_(UNSETTLED))
+        )
+        return set(found.scalars())
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> TellingTurn | None:
         free, one = or_(st.held_until.is_(None), st.held_until <= NOW), telling.alias("one").c

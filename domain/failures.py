@@ -143,6 +143,7 @@ class Failed:
     parked: bool  # its payload waits for approval, and this tells of it
     repeated: bool  # the same news was accepted since
     undone: bool  # its batch is, or is being
+    off: bool  # it says what its till was not told, and that is told of orders no more
 
 
 class FailureStore(Protocol):
@@ -244,6 +245,8 @@ def why_not(failed: Failed) -> str | None:
     if failed.instruction is InstructionState.REFUSED or failed.payload is PayloadState.REFUSED:
         return "its batch was refused: have it sent again"
     if failure.instruction_id is None:
+        if failed.off:
+            return "its source is told of orders no more: setSource, toldOrders"
         if failed.truncated:
             return "only the beginning of it was kept"
         if failed.repeated:

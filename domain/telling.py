@@ -237,7 +237,11 @@ class TellingStore(Protocol):
         """What is told once is there once. Of an order that its source was not told of nothing but that it is placed."""
 
     async def switch(self, source_id: UUID, *, on: bool) -> bool:
-        """Off, what waits is told no more. Returns whether that changed anything. Refuses Conflict without an access."""
+        """Off, what waits is told no more, and who is at it writes nothing down; on, nothing waits from before. Returns whether
+        that changed anything. Refuses Conflict without an access."""
+
+    async def not_told(self, source_id: UUID) -> Collection[UUID]:
+        """The payloads of the source's that say what could not be told, and of which a failure is not settled."""
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> TellingTurn | None:
         """The one that waits longest, locked by nobody else; before it one that is left alone, and has news that are overdue. None:
@@ -371,9 +375,20 @@ async def tell_orders(source_id: UUID, outbound: Outbound | None, actor: Actor, 
         raise not_found("source")
     if on and outbound is None:
         raise invalid("toldOrders", "this provider is told of no orders")
+    if not on:
+        await _forget(source.id, uow)  # first, as who writes down what came of a call takes failures before the source
     if await uow.tellings.switch(source.id, on=on):
         said = "is told of its stores' orders" if on else "is told of orders no more"
         await uow.audit.write(actor, "setSource", source.id, source.merchant_id, said)
+    if not on:
+        await _forget(source.id, uow)  # of a call that ended meanwhile
+
+
+async def _forget(source_id: UUID, uow: "UnitOfWork") -> None:
+    """What the source could not be told of it is told no more."""
+    found = await uow.failures.unsettled(await uow.tellings.not_told(source_id))
+    changed = [await uow.failures.change(one.id, FailureState.RESOLVED, "it was switched off") for one in found]
+    await uow.events.add(*map(FailureChanged, changed))
 
 
 # ---------------------------------------------------------------- how long until the next time

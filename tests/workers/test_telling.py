@@ -20,6 +20,7 @@ from db.figures import backlog
 from db.ids import new_id
 from db.reads import Reads
 from db.relay import leadership
+from db.telling import SqlTellings
 from db.unit_of_work import unit_of_work
 from domain.at_risk import fall_short
 from domain.cart import LineChange, update_lines
@@ -44,7 +45,7 @@ from domain.refusals import Conflict, InvalidInput, Refused, Unavailable
 from domain.replays import Seen, start_replay
 from domain.riders import arrive_at_store, drop_delivery, pick_up
 from domain.sources import SetSource, set_source
-from domain.telling import DOOR, tell_orders
+from domain.telling import DOOR, follow, tell_orders
 from domain.unit_of_work import UnitOfWork
 from tests.db.test_purchases import counters, do, payment_of, placed, quoted, the_order
 from tests.partners import SEALS, Partner, dish, menu, partner, size
@@ -420,6 +421,68 @@ async def test_nobody_is_told_who_was_not_asked_to_be(engine):
             "is told of its stores' orders",
             "is told of orders no more",
         ]
+
+
+async def test_what_could_not_be_told_is_nobodys_trouble_once_it_is_switched_off(engine):
+    async with petpooja(engine) as (told, server):
+        await ordered(told)  # which its menu does not have
+        await ordered(told, None)
+        await told.tell()
+        assert [failure.state for failure in await told.source.failures()] == [FailureState.OPEN] * 2
+        await told.switch(on=False)
+        assert await told.states() == [("PLACED", "FAILED"), ("PLACED", "MOOT")]
+        failures = await told.source.failures()
+        assert [(failure.state, failure.note) for failure in failures] == [(FailureState.RESOLVED, "it was switched off")] * 2
+        server.menu = {"81091"}
+        for failure in failures:
+            with pytest.raises(Refused) as no:
+                await do(engine, lambda uow, id=failure.id: replay_failures([id], told.source.shop.owner, uow))
+            assert "its source is told of orders no more" in no.value.refusal.message
+        assert [failure.replays for failure in await told.source.failures()] == [0, 0]
+        await told.switch(on=True)
+        refused = next(one for one in failures if one.kind.value == "VALIDATION")
+        await do(engine, lambda uow: replay_failures([refused.id], told.source.shop.owner, uow))  # by hand, it is
+        await told.tell()
+        assert await told.states() == [("PLACED", "TOLD"), ("PLACED", "MOOT")]
+
+
+async def test_what_a_till_answers_once_it_is_switched_off_is_nobodys_trouble(engine):
+    async with petpooja(engine) as (told, server):
+        await ordered(told)
+
+        class Meanwhile(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                await told.switch(on=False)
+                return await super().fetch(base_url, ask)
+
+        await told.tell(told.another(Meanwhile(loopback=True)))
+        assert len(server.calls) == 1
+        assert await told.states() == [("PLACED", "MOOT")]
+        assert not await told.source.failures()
+
+
+async def test_what_was_written_down_as_it_was_switched_off_is_not_told_when_it_is_on_again(engine):
+    async with petpooja(engine) as (told, server):
+        server.menu = {"81091"}
+        await ordered(told)
+        async with leadership(engine) as leader:
+            assert leader is not None
+            while await leader.stamp(500):
+                pass
+
+        class Meanwhile(SqlTellings):
+            async def add(self, new: Any) -> None:
+                await told.switch(on=False)
+                await super().add(new)
+
+        async with unit_of_work(engine) as uow:
+            uow.tellings = Meanwhile(uow.tellings._connection)
+            while await follow(2_000, OUTBOUNDS, uow):
+                pass
+        assert await told.states() == [("PLACED", "WAITING")]
+        await told.switch(on=True)
+        await told.tell()
+        assert (server.calls, await told.states()) == ([], [("PLACED", "MOOT")])
 
 
 async def test_a_source_that_is_off_is_told_when_it_is_on_again(engine):
