@@ -28,7 +28,7 @@ from db.instructions import IS_PARKED, IS_WAITING
 from db.pages import By, Page, page
 from db.reads import Reads
 from db.sources import of_merchant, sources_by_id
-from db.tables import instruction, modifier, modifier_group, product, store, variant
+from db.tables import category, instruction, mapping, modifier, modifier_group, payload, product, store, variant
 from db.words import some_word
 from domain.identity import Actor
 from domain.instructions import UpsertCatalogItem, UpsertVariant, named
@@ -38,6 +38,7 @@ from domain.suggestions import Ours, Suggestion, Theirs, best, forms_of
 
 i, v, p, s, c, g = instruction.c, variant.c, product.c, store.c, modifier.c, modifier_group.c
 WAITED_FOR = (EntityKind.STORE, EntityKind.PRODUCT, EntityKind.VARIANT, EntityKind.MODIFIER)
+CATEGORIES_SHOWN = 10_000
 NEAR = 30  # of ours, by the words of one name, are weighed
 STORES_WEIGHED, CHOICES_WEIGHED = 500, 1_000  # of one merchant, whoever else is asked about
 
@@ -106,6 +107,50 @@ async def unmapped_of(
     merchants = [source.merchant_id for source in await sources_by_id(reads, actor, [source_id])]
     found = _waited_for(actor, kind, among(i.merchant_id, merchants), *which)
     return [_unmapped(row) for row in await reads.rows(found.order_by(i.waits_for).limit(first))]
+
+
+# ---------------------------------------------------------------- categories, for which nobody waits
+
+
+@dataclass(frozen=True, slots=True)
+class ToldCategory:
+    """`external_id` is what a mapping calls it: the source's names of it from the root down. `ours` is the path it is mapped to;
+    `likely` that of another of ours which is called the same."""
+
+    external_id: str
+    names: Sequence[str]
+    ours: Sequence[str] | None
+    likely: Sequence[str] | None
+
+
+async def told_categories(reads: Reads, actor: Actor, source_id: UUID) -> Sequence[ToldCategory]:
+    """In which its products came, as far as what it told is kept. Those that are not mapped first, by their names."""
+    body = i.body["category"]
+    said = (
+        select(body.label("names"))
+        .distinct()
+        .join(payload, payload.c.id == i.payload_id)
+        .where(payload.c.source_id == source_id, i.command == UpsertCatalogItem.__name__, func.jsonb_array_length(body) > 0)
+        .where(of_merchant(i.merchant_id, actor))
+        .limit(CATEGORIES_SHOWN)
+    )
+    told = {tuple(row.names) for row in await reads.rows(said)}
+    of_theirs = select(mapping.c.external_id, category.c.path).join(category, category.c.id == mapping.c.id)
+    mapped = await reads.rows(of_theirs.where(mapping.c.source_id == source_id, mapping.c.kind == EntityKind.CATEGORY))
+    ours = {row.external_id: row.path for row in mapped}
+    last = sorted({names[-1].lower() for names in told})
+    alike = await reads.rows(
+        select(category.c.path).where(among(func.lower(category.c.name, type_=Text), last)).order_by(category.c.path)
+    )
+    by_name: dict[str, list[Sequence[str]]] = {}
+    for row in alike:
+        by_name.setdefault(row.path[-1].lower(), []).append(row.path)
+    found = []
+    for names in told:
+        called = " / ".join(names)
+        near = (path for path in by_name.get(names[-1].lower(), ()) if tuple(path) != names)
+        found.append(ToldCategory(called, names, ours.get(called), next(near, None)))
+    return sorted(found, key=lambda one: (one.ours is not None, one.names))
 
 
 # ---------------------------------------------------------------- what it may be

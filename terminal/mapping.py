@@ -12,8 +12,10 @@ from uuid import UUID
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from db.unmapped import Suggested, Unmapped, suggested, unmapped_of
+from db.unmapped import Suggested, ToldCategory, Unmapped, suggested, told_categories, unmapped_of
+from domain.intake import EntityKind
 from domain.mapping_files import COLUMNS, Report, map_file, shielded
+from domain.suggestions import MatchReason
 from launch.problem import Problem
 from terminal.desk import OPERATOR, Desk
 from terminal.said import console, say
@@ -104,7 +106,16 @@ async def _write(file: TextIO, source_id: UUID, desk: Desk) -> int:
         for one in named:
             writer.writerow([shielded(cell) for cell in _cells(one, found.get(one.key))])
         count, last = count + len(named), some[-1]
+    for told in await told_categories(desk.reads, OPERATOR, source_id):
+        writer.writerow([shielded(cell) for cell in _category(told)])
     return count
+
+
+def _category(told: ToldCategory) -> list[str]:
+    """Nobody waits for it, so nothing is proposed in `ours`: it goes its own way unless a person says otherwise."""
+    ours, likely = (" / ".join(path) if path else "" for path in (told.ours, told.likely))
+    reasons = MatchReason.NAME.value if likely else ""
+    return [EntityKind.CATEGORY.value, told.external_id, ours, told.names[-1], likely, "", "", reasons, "", "0"]
 
 
 def _cells(one: Unmapped, found: Suggested | None) -> list[str]:

@@ -21,7 +21,7 @@ from terminal.mapping import Asked, map_ids
 from tests.desks import desk_of
 from tests.figures import show
 from tests.launch.towns import haat
-from tests.partners import partner, snapshot
+from tests.partners import dish, menu, partner, snapshot
 from tests.world import listing
 
 Output = pytest.CaptureFixture[str]
@@ -30,6 +30,33 @@ Output = pytest.CaptureFixture[str]
 @pytest.fixture
 def desk(engine, database_url: str, tmp_path: Path) -> Desk:
     return desk_of(engine, database_url, tmp_path)
+
+
+async def test_a_sources_own_categories_are_listed_after_what_waits(engine, desk, tmp_path):
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    shelf = f"Shelf {till.source_id.hex[-6:]}"
+    id = new_id()
+    async with engine.begin() as connection:
+        await connection.execute(t.category.insert().values(id=id, name="PIZZA", path=[shelf, "PIZZA"]))
+    await till.tell("webhooks/menu", menu("k7x2m9qa", dish("1")))
+
+    async def exported() -> list[list[str]]:
+        file = tmp_path / "ids.csv"
+        assert await map_ids(asked(till, file, export=True), desk)
+        rows = csv.DictReader(io.StringIO(file.read_text("utf-8-sig")))
+        return [[row[name] for name in ("kind", "external_id", "ours", "called", "reasons")] for row in rows]
+
+    assert await exported() == [["CATEGORY", "Main / Pizza", "", "Pizza", "NAME"]]
+    file = tmp_path / "back.csv"
+    file.write_text(f"kind,external_id,ours\nCATEGORY,Main / Pizza,{shelf} / PIZZA\n")
+    assert await map_ids(asked(till, file), desk)
+    bare = menu("k7x2m9qa", dish("1"), dish("2", item_categoryid="701"))
+    bare["categories"].append({"categoryid": "701", "active": "1", "parent_category_id": "9", "categoryname": "=Rolls"})
+    await till.tell("webhooks/menu", bare)
+    assert [row[:3] for row in await exported()] == [
+        ["CATEGORY", "Main / =Rolls", ""],
+        ["CATEGORY", "Main / Pizza", f"{shelf} / PIZZA"],
+    ]
 
 
 async def warehouse(engine, *told: str):
