@@ -7,7 +7,9 @@ from adapters.gateways import NoGateway
 from db import tables as t
 from db.unit_of_work import unit_of_work
 from domain.identity import MerchantRole
+from domain.intake import LATER_BYTES
 from tests.api.test_intake import Desk, connected, snapshot, support, urls
+from tests.partners import worker_of
 from tests.world import member, shop
 from workers.deadlines import Deadlines
 
@@ -41,6 +43,19 @@ async def test_people_say_how_often_it_should_speak_and_see_that_it_does_not(eng
     assert source["health"]["state"] == "SILENT"
     assert source["health"]["lastSeenAt"] < source["health"]["silentSince"]
     assert (await desk.say(SCHEDULE, mine.owner, id=source_id, minutes=None))["health"]["state"] == "LIVE"
+
+
+async def test_what_was_refused_and_what_came_to_nothing_is_counted_as_failed(engine, desk):
+    """At the door, and by the worker. A repeat is received, and has not failed."""
+    mine, _, said = await connected(desk)
+    worker = worker_of(engine)
+    fine, wrong = snapshot("ST-1", ("TEA", 9, 1)), {**snapshot("ST-1", ("TEA", 1, 2)), "type": "nobody.knows"}
+    for body in (fine, wrong, {**wrong, "padding": "x" * LATER_BYTES}):
+        await desk.send(urls(said)["stock"], said["secret"], body)
+    await desk.send(urls(said)["stock"], said["secret"], fine)
+    await worker.drain()
+    [source] = (await desk.say(MINE, mine.owner))["sources"]
+    assert (source["health"]["received"], source["health"]["failed"]) == (4, 2)
 
 
 async def test_it_is_for_who_looks_after_it_and_within_reason(engine, desk):

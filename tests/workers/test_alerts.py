@@ -1,6 +1,7 @@
 """Who watches over us hears once of failures that are new in kind, and of a log that stands still."""
 
 import asyncio
+import json
 import logging
 from datetime import timedelta
 
@@ -88,6 +89,20 @@ async def test_what_is_for_the_record_and_what_is_long_past_is_not_told(engine):
     kinds = {row.kind.value for row in await wms.failures()}
     assert {"MAPPING", "VALIDATION"} <= kinds
     assert ["VALIDATION" in alert.text for alert in heard.alerts] == [True]
+
+
+async def test_other_news_under_the_same_id_is_told(engine):
+    wms = await partner(engine, "wms")
+    heard = Heard()
+    await stamp(engine)
+    await watch(engine, heard).groups()
+    for sku in ("A", "B"):
+        body = json.dumps(event("stock.adjusted", location="ST-1", sku=sku, delta="1")).encode()
+        await wms.tell("webhooks/stock", body, **wms.signed(body, "one"))
+    await stamp(engine)
+    await watch(engine, heard).groups()
+    [told] = [alert.text for alert in heard.alerts if alert.text.startswith("new failures: wms VALIDATION: ")]
+    assert "came before, with another body" in told
 
 
 async def test_what_goes_on_after_nobody_looked_for_hours_is_told_once(engine):
