@@ -289,7 +289,8 @@ async def deactivate_missing(
     await uow.catalog.lock_merchants_of([store_id], ())
     gone = await uow.listings.lock_not_among(store_id, keep, among, told_before)
     off = [replace(listing, active=False, version=listing.version + 1) for listing in gone]
-    await uow.listings.change(off, {})
+    # As old as the push: one that brings it back and one that leaves it out again may have come since, and wait their turn.
+    await uow.listings.change(off, dict.fromkeys((listing.id for listing in off), told_before))
     remember(uow, cause, (Was(Part.SHOWN, listing.id, listing.version, (True,), (False,)) for listing in off))
     await uow.events.add(*map(ListingChanged, off), causes={listing.id: cause for listing in off} if cause else None)
     return [listing.id for listing in off]

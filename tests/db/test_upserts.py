@@ -342,6 +342,19 @@ async def test_older_news_that_is_carried_out_late_keeps_nothing_on_sale(engine:
         assert await deactivate_missing(store_id, (), received, uow, among={new}) == []
 
 
+async def test_what_is_brought_back_goes_again_however_late_the_pushes_are_carried_out(engine: AsyncEngine) -> None:
+    merchant_id, store_id = await add_store(engine)
+    _, variant_id, listing_id = await one(engine, merchant_id, store_id)
+    async with engine.connect() as connection:
+        first = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    back, last = first + timedelta(microseconds=1), first + timedelta(microseconds=2)
+    async with unit_of_work(engine) as uow:
+        assert await deactivate_missing(store_id, (), first, uow) == [listing_id]
+    await told(engine, apply_listings, UpsertedListing(store_id, variant_id, active=True, told_at=back))
+    async with unit_of_work(engine) as uow:
+        assert await deactivate_missing(store_id, (), last, uow) == [listing_id]
+
+
 async def test_each_event_has_the_cause_of_its_item(engine: AsyncEngine) -> None:
     merchant_id, _ = await add_store(engine)
     token = trace.cause.set("payload:9")
