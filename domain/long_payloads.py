@@ -1,4 +1,6 @@
-"""Long payloads: read and kept some rows at a time, so that a file of a hundred thousand rows needs no more room than its bytes."""
+"""Long payloads: read and kept some rows at a time, so that a file of a hundred thousand rows needs room for its bytes, some times
+over, and its ids, but not for what its rows say.
+"""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING

@@ -90,7 +90,7 @@ async def import_catalogue(
     reading, survey = await asyncio.to_thread(_surveyed, inbound, call, source)
     kept = await _keep(call, source, reading, path.name, bodies, unit_of_work)
     said, good, refused = survey.commands, len(survey.good), bad_rows(survey.problems)
-    del reading  # a hundred thousand objects that every collection of garbage would walk through
+    del body, call, reading, survey  # a hundred thousand objects that every collection of garbage would walk through, and the file
     if kept.state is PayloadState.ACCEPTED:
         worker = Instructions(unit_of_work, reads, {inbound.provider: inbound}, GROUP, bodies=bodies)
         with _frozen():
