@@ -128,6 +128,7 @@ class UrbanpiperTill(Server):
 
     token: str = "a-token-of-the-till"
     options: set[str] = field(default_factory=set)
+    relayed: dict[str, str] = field(default_factory=dict)  # which order, by the id it was told under
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     states: list[tuple[str, str]] = field(default_factory=list)
 
@@ -152,6 +153,7 @@ class UrbanpiperTill(Server):
                 if strange := options - self.options:
                     return JSONResponse({"error": f"no such options: {', '.join(sorted(strange))}"}, 400)
                 self.orders.setdefault(id, {**told, "reference": f"POS-{31 + len(self.orders)}"})
+                self.relayed[headers["x-request-id"]] = id
                 return JSONResponse({"order_ref_id": self.orders[id]["reference"]})
             case "60008":
                 self.states.append((told["additional_info"]["external_channel"]["order_id"], told["new_state"]))
