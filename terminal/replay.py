@@ -88,17 +88,22 @@ async def _named(ids: Sequence[str], desk: Desk) -> Sequence[Failure]:
 
 async def _filter(which: Seen, desk: Desk) -> bool:
     """A replay as the API begins one, worked off here beside the workers. Ctrl-C cancels it."""
-    async with desk.begin() as uow:
-        id = await start_replay(which, OPERATOR, uow)
+    starting = asyncio.create_task(_start(which, desk))  # to its end: interrupted in its commit it might run, and nobody knew it
     try:
-        done = await _followed(id, desk)
+        done = await _followed(await asyncio.shield(starting), desk)
     except asyncio.CancelledError:
+        id = await starting
         async with desk.begin() as uow:
             await cancel_replay(id, OPERATOR, uow)
         _sum_up(await _now(id, desk))
         raise
     _sum_up(done)
     return done.state is ReplayState.DONE and not done.failed_again and not done.refused
+
+
+async def _start(which: Seen, desk: Desk) -> UUID:
+    async with desk.begin() as uow:
+        return await start_replay(which, OPERATOR, uow)
 
 
 async def _followed(id: UUID, desk: Desk) -> Replay:
