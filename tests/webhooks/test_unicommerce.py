@@ -145,7 +145,7 @@ async def test_several_stores_of_a_source_are_one_shelf_to_it(engine):
         await connection.execute(t.store.insert().values(id=store_id, merchant_id=uni.shop.merchant_id, **values))
         mine = {"merchant_id": uni.shop.merchant_id, "store_id": store_id}
         other = {"id": store_id, "product_id": tea, "variant_id": tea, "name": "Tea", "price_minor": 19900, **mine}
-        await connection.execute(t.listing.insert().values(**other, updated_at=datetime.now(UTC)))
+        await connection.execute(t.listing.insert().values(**other, told_at=datetime.now(UTC)))
         await connection.execute(
             t.stock_level.insert().values(listing_id=store_id, tracked=True, on_hand=6, held=1, version=0, **mine)
         )
