@@ -83,7 +83,7 @@ async def stocked(engine, count):
             await add(
                 insert(listing).values(
                     **own, id=id, store_id=ids["store"], product_id=ids["product"], variant_id=id, name="P", price_minor=100,
-                    updated_at=text("now()"),
+                    told_at=text("now()"),
                 )
             )  # fmt: skip
             await add(
