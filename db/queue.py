@@ -75,6 +75,8 @@ FIRST = (
         earlier.c.id < i.id,
         earlier.c.state.in_([IS_WAITING, IS_PARKED]),
         earlier.c.waits_for.is_distinct_from(APPROVAL),
+        # Of its own batch what comes in a later stage waits for it: a thing that is told of twice would wait for itself.
+        or_(earlier.c.payload_id != i.payload_id, earlier.c.stage <= i.stage),
         BLOCKS,
     )
     .order_by(earlier.c.source_id, earlier.c.entity, earlier.c.id)

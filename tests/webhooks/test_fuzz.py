@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import tables as t
@@ -222,6 +222,10 @@ async def settled(one: Fuzzed, payload: Any, body: bytes, changed: bool) -> None
         waiting = [part for part in parts if part.state is InstructionState.WAITING]
         assert waiting
         assert all(part.attempts == 0 for part in waiting), "what cannot be done is tried for ever"
+        mine = i.source_id == one.partner.source_id
+        later = select(i.entity).where(mine, i.state == InstructionState.WAITING, i.next_at > func.clock_timestamp())
+        days = {row.entity for row in await one.partner.rows(later)}
+        assert {part.entity for part in waiting} <= days, "it waits for no day"
         return
     assert payload.state in SETTLED
     assert not states & {InstructionState.WAITING}
