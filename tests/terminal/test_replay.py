@@ -99,7 +99,13 @@ async def test_ctrl_c_cancels_what_is_left_and_says_so(engine, database_url, tmp
     environment = {**os.environ, "HAAT_DATABASE_URL": database_url, "HAAT_DATA": str(tmp_path)}
     command = [sys.executable, str(HERE / "cli.py"), "replay", "--store", await slug_of(wms)]
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=tmp_path, **pipes)
+    before_it = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests in the background ignore it, and so would the process
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=tmp_path, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before_it)
     try:
 
         async def handed_over() -> bool:
