@@ -1131,8 +1131,7 @@ async def test_slow_tills_keep_no_other_waiting(engine):
 
         running = asyncio.create_task(quick.another(Slow(loopback=True)).run())
         try:
-            await until(lambda: server.orders, within_s=30)
-            assert len(asked) == 5
+            await until(lambda: server.orders and len(asked) == 5, within_s=30)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
