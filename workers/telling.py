@@ -17,8 +17,8 @@ from os import urandom
 from urllib.parse import urlsplit
 
 from db import sources
+from db.outbound import order_to_tell
 from db.reads import Reads
-from db.telling import order_to_tell
 from domain import trace
 from domain.bus import Bus
 from domain.cancelling import heed_cancelling
