@@ -27,6 +27,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -62,8 +63,11 @@ WAITING, PARKED = InstructionState.WAITING, InstructionState.PARKED
 APPLIED, REFUSED = InstructionState.APPLIED, InstructionState.REFUSED
 ROWS_AT_ONCE = 2_000  # of one INSERT: a batch of fifty thousand is no single statement
 earlier = instruction.alias("earlier")
-# Of each entity the first, but for what waits for people to approve it: a parked batch blocks nothing later. And what waits for
-# a thing to appear blocks its own kind alone: a count of what is not listed yet must not keep back the price that lists it.
+BEFORE = tuple_(earlier.c.payload_id, earlier.c.id) < tuple_(i.payload_id, i.id)
+# Of each entity the first: that of the payload that came first, whenever it was read. By their own ids two batches whose pieces
+# were written in turns would wait for each other. But for what waits for people to approve it: a parked batch blocks nothing
+# later. And what waits for a thing to appear blocks its own kind alone: a count of what is not listed yet must not keep back the
+# price that lists it.
 # Asked for each row: as a join it is the square of a long menu wherever the planner has not counted it yet.
 BLOCKS = or_(earlier.c.state == IS_WAITING, earlier.c.command == i.command, earlier.c.waits_for == JUDGEMENT)
 FIRST = (
@@ -72,14 +76,14 @@ FIRST = (
         earlier.c.source_id == i.source_id,
         earlier.c.entity >= i.entity,  # equal: said so that the order below is one index's alone, and no other will do
         earlier.c.entity <= i.entity,
-        earlier.c.id < i.id,
+        BEFORE,
         earlier.c.state.in_([IS_WAITING, IS_PARKED]),
         earlier.c.waits_for.is_distinct_from(APPROVAL),
         # Of its own batch what comes in a later stage waits for it: a thing that is told of twice would wait for itself.
         or_(earlier.c.payload_id != i.payload_id, earlier.c.stage <= i.stage),
         BLOCKS,
     )
-    .order_by(earlier.c.source_id, earlier.c.entity, earlier.c.id)
+    .order_by(earlier.c.source_id, earlier.c.entity, earlier.c.payload_id, earlier.c.id)
     .limit(1)
     .correlate(instruction)
     .scalar_subquery()
@@ -304,14 +308,14 @@ class SqlInstructions:
             .where(
                 earlier.c.source_id == i.source_id,
                 earlier.c.entity == i.entity,
-                earlier.c.id < i.id,
+                BEFORE,
                 earlier.c.state.in_([IS_WAITING, IS_PARKED]),
                 earlier.c.state == IS_PARKED,
                 # What is not judged yet keeps them waiting by itself; parked for it they would stay so, as nothing judges them.
                 earlier.c.waits_for.not_in([APPROVAL, JUDGEMENT]),
                 BLOCKS,
             )
-            .order_by(earlier.c.id)
+            .order_by(earlier.c.payload_id, earlier.c.id)
             .limit(1)
             .scalar_subquery()
         )

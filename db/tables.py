@@ -451,9 +451,12 @@ instruction = _table(
     Column("number", sa.BigInteger, sa.Identity(), nullable=False),  # in which order they are told to others: see workers/mirror.py
     Column("was", JSONB(none_as_null=True)),  # what it has changed, as it was before: while its batch can be undone
     Index("ix_instruction_was", "id", postgresql_where=sa.text("was IS NOT NULL")),
-    # In order for each entity: the one that is WAITING or PARKED and came first.
+    # In order for each entity: the one that is WAITING or PARKED and whose payload came first.
     Index("ix_instruction_queue", "source_id", "next_at", "stage", "id", postgresql_where=sa.text("state = 'WAITING'")),
-    Index("ix_instruction_entity", "source_id", "entity", "id", postgresql_where=sa.text("state IN ('WAITING', 'PARKED')")),
+    Index(
+        "ix_instruction_entity", "source_id", "entity", "payload_id", "id",
+        postgresql_where=sa.text("state IN ('WAITING', 'PARKED')"),
+    ),
     Index("ix_instruction_parked", "merchant_id", "waits_for", postgresql_where=sa.text("state = 'PARKED'")),
     Index("ix_instruction_stage", "payload_id", "stage", postgresql_where=sa.text("state = 'WAITING'")),
     Index(None, "payload_id", "ordinal"), Index(None, "number"),

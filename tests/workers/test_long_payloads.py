@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from db import tables as t
+from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.intake import LATER_BYTES, EntityKind
@@ -110,6 +111,40 @@ async def test_a_long_feed_that_is_whole_is_judged_before_any_of_it_runs(engine)
     (failure,) = await seller.failures()
     assert failure.message.startswith("it would remove 550 of the 1500 listings")
     assert sum(row.active for row in (await seller.listings()).values()) == ROWS
+
+
+async def test_a_whole_feed_waits_for_a_long_one_that_came_before_it_and_not_the_other_way_round(engine):
+    """The short one has its instructions first, as it is translated at the door."""
+    seller = await partner(engine, "catalogue_file", "mine")
+    long = feed(10, remarks=FILLED * (LATER_BYTES // len(FILLED)))
+    short = feed(10, mode="full")
+    for row in short["rows"]:
+        row["quantity"] += 100
+    for body in (long, short):
+        await seller.client.post(seller.path("import?store=mine"), content=json.dumps(body).encode())
+    assert {state for _, _, state in await seller.instructions()} == {"PARKED"}
+    await seller.worker.drain()
+    assert await seller.payloads() == ["APPLIED", "APPLIED"]
+    assert (await seller.level("S10")).on_hand == 110
+
+
+async def test_of_two_files_whose_pieces_were_written_in_turns_the_first_is_carried_out_first(engine):
+    seller, i = await partner(engine, "catalogue_file", "mine"), t.instruction.c
+    first, second = feed(2), feed(2)
+    for row in second["rows"]:
+        row["quantity"] += 100
+    for body in (first, second):
+        await seller.client.post(seller.path("import?store=mine"), content=json.dumps(body).encode())
+    its = await seller.rows(
+        select(i.id, i.payload_id).where(i.source_id == seller.source_id, i.entity.contains("S2")).order_by(i.id)
+    )
+    async with engine.begin() as connection:
+        for row in its:  # the first one's second piece is written behind all of the other
+            if row.payload_id == its[0].payload_id:
+                await connection.execute(update(t.instruction).where(i.id == row.id).values(id=new_id()))
+    await seller.worker.drain()
+    assert await seller.payloads() == ["APPLIED", "APPLIED"]
+    assert [(await seller.level(sku)).on_hand for sku in ("S1", "S2")] == [101, 102]
 
 
 async def test_the_same_rows_in_a_longer_file_change_nothing_and_tell_nobody(engine):

@@ -698,7 +698,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_instruction_entity",
         "instruction",
-        ["source_id", "entity", "id"],
+        ["source_id", "entity", "payload_id", "id"],
         unique=False,
         postgresql_where=sa.text("state IN ('WAITING', 'PARKED')"),
     )
