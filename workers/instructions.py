@@ -37,7 +37,7 @@ LOOK_AGAIN_S = 5.0  # for what appeared just while something was being parked fo
 ATTEMPTS = 5
 READINGS = 3  # in vain, of one payload by one process
 READ_AT_ONCE = 2  # by one process, of one source one
-PATIENCE_S = 2.0  # what takes longer to read is read beside what others sent
+PATIENCE_S = 0.25  # what takes longer to read is read beside what others sent
 BACKOFF_S, BACKOFF_MOST_S = 0.5, 60.0
 FINAL = frozenset({Kind.INVALID_INPUT, Kind.NOT_FOUND, Kind.CONFLICT, Kind.FORBIDDEN})  # the same again would be refused again
 
@@ -140,6 +140,7 @@ class Instructions:
                 unread = await uow.payloads.next_untranslated(self._inbounds, self._not_yet(), self._readings.keys())
             if unread is not None:
                 reading = self._readings[unread.source_id] = asyncio.create_task(self._translate(unread))
+                reading.add_done_callback(lambda _: self._woken.set())  # what it said is carried out at once
                 await asyncio.wait([reading], timeout=PATIENCE_S)
         done = 0
         for source_id in [source_id for source_id, reading in self._readings.items() if reading.done()]:

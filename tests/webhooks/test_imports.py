@@ -12,6 +12,7 @@ from tests.docs.pages import tables
 from tests.partners import Partner, client_of, partner
 from tests.waiting import until
 from webhooks import imports, intake
+from workers import instructions as loops
 
 RICE = {"id": "RICE-1K", "title": "Rice", "price": "120.00", "mrp": "110.00"}
 
@@ -64,7 +65,8 @@ async def test_each_bad_row_is_told_and_every_row_is_counted(engine):
     }
 
 
-async def test_a_long_file_is_accepted_then_runs_then_is_completed(engine):
+async def test_a_long_file_is_accepted_then_runs_then_is_completed(engine, monkeypatch):
+    monkeypatch.setattr(loops, "PATIENCE_S", 60)
     seller = await partner(engine, "catalogue_file", "mine")
     made = [row(n, description="x" * 200, **({"price": "?", "mrp": "?"} if n % 2 else {})) for n in range(1, 1_601)]
     job = await sent(seller, made)

@@ -15,6 +15,7 @@ from providers import catalogue_file
 from providers.catalogue_file import CatalogueFile
 from tests.partners import dish, menu, partner
 from tests.world import shop
+from workers import instructions as loops
 from workers.instructions import Instructions
 
 ROWS = 1_500
@@ -69,6 +70,7 @@ async def test_it_is_read_whole_or_not_at_all(engine, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as broken:
+        broken.setattr(loops, "PATIENCE_S", 60)
         broken.setattr(catalogue_file._Reading, "pieces", dying)
         broken.setattr("workers.instructions.give_up", killed)
         with pytest.raises(Killed):

@@ -56,6 +56,7 @@ async def read_again(wms: Partner, index: int) -> None:
 
 
 async def test_while_it_is_read_no_transaction_is_open(engine, monkeypatch):
+    monkeypatch.setattr(loops, "PATIENCE_S", 60)
     wms, counted, seen = await partner(engine, "wms", "BLR_DS1"), Counted(engine), []
     assert (await wms.post("webhooks/stock", adjusted("1", padding=LONG))).status_code == 200
     real = type(wms.inbound).translate
@@ -132,6 +133,7 @@ async def test_two_who_read_the_same_write_it_once(engine):
 
 
 async def test_what_another_has_read_meanwhile_is_not_given_up(engine, monkeypatch):
+    monkeypatch.setattr(loops, "PATIENCE_S", 60)
     wms = await partner(engine, "wms", "BLR_DS1")
     await wms.post("webhooks/stock", adjusted("1", padding=LONG))
 
@@ -146,6 +148,7 @@ async def test_what_another_has_read_meanwhile_is_not_given_up(engine, monkeypat
 
 
 async def test_what_is_away_each_time_it_is_read_is_given_up_and_stops_nobody(engine, monkeypatch):
+    monkeypatch.setattr(loops, "PATIENCE_S", 60)
     slow, other = await partner(engine, "wms", "BLR_DS1"), await partner(engine, "wms", "BLR_DS2")
     await slow.post("webhooks/stock", adjusted("1", padding=LONG))
     fine = {**event("item.upserted", sku="NEW", title="New", attributes={}), "padding": LONG}
