@@ -37,7 +37,7 @@ from domain.outbound import (
     TurnedDown,
 )
 from domain.payloads import Received, keep
-from domain.pulling import SealedAccess
+from domain.pulling import OPEN_AFTER, SealedAccess
 from domain.refusals import invalid, not_found
 
 if TYPE_CHECKING:
@@ -394,7 +394,6 @@ async def _forget(source_id: UUID, uow: "UnitOfWork") -> None:
 # ---------------------------------------------------------------- how long until the next time
 
 WAIT_S, WAIT_MOST_S = 2.0, 60.0
-OPEN_AFTER = 5  # failures in a row, and the circuit is open: one careful try from time to time
 PAUSE, LONGER_PAUSE = timedelta(minutes=1), timedelta(minutes=3)
 
 

@@ -32,13 +32,11 @@ from domain.pulling import (
     PULLED_AS,
     Access,
     Ask,
-    Balance,
     Ended,
     Fetch,
     News,
     Puller,
     PullFailed,
-    Quota,
     Reply,
     Turn,
     Unknown,
@@ -47,6 +45,7 @@ from domain.pulling import (
 )
 from domain.unit_of_work import Begin
 from domain.work import BY_SKU
+from workers.turns import Budget, NotOurs, take_turns
 
 log = logging.getLogger("haat.pulling")
 AT_ONCE = 4
@@ -58,10 +57,6 @@ TRIES = 4
 BACKOFF_S = 1.0
 WAIT_MOST_S = 60.0  # of what a partner asks us to wait; more than that is another turn
 FAILED_DOOR = "pull"
-
-
-class NotOurs(Exception):
-    """Somebody else holds the source by now: what we have in hand is theirs to ask."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +80,9 @@ class Pulling:
         object.__setattr__(self, "pullers", pullers)
 
     async def run(self) -> None:
-        aside: set[asyncio.Task[bool]] = set()
+        """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(self._loop(group, aside))
-
-    async def _loop(self, group: asyncio.TaskGroup, aside: set[asyncio.Task[bool]]) -> None:
-        """One turn after the other; a long one keeps nobody from theirs."""
-        while True:
-            turn = group.create_task(self._guarded())
-            await asyncio.wait([turn], timeout=ASIDE_S)
-            if not turn.done() and len(aside) < ASIDE_MOST:
-                aside.add(turn)
-                turn.add_done_callback(aside.discard)
-            elif not await turn:
-                await asyncio.sleep(POLL_S * (0.5 + random.random()))  # noqa: S311  # so that not all look at the same moment
+            take_turns(group, self._guarded, at_once=AT_ONCE, aside_s=ASIDE_S, aside_most=ASIDE_MOST, poll_s=POLL_S)
 
     async def _guarded(self) -> bool:
         try:
@@ -263,25 +246,6 @@ class _Talking:
                 pairs = {(source.merchant_id, sku) for sku in asked.skus}
                 known |= {sku for _, sku in await uow.catalog.variants_by_sku(pairs)}
         return [sku for sku in asked.skus if sku not in known]
-
-
-class Budget:
-    """Calls a partner may be sent, as time goes by."""
-
-    def __init__(self, quota: Quota, turn: Balance, now: datetime) -> None:
-        self.quota, self.at = quota, now
-        idle_s = None if turn.budget_at is None else (turn.now - turn.budget_at).total_seconds()
-        self.left = quota.burst if idle_s is None else quota.left(turn.budget, idle_s)
-
-    def now(self, now: datetime) -> float:
-        self.left, self.at = self.quota.left(self.left, (now - self.at).total_seconds()), now
-        return self.left
-
-    def take(self, now: datetime) -> float:
-        """Seconds to wait before the call that is taken by this."""
-        wait_s = self.quota.wait_s(self.now(now))
-        self.left -= 1
-        return wait_s
 
 
 def _failed(reply: Reply, now: datetime) -> PullFailed | None:

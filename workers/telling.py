@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from os import urandom
 from urllib.parse import urlsplit
 
@@ -26,10 +27,9 @@ from domain.events import Topic
 from domain.identity import Seals
 from domain.intake import Source
 from domain.outbound import Heard, NotMapped, NotNow, NotUnderstood, Order, Outbounds, Unmapped, Unsayable
-from domain.pulling import Access, Fetch, PullFailed, Reply, retry_after_s
+from domain.pulling import OPEN_AFTER, Access, Fetch, PullFailed, Reply, retry_after_s
 from domain.refusals import Refused
 from domain.telling import (
-    OPEN_AFTER,
     Ended,
     Spent,
     Telling,
@@ -44,7 +44,7 @@ from domain.telling import (
     settle,
 )
 from domain.unit_of_work import Begin, UnitOfWork
-from workers.pulling import Budget, NotOurs
+from workers.turns import Budget, NotOurs, take_turns
 
 log = logging.getLogger("haat.telling")
 AT_ONCE = 4  # sources
@@ -75,13 +75,12 @@ class Tellings:
 
     async def run(self) -> None:
         """Until cancelled."""
-        aside: set[asyncio.Task[bool]] = set()
         async with asyncio.TaskGroup() as group:
             if self.bus is not None:
                 group.create_task(self._listen(self.bus))
             group.create_task(self._follow())
-            for _ in range(AT_ONCE):
-                group.create_task(self._tell(group, aside))
+            once = partial(self._guarded, self.once)
+            take_turns(group, once, at_once=AT_ONCE, aside_s=ASIDE_S, aside_most=ASIDE_MOST, poll_s=POLL_S)
 
     async def _listen(self, bus: Bus) -> None:
         async with bus.subscribe([Topic.ORDERS.value, Topic.DELIVERY.value]) as messages:
@@ -96,17 +95,6 @@ class Tellings:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self.woken.wait()
-
-    async def _tell(self, group: asyncio.TaskGroup, aside: set[asyncio.Task[bool]]) -> None:
-        """One turn after the other; a till that is slow keeps nobody from theirs."""
-        while True:
-            turn = group.create_task(self._guarded(self.once))
-            await asyncio.wait([turn], timeout=ASIDE_S)
-            if not turn.done() and len(aside) < ASIDE_MOST:
-                aside.add(turn)
-                turn.add_done_callback(aside.discard)
-            elif not await turn:
-                await asyncio.sleep(POLL_S * (0.5 + random.random()))  # noqa: S311  # so that not all look at the same moment
 
     async def _guarded(self, step: Callable[[], Awaitable[bool]]) -> bool:
         try:

@@ -26,7 +26,8 @@ from tests.simulators.uniware import Uniware, broken, elsewhere, too_many
 from tests.simulators.vineretail import Vineretail, failed
 from tests.world import account, listings
 from workers import pulling
-from workers.pulling import Budget, Pulling
+from workers.pulling import Pulling
+from workers.turns import Budget
 
 STORE = "DS1"
 
