@@ -222,9 +222,10 @@ def check_access(command: SetSourceAccess, provider: Reached | None) -> None:
     urls = {name: value for name, value in command.credentials.items() if name.endswith(URL)}
     for path, url in {"baseUrl": command.base_url, **{f"credentials.{name}": value for name, value in urls.items()}}.items():
         if not _is_base_url(url):
-            problems.append(Problem(path, f"is an https:// address of at most {URL_CHARACTERS} characters, without a query"))
+            kind = f"is an https:// address (in development http:// too) of at most {URL_CHARACTERS} characters"
+            problems.append(Problem(path, f"{kind}, without password or query"))
     if provider is None:
-        problems.append(Problem("sourceId", "this provider tells of itself, and is never asked"))
+        problems.append(Problem("sourceId", "this provider is neither asked nor told of orders"))
     else:
         needed = ", ".join(provider.credentials)
         if set(command.credentials) != set(provider.credentials):

@@ -456,10 +456,13 @@ async def test_where_a_source_is_asked_is_set_by_who_looks_after_it(engine):
     ):
         refusal = await refused(replace(right, base_url=url))
         assert isinstance(refusal, InvalidInput)
-        assert [one.path for one in refusal.problems] == ["baseUrl"]
+        [problem] = refusal.problems
+        assert problem.path == "baseUrl"
+        assert problem.message.startswith("is an https:// address (in development http:// too)")
     refusal = await refused(replace(right, credentials={"ApiOwner": ""}))
     assert [one.path for one in refusal.problems] == ["credentials", "credentials.ApiOwner"]
-    assert [one.path for one in (await refused(right, asked=None)).problems] == ["sourceId"]
+    [problem] = (await refused(right, asked=None)).problems
+    assert (problem.path, problem.message) == ("sourceId", "this provider is neither asked nor told of orders")
     assert isinstance(await refused(right, actor=await account(engine)), NotFound)
     async with unit_of_work(engine) as uow:
         await set_source_access(right, puller, SEALS.seal(b"{}"), source.shop.owner, uow)
