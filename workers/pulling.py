@@ -13,6 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from os import urandom
 from urllib.parse import urlencode, urlsplit
 
@@ -43,6 +44,7 @@ from domain.pulling import (
     next_in,
     retry_after_s,
 )
+from domain.threads import Shares, Threads
 from domain.unit_of_work import Begin
 from domain.work import BY_SKU
 from workers.turns import Budget, NotOurs, take_turns
@@ -56,6 +58,7 @@ ASIDE_S, ASIDE_MOST = 60.0, 16  # what takes longer goes on beside the others, s
 TRIES = 4
 BACKOFF_S = 1.0
 WAIT_MOST_S = 60.0  # of what a partner asks us to wait; more than that is another turn
+READERS, READ_S = 4, 60.0  # threads that read what was answered, of each source one; a step, too, and shorter than HOLD
 FAILED_DOOR = "pull"
 
 
@@ -70,6 +73,7 @@ class Pulling:
     fetch: Fetch
     kept: Callable[[], None] = lambda: None
     bodies: Bodies = INLINE
+    readers: Shares = field(default_factory=lambda: Shares(Threads("pulled", READERS), 1))
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     dice: Callable[[], float] = random.random
@@ -219,13 +223,21 @@ class _Talking:
         if len(call.body) > LATER_BYTES:
             reading = Reading(event_id=own_id(self.inbound, call), translated=False)
         else:
-            reading = await asyncio.to_thread(translated, self.inbound, call, source)
+            reading = await self._read(call, source)
         received = self._received(source, news.door, reply.body, headers, now)
         received = await laid_away(received, reading, new_id(), self.pulling.bodies, self.pulling.unit_of_work)
         await self._hold()
         async with self.pulling.unit_of_work() as uow:
             await keep(received, reading, uow)
         self.pulling.kept()
+
+    async def _read(self, call: Call, source: Source) -> Reading:
+        """Raises PullFailed. What takes for ever to read keeps one thread, and no turn."""
+        try:
+            async with asyncio.timeout(READ_S):
+                return await self.pulling.readers.run(source.id, partial(translated, self.inbound, call, source))
+        except TimeoutError:
+            raise PullFailed(f"what it answers is not read within {READ_S:g} s") from None
 
     async def _tell(self, source: Source, failed: PullFailed) -> None:
         reading = Reading(wrong=Wrong(FailureKind.PROCESSING, printable(f"it cannot be asked: {failed.message}")))

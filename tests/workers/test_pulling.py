@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -327,6 +328,35 @@ async def test_a_long_reply_that_has_no_id_is_kept_all_the_same(engine, monkeypa
         await asked.pull()
         assert await units(asked, tea) == [8]
         assert (await asked.cursor()).failed == 0
+
+
+async def test_an_answer_that_takes_for_ever_to_read_keeps_one_thread_and_nobody_waiting(engine, monkeypatch):
+    over, begun, read = threading.Event(), list[str](), pulling.translated
+    monkeypatch.setattr(pulling, "READ_S", 0.2)
+    async with vineretail(engine) as (poisonous, server), vineretail(engine) as (other, theirs):
+        (tea,) = await listings(engine, other.source.shop, [1])
+        server.counted(STORE, "SKU-1", 1)
+        theirs.counted(STORE, f"SKU-{tea}", 8)
+        other.worker = replace(other.worker, readers=poisonous.worker.readers)
+
+        def slow(inbound: Any, call: Any, source: Any) -> Any:
+            if source.id == poisonous.source.source_id:
+                begun.append(threading.current_thread().name)
+                assert over.wait(60)
+            return read(inbound, call, source)
+
+        monkeypatch.setattr(pulling, "translated", slow)
+        try:
+            for failed in (1, 2, 3):
+                await poisonous.pull()
+                row = await poisonous.cursor()
+                assert (row.failed, row.message) == (failed, "what it answers is not read within 0.2 s")
+            assert begun == ["pulled"]  # which nobody waits for at the exit, as for asyncio's own
+            monkeypatch.setattr(pulling, "READ_S", 10)
+            await other.pull()
+            assert await units(other, tea) == [8]
+        finally:
+            over.set()
 
 
 async def test_a_long_talk_goes_on_beside_the_others_and_is_not_begun_again(engine, monkeypatch):
