@@ -16,6 +16,7 @@ from domain.doors import called
 from domain.imports import ERRORS_SHOWN, ImportAsked, LeftOut, Sent
 from domain.intake import Answer, Call, Inbound, InPieces, PayloadState, Source, described, problems_of
 from domain.refusals import Problem
+from domain.threads import Threads
 
 log = logging.getLogger("haat.imports")
 JOBS_KEPT = 64  # a job is asked for again and again until it is done
@@ -32,6 +33,7 @@ class Reports:
     _read: OrderedDict[UUID, LeftOut] = field(default_factory=OrderedDict)
     _reading: dict[UUID, asyncio.Task[LeftOut]] = field(default_factory=dict)  # by source
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _thread: Threads = field(default_factory=lambda: Threads("reports", 1))  # who is told to go does not wait for a long file
 
     async def answer(self, asked: ImportAsked, inbound: Inbound, source: Source, reads: Reads) -> Answer:
         job = await imports.job(reads, source.id, asked.job, JOB_DOOR) if asked.job is not None else None
@@ -62,7 +64,7 @@ class Reports:
             body = await self._body(id, sent)
             found = LeftOut()  # what its rows came to is told all the same
             if body is not None:
-                found = await asyncio.to_thread(_left_out, inbound, pieces, source, sent, body)
+                found = await self._thread.run(partial(_left_out, inbound, pieces, source, sent, body), source.id)
             self._read[id] = found
             while len(self._read) > JOBS_KEPT:
                 self._read.popitem(last=False)

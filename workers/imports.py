@@ -38,6 +38,7 @@ from domain.intake import (
 from domain.payloads import Kept, Received, keep, laid_away
 from domain.refusals import Problem, not_found
 from domain.sources import LockedSource, NewSource
+from domain.threads import Threads
 from domain.unit_of_work import Begin
 from workers.instructions import Instructions
 
@@ -83,7 +84,7 @@ async def import_catalogue(
     """
     started = monotonic()
     trace.correlation_id.set(uuid4().hex)
-    body = await asyncio.to_thread(path.read_bytes)
+    body = await Threads("file", 1).run(path.read_bytes)  # a mount may hang: whoever ends this waits for it no longer
     source = await _source(store_slug, inbound, unit_of_work, reads)
     query = {"store": store_slug, **({} if stock is None else {"stock": str(stock)})}
     call = Call(DOOR, body, {}, datetime.now(UTC), query)

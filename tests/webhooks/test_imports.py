@@ -138,11 +138,12 @@ async def test_a_report_that_takes_long_is_made_once_and_found_by_who_asks_again
     theirs = await sent(other, {"rows": [row(3), RICE]}, "store=theirs")
     for one in (seller, other):
         await one.worker.drain()
-    began, goes_on = [], threading.Event()
+    began, by, goes_on = [], set[str](), threading.Event()
     read = imports._left_out
 
     def slow(*given: Any) -> Any:
         began.append(given)
+        by.add(threading.current_thread().name)
         assert goes_on.wait(30)
         return read(*given)
 
@@ -157,6 +158,7 @@ async def test_a_report_that_takes_long_is_made_once_and_found_by_who_asks_again
         await until(lambda: len(began) == 2)  # its turn came, though nobody waits for it
     assert [rows(await asked(*ask))[4] for ask in ((seller, job), (seller, second), (other, theirs))] == [1, 1, 1]
     assert len(began) == 2
+    assert by == {"reports"}  # which nobody waits for at the exit, as for asyncio's own
 
 
 async def test_a_report_that_cannot_be_made_is_tried_again_by_who_asks_again(engine, monkeypatch):

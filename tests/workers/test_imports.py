@@ -1,9 +1,11 @@
 """A shop's catalogue from a file."""
 
+import asyncio
 import csv
 import json
 import os
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from providers.catalogue_file import CatalogueFile
 from providers.catalogue_rows import COLUMNS
 from tests.figures import show
 from tests.partners import partner
+from tests.waiting import until
 from tests.world import shop
 from workers.imports import import_catalogue
 
@@ -82,6 +85,32 @@ async def test_two_thousand_rows_go_in_and_the_same_file_again_changes_nothing(e
     report, _ = await bring_in(engine, path, "fresh")
     assert report.unchanged
     assert await of_store(engine, mine.store_id) == before
+
+
+async def test_whoever_ends_an_import_waits_for_no_file_that_hangs(engine, tmp_path):
+    """As one on a mount that is gone: who opens it hangs in the kernel."""
+    path = tmp_path / "hangs.csv"
+    os.mkfifo(path)
+    reading = threading.Event()
+
+    class Hangs(type(path)):
+        def read_bytes(self) -> bytes:
+            reading.set()
+            return super().read_bytes()
+
+    async def importing() -> None:
+        task = asyncio.create_task(bring_in(engine, Hangs(path), "fresh"))
+        await until(reading.is_set)
+        task.cancel()
+        await asyncio.wait([task])
+
+    command = threading.Thread(target=lambda: asyncio.run(importing()))
+    command.start()
+    try:
+        await until(lambda: not command.is_alive())
+    finally:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        command.join()
 
 
 def a_shops(path: Path) -> tuple[Path, int]:
