@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 SEEN_EVERY_S = 5  # one row of a source is not written for each of its calls
 SAME_NEWS_S = 120  # of providers that give their news no id
-OTHERWISE = "came before, with another body"
+REPEATED = "the same news came before"
+OTHERWISE = "came before, with another body"  # after its id
 UNSIGNED_BYTES = 4096  # so much is kept of what nobody has signed for
 
 
 @dataclass(frozen=True)
 class Received:
-    """A call to be kept. `door` is unknown where the path was, `source` where nobody knows it. `spoken`: somebody has called, and
-    not we ourselves, to say what went wrong with the source."""
+    """A call to be kept. No `source`: nobody knows whose it is. `spoken`: somebody has called, and not we ourselves, to say what
+    went wrong with the source."""
 
     source: Source | None
     provider: str
@@ -257,7 +258,7 @@ async def _keep_again(received: Received, event_id: str | None, first: UUID, uow
         stage=0,
     )
     await uow.payloads.add(payload)
-    wrong = Wrong(FailureKind.DUPLICATE, "the same news came before")
+    wrong = Wrong(FailureKind.DUPLICATE, REPEATED)
     await fail(uow, new_failure(uow.new_id(), payload, wrong))
     if received.source is not None:
         await _heard(received.source, received, uow)

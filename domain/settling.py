@@ -18,7 +18,7 @@ from domain.intake import (
     Wrong,
 )
 from domain.judgement import Rule, Verdict, judge
-from domain.payloads import OTHERWISE, Unjudged, Unread, first_stage, whole
+from domain.payloads import OTHERWISE, REPEATED, Unjudged, Unread, first_stage, whole
 from domain.queue import Group, Instruction, Origin, Outcome
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _kin(command: "Command") -> Hashable:
 async def _known_already(unread: Unread, source: Source, key: str, sha256: bytes, uow: "UnitOfWork") -> None:
     """As at the door: the same news is for the record alone, other news under the same id is not believed."""
     if unread.body.sha256 == sha256:
-        state, wrong = PayloadState.DUPLICATE, Wrong(FailureKind.DUPLICATE, "the same news came before")
+        state, wrong = PayloadState.DUPLICATE, Wrong(FailureKind.DUPLICATE, REPEATED)
     else:
         state, wrong = PayloadState.FAILED, Wrong(FailureKind.VALIDATION, f"{key} {OTHERWISE}")
     kept = key if state is PayloadState.DUPLICATE else None

@@ -14,7 +14,7 @@ from domain import trace
 from domain.failures import NewFailure, fail
 from domain.intake import FailureKind, Family, PayloadState
 from domain.limits import network_of
-from domain.payloads import UNSIGNED_BYTES, Payload, Received
+from domain.payloads import OTHERWISE, REPEATED, UNSIGNED_BYTES, Payload, Received
 from domain.payments import GatewayWords, SettlePayment
 from domain.purchases import settle_payment
 from domain.refusals import Kind, Refused
@@ -117,9 +117,9 @@ class PaymentDoor:
 async def _again(received: Received, same: bool, uow: UnitOfWork) -> None:
     """Done once, and kept as often as it comes. Other news under the same id is not believed."""
     if same:
-        state, kind, message = PayloadState.DUPLICATE, FailureKind.DUPLICATE, "the same news came before"
+        state, kind, message = PayloadState.DUPLICATE, FailureKind.DUPLICATE, REPEATED
     else:
-        state, kind, message = PayloadState.FAILED, FailureKind.VALIDATION, "its id came before, with another body"
+        state, kind, message = PayloadState.FAILED, FailureKind.VALIDATION, f"its id {OTHERWISE}"
     payload = _payload(received, state, uow)
     await uow.payloads.add(payload)
     await fail(uow, NewFailure(uow.new_id(), kind, message, payload.id, None, None, received.provider))
