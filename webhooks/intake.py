@@ -128,9 +128,9 @@ class Door:
 
     async def receive(self, request: Request) -> Response:
         """2xx means: these bytes are on disk. The same bytes again: one effect, the same answer."""
-        return await traced(self._answered, request)
+        return await traced(self._find_door, request)
 
-    async def _answered(self, request: Request) -> Response:
+    async def _find_door(self, request: Request) -> Response:
         inbound = self.inbounds.get(request.path_params["provider"])
         if inbound is None or inbound.family.value != request.path_params["family"]:
             return _plain(404, "not found")
@@ -152,6 +152,9 @@ class Door:
         call = replace(call, token=named.token)
         if request.method not in METHODS and door not in inbound.questions:
             return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": ", ".join(METHODS)})
+        return await self._read_body(inbound, request, call, named, path)
+
+    async def _read_body(self, inbound: Inbound, request: Request, call: Call, named: Named, path: Path) -> Response:
         remote = request.client.host if request.client else ""
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -160,7 +163,7 @@ class Door:
             return self._unavailable(inbound, call, error)
         with self.room.part(sender.id if sender else None) as take:
             try:
-                body, cut = await _body(request, _most(inbound, door), sender, take)
+                body, cut = await _body(request, _most(inbound, call.door), sender, take)
             except ClientDisconnect:
                 # Not 400: of what is wrong for good some providers are told that all is well, and this has to be sent again.
                 return _respond(inbound.refuse(call, 408, "the body did not arrive"))
@@ -168,15 +171,15 @@ class Door:
                 return self._unavailable(inbound, call, error)
             if body is None:
                 return _respond(inbound.refuse(call, 413, "too large"))
-            return await self._arrived(inbound, replace(call, body=body), cut, named, path, remote)
+            return await self._within_deadline(inbound, replace(call, body=body), cut, named, path, remote)
 
-    async def _arrived(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
+    async def _within_deadline(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 issuer = self._issuers.get(inbound.provider)
                 if issuer is not None and call.door in issuer.tokens:
-                    return await self._issue(inbound, issuer, call, named, path, remote)
-                return await self._receive(inbound, call, cut, named, path, remote)
+                    return await self._turn_to_issue(inbound, issuer, call, named, path, remote)
+                return await self._verify_and_keep(inbound, call, cut, named, path, remote)
         except Exception as error:  # not kept, whatever the reason: it has to be sent again
             return self._unavailable(inbound, call, error)
 
@@ -193,7 +196,7 @@ class Door:
         self.figures.webhook(inbound.provider, "NOT_KEPT")
         return _respond(inbound.refuse(call, 503, "try again later"), {"Retry-After": str(RETRY_AFTER_S)})
 
-    async def _receive(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
+    async def _verify_and_keep(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
         """`cut`: no more was read of it, since nobody knew the sender. Who is known by now is a stranger to it all the same."""
         source = await self._source(inbound, named)
         async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
@@ -209,7 +212,7 @@ class Door:
                 call = replace(call, profile=source.profile)  # it is answered as its profile says; who is unproven is not
             if reading.question is not None:
                 assert source is not None
-                return await self._answer(inbound, call, source, reading)
+                return await self._answer_question(inbound, call, source, reading)
             received = _received(inbound, call, source, path, remote)
             status = 404 if stranger and named.hidden(inbound) else _status(reading)
             if _unproven(reading) and not self._within_budget(source, remote, call):
@@ -226,9 +229,9 @@ class Door:
             self.kept()
         return _respond(inbound.acknowledge(call, kept.payload_id))
 
-    async def _issue(self, inbound: Inbound, issuer: Issuer, call: Call, named: Named, path: Path, remote: str) -> Response:
+    async def _turn_to_issue(self, inbound: Inbound, issuer: Issuer, call: Call, named: Named, path: Path, remote: str) -> Response:
         """A token for who shows the secret. Nothing of it is kept; of who shows a wrong one, all but what was shown."""
-        asked, wrong = _asked(issuer, call)
+        asked, wrong = _asked_by(issuer, call)
         network, now_s = network_of(remote), call.received_at.timestamp()
         whose = _uuid(asked.username) if asked else None
         if self.rejected.spent((None, network), now_s) or self.rejected.spent((whose, network), now_s):
@@ -236,13 +239,13 @@ class Door:
         async with self.in_flight.turn(network) as turn:
             if not turn:
                 return self._too_many(inbound, call, "too many at once", 1)
-            return await self._issued(inbound, issuer, call, asked, wrong, named, path, remote)
+            return await self._issue_token(inbound, issuer, call, asked, wrong, named, path, remote)
 
     def _too_many(self, inbound: Inbound, call: Call, message: str, after_s: int) -> Response:
         self.figures.webhook(inbound.provider, "TOO_MANY")
         return _respond(inbound.refuse(call, 429, message), {"Retry-After": str(after_s)})
 
-    async def _issued(
+    async def _issue_token(
         self,
         inbound: Inbound,
         issuer: Issuer,
@@ -258,7 +261,7 @@ class Door:
         if self.rejected.spent(mine, now_s):  # meanwhile
             return self._too_many(inbound, call, "too many wrong ones", MINUTE_S)
         if asked is not None and source is not None:
-            token = _token(source, asked.password, named, remote, call.received_at)
+            token = _token_for(source, asked.password, named, remote, call.received_at)
             if token is not None:
                 self.figures.webhook(inbound.provider, "TOKEN_ISSUED")
                 return _respond(issuer.issued(call, token, TOKEN_S), {"Cache-Control": "no-store"})
@@ -310,7 +313,7 @@ class Door:
         async with self.unit_of_work() as uow:
             return await keep(received, reading, uow)
 
-    async def _answer(self, inbound: Inbound, call: Call, source: Source, reading: Reading) -> Response:
+    async def _answer_question(self, inbound: Inbound, call: Call, source: Source, reading: Reading) -> Response:
         question = reading.question
         assert question is not None
         match question:
@@ -398,7 +401,7 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _asked(issuer: Issuer, call: Call) -> tuple[TokenAsked | None, Wrong]:
+def _asked_by(issuer: Issuer, call: Call) -> tuple[TokenAsked | None, Wrong]:
     """What is wrong where it is None, or the secret is; it never says what was shown."""
     try:
         return issuer.asked(call), Wrong(FailureKind.AUTH, unproven().refusal.message)
@@ -408,7 +411,7 @@ def _asked(issuer: Issuer, call: Call) -> tuple[TokenAsked | None, Wrong]:
         return None, Wrong(FailureKind.VALIDATION, type(error).__name__)
 
 
-def _token(source: Source, password: str, named: Named, remote: str, now: datetime) -> str | None:
+def _token_for(source: Source, password: str, named: Named, remote: str, now: datetime) -> str | None:
     """None for who has not shown the secret, or calls from elsewhere, or at another source's door."""
     mine = named == Named() or named.id == source.id
     if not mine or source.proof is None or source.proof.strategy is not Strategy.BEARER_ISSUED or not _allowed(source, remote):

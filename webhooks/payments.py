@@ -43,9 +43,9 @@ class PaymentDoor:
         What is signed and cannot be right (another amount than ours) is kept as a failure and answered 2xx: saying it again
         would not make it right.
         """
-        return await traced(self._answered, request)
+        return await traced(self._read_and_keep, request)
 
-    async def _answered(self, request: Request) -> Response:
+    async def _read_and_keep(self, request: Request) -> Response:
         name = request.path_params["gateway"]
         words = self.gateways.get(name)
         if words is None:
@@ -70,11 +70,11 @@ class PaymentDoor:
         )
         try:
             async with asyncio.timeout(DEADLINE_S):
-                return await self._receive(words, received, request.headers)
+                return await self._verify_and_settle(words, received, request.headers)
         except (Refused, TimeoutError):  # nothing is kept, whoever sent it: it has to be sent again
             return JSONResponse({"message": "try again later"}, 503, {"Retry-After": "5"})
 
-    async def _receive(self, words: GatewayWords, received: Received, headers: Mapping[str, str]) -> Response:
+    async def _verify_and_settle(self, words: GatewayWords, received: Received, headers: Mapping[str, str]) -> Response:
         """Refuses Unavailable."""
         name, body = received.provider, received.body
         try:
