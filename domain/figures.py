@@ -26,7 +26,7 @@ class Figures(Protocol):
         """A public query, by one of OUTCOMES."""
 
     def webhook(self, provider: str, verdict: str) -> None:
-        """`provider` is one we know, `verdict` what became of the payload."""
+        """`provider` is one we know, or `unknown`, `verdict` what became of the payload."""
 
     def alerts(self, outcome: str, count: int) -> None:
         """So many were `sent`, or `dropped`."""

@@ -68,6 +68,7 @@ RETRY_AFTER_S = 5
 HEADERS_KEPT, HEADER_CHARACTERS = 64, 1000
 SECRET_QUERY = frozenset({"t", "key"})
 METHODS = ("POST", "PUT")
+UNKNOWN = "unknown"  # as a provider's name, of figures
 BEFORE = "/v1/integrations/{family}/{provider}/".count("/")  # so many slashes
 UUID_CHARACTERS = 36
 
@@ -133,10 +134,10 @@ class Door:
     async def _find_door(self, request: Request) -> Response:
         inbound = self.inbounds.get(request.path_params["provider"])
         if inbound is None or inbound.family.value != request.path_params["family"]:
-            return _plain(404, "not found")
+            return self._no_door(inbound)
         path = _path(inbound, request, self.url)
         if path is None:
-            return _plain(404, "not found")
+            return self._no_door(inbound)
         door, values = path.door.door, path.door.values
         call = Call(
             door,
@@ -153,6 +154,11 @@ class Door:
         if request.method not in METHODS and door not in inbound.questions:
             return _respond(inbound.refuse(call, 405, "POST it"), {"Allow": ", ".join(METHODS)})
         return await self._read_body(inbound, request, call, named, path)
+
+    def _no_door(self, inbound: Inbound | None) -> Response:
+        """Nothing says whose it is, so nothing is kept; by what name a stranger called is no label."""
+        self.figures.webhook(inbound.provider if inbound else UNKNOWN, "NO_DOOR")
+        return JSONResponse({"status": "failed", "message": "not found"}, 404)
 
     async def _read_body(self, inbound: Inbound, request: Request, call: Call, named: Named, path: Path) -> Response:
         remote = request.client.host if request.client else ""
@@ -473,10 +479,6 @@ def masked(call: Call, path: Path, told_in: Collection[str]) -> dict[str, str]:
     named = "" if path.segment is None else "***/" if call.token is not None else f"{path.segment}/"
     url = f"{path.before}{named}{path.rest}{f'?{urlencode(shown)}' if shown else ''}"
     return kept | {name: printable(value) for name, value in doors.kept(path.rest, shown, call.method, url).items()}
-
-
-def _plain(status: int, message: str) -> Response:
-    return JSONResponse({"status": "failed", "message": message}, status)
 
 
 def _respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:

@@ -21,6 +21,7 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import intake
 from domain.failures import replay_failures
+from domain.figures import Uncounted
 from domain.identity import Actor, ActorKind
 from domain.refusals import Conflict, Refused
 from domain.sources import NewSecret, rotate_secret
@@ -44,6 +45,16 @@ def at(till: Partner, **given) -> httpx2.AsyncClient:
     """The same source's door, made otherwise."""
     remote = given.pop("remote", "127.0.0.1")
     return client_of(replace(till.door, **given), remote)
+
+
+class Counted(Uncounted):
+    """Each verdict, by provider."""
+
+    def __init__(self) -> None:
+        self.told: Counter[tuple[str, str]] = Counter()
+
+    def webhook(self, provider: str, verdict: str) -> None:
+        self.told[provider, verdict] += 1
 
 
 # ---------------------------------------------------------------- once
@@ -279,12 +290,18 @@ async def test_a_source_that_is_switched_off_is_not_there(engine):
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["pos/nobody/x/webhooks/menu", "erp/petpooja/x/webhooks/menu", "pos/petpooja/x/webhooks/nothing", "erp/wms/x/webhooks/stock"],
+    ("path", "provider", "verdict"),
+    [
+        ("pos/nobody/x/webhooks/menu", "unknown", "NO_DOOR"),
+        ("erp/petpooja/x/webhooks/menu", "petpooja", "NO_DOOR"),
+        ("pos/petpooja/x/webhooks/menus", "petpooja", "NO_DOOR"),
+        ("erp/wms/x/webhooks/stock", "wms", "UNKNOWN_SENDER"),
+    ],
 )
-async def test_what_is_no_door_is_not_found(engine, path):
-    till = await partner(engine, "petpooja", "k7x2m9qa")
-    assert (await till.client.post(f"/v1/integrations/{path}", json={})).status_code == 404
+async def test_what_is_no_door_is_not_found_and_counted(engine, path, provider, verdict):
+    till, figures = await partner(engine, "petpooja", "k7x2m9qa"), Counted()
+    assert (await at(till, figures=figures).post(f"/v1/integrations/{path}", json={})).status_code == 404
+    assert figures.told == {(provider, verdict): 1}
 
 
 async def test_a_door_is_posted_to(engine):
