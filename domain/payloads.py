@@ -26,7 +26,7 @@ UNSIGNED_BYTES = 4096  # so much is kept of what nobody has signed for
 @dataclass(frozen=True)
 class Received:
     """A call to be kept. No `source`: nobody knows whose it is. `spoken`: somebody has called, and not we ourselves, to say what
-    went wrong with the source."""
+    went wrong with the source. `cut_from`: the body is but the beginning of so many bytes, and proves nothing."""
 
     source: Source | None
     provider: str
@@ -40,6 +40,7 @@ class Received:
     at: datetime
     blob: str | None = None  # where the whole body lies already
     spoken: bool = True
+    cut_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,7 @@ async def laid_away(received: Received, reading: Reading, id: UUID, bodies: Bodi
 
     Of what nobody has signed for no more is kept than fits its row. `id` is new, and the blob's alone.
     """
-    unproven = received.source is None or (reading.wrong is not None and reading.wrong.kind is FailureKind.AUTH)
-    if unproven or not bodies.long(len(received.body)):
+    if _unproven(received, reading.wrong) or not bodies.long(len(received.body)):
         return received
     return replace(received, blob=await bodies.lay_away(received.body, id, begin))
 
@@ -193,6 +193,11 @@ def kept_at_once(id: UUID, received: Received, reading: Reading, most: int) -> P
         return None
     payload = _accepted(id, received, reading)
     return payload if payload.judged and not _long_unseen(source, received) else None
+
+
+def _unproven(received: Received, wrong: Wrong | None) -> bool:
+    """Whether nobody has signed for it."""
+    return received.source is None or received.cut_from is not None or (wrong is not None and wrong.kind is FailureKind.AUTH)
 
 
 async def _heard(source: Source, received: Received, uow: "UnitOfWork") -> None:
@@ -267,14 +272,14 @@ async def _keep_again(received: Received, event_id: str | None, first: UUID, uow
 
 async def _keep_refused(received: Received, wrong: Wrong, uow: "UnitOfWork") -> Kept:
     """Of what nobody has signed for only the beginning: strangers do not fill our disk."""
-    unproven = received.source is None or wrong.kind is FailureKind.AUTH
+    unproven = _unproven(received, wrong)
     body = received.body[:UNSIGNED_BYTES] if unproven else received.body
     payload = Payload(
         uow.new_id(),
         received,
         PayloadState.REJECTED,
         body,
-        len(received.body),
+        len(received.body) if received.cut_from is None else received.cut_from,
         dedupe_key=None,
         translated=True,
         judged=True,

@@ -44,7 +44,7 @@ from domain.intake import (
 )
 from domain.limits import network_of
 from domain.merchants import StoreStatus
-from domain.payloads import Kept, Received, keep, kept_at_once, laid_away
+from domain.payloads import UNSIGNED_BYTES, Kept, Received, keep, kept_at_once, laid_away
 from domain.proofs import TOKEN_S, Strategy
 from domain.questions import GoodsAsked, GoodsCounted, OrdersAsked
 from domain.refusals import Refused
@@ -60,6 +60,7 @@ from webhooks.traces import traced
 log = logging.getLogger("haat.intake")
 BODY_BYTES = 1024 * 1024
 LARGE_BODY_BYTES = 10 * 1024 * 1024
+MOST_TOLD_BYTES = 2**31 - 1  # of the size a caller tells: as large as a row takes
 LARGE_DOORS = frozenset({"menu", "import"})
 INLINE_BYTES = 16 * 1024  # what is larger is read beside the event loop
 READERS, READERS_EACH = 6, 2  # threads for that; of one source, so that what takes for ever to read is read by nobody else's
@@ -93,6 +94,17 @@ class Path:
     segment: str | None  # a token or a source's id
     rest: str
     door: doors.Found
+
+
+@dataclass(frozen=True)
+class Came:
+    """Of a body what is here. `cut`: no more was read, since nobody knew the sender. `too_long`: it has at least so many bytes,
+    which is more than its door takes, and only its beginning was read.
+    """
+
+    body: bytes = field(repr=False)
+    cut: bool = False
+    too_long: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,23 +181,26 @@ class Door:
             return self._unavailable(inbound, call, error)
         with self.room.part(sender.id if sender else None) as take:
             try:
-                body, cut = await _body(request, _most(inbound, call.door), sender, take)
+                came = await _body(request, _most(inbound, call.door), sender, take)
             except ClientDisconnect:
                 # Not 400: of what is wrong for good some providers are told that all is well, and this has to be sent again.
                 return _respond(inbound.refuse(call, 408, "the body did not arrive"))
             except NoRoom as error:
                 return self._unavailable(inbound, call, error)
-            if body is None:
-                return _respond(inbound.refuse(call, 413, "too large"))
-            return await self._within_deadline(inbound, replace(call, body=body), cut, named, path, remote)
+            return await self._within_deadline(inbound, replace(call, body=came.body), came, named, path, remote)
 
-    async def _within_deadline(self, inbound: Inbound, call: Call, cut: bool, named: Named, path: Path, remote: str) -> Response:
+    async def _within_deadline(self, inbound: Inbound, call: Call, came: Came, named: Named, path: Path, remote: str) -> Response:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 issuer = self._issuers.get(inbound.provider)
-                if issuer is not None and call.door in issuer.tokens:
+                if issuer is not None and call.door not in issuer.tokens:
+                    issuer = None
+                if came.too_long is not None:
+                    call = replace(call, body=b"") if issuer else call  # a secret may be in it
+                    return await self._keep_beginning(inbound, call, came.too_long, named, path, remote)
+                if issuer is not None:
                     return await self._turn_to_issue(inbound, issuer, call, named, path, remote)
-                return await self._verify_and_keep(inbound, call, cut, named, path, remote)
+                return await self._verify_and_keep(inbound, call, came.cut, named, path, remote)
         except Exception as error:  # not kept, whatever the reason: it has to be sent again
             return self._unavailable(inbound, call, error)
 
@@ -234,6 +249,21 @@ class Door:
         if kept.state is PayloadState.ACCEPTED:
             self.kept()
         return _respond(inbound.acknowledge(call, kept.payload_id))
+
+    async def _keep_beginning(self, inbound: Inbound, call: Call, size: int, named: Named, path: Path, remote: str) -> Response:
+        """Of what is too long: as not all of it is read, nobody has proven whose it is, whoever is named."""
+        source = await self._source(inbound, named)
+        async with self.in_flight.turn(source.id if source else network_of(remote)) as mine:
+            if not mine:
+                return self._too_many(inbound, call, "too many at once", 1)
+            verdict = "BEYOND_BUDGET"
+            if self._within_budget(source, remote, call):
+                verdict, most = "TOO_LARGE", _most(inbound, call.door)
+                wrong = Wrong(FailureKind.VALIDATION, f"larger than {_in_words(most)}")
+                received = replace(_received(inbound, call, source, path, remote), cut_from=size)
+                await self._keep(received, Reading(wrong=wrong))
+        self._count(inbound, source, verdict)
+        return _respond(inbound.refuse(call, 413, "too large"))
 
     async def _turn_to_issue(self, inbound: Inbound, issuer: Issuer, call: Call, named: Named, path: Path, remote: str) -> Response:
         """A token for who shows the secret. Nothing of it is kept; of who shows a wrong one, all but what was shown."""
@@ -337,14 +367,15 @@ class Door:
         return _respond(inbound.answer(call, status))
 
 
-async def _body(request: Request, most: int, sender: Source | None, take: Callable[[int], None]) -> tuple[bytes | None, bool]:
-    """None where it is too long; of who is not known the beginning, and whether it was cut."""
+async def _body(request: Request, most: int, sender: Source | None, take: Callable[[int], None]) -> Came:
     told = size_of(request)
     if told is not None and told > most:
-        return None, False
+        beginning, _ = await beginning_of(request, UNSIGNED_BYTES, take)
+        return Came(beginning, too_long=min(told, MOST_TOLD_BYTES))
     body, more = await beginning_of(request, most if sender else min(most, BODY_BYTES), take)
-    cut = more and sender is None and most > BODY_BYTES
-    return (None if more and not cut else body), cut
+    if more and sender is None and most > BODY_BYTES:
+        return Came(body, cut=True)
+    return Came(body[:UNSIGNED_BYTES], too_long=most + 1) if more else Came(body)
 
 
 def _most(inbound: Inbound, door: str) -> int:
@@ -352,6 +383,10 @@ def _most(inbound: Inbound, door: str) -> int:
     if door in inbound.questions:
         return LATER_BYTES
     return LARGE_BODY_BYTES if door in LARGE_DOORS else BODY_BYTES
+
+
+def _in_words(size: int) -> str:
+    return f"{size // 1024**2} MB" if size >= 1024**2 else f"{size // 1024} KB"
 
 
 def _path(inbound: Inbound, request: Request, url: str) -> Path | None:

@@ -22,6 +22,7 @@ from tests.blobs import Shelf
 from tests.partners import Partner, client_of, event, partner, worker_of
 from tests.world import listing
 from webhooks.imports import Reports
+from webhooks.intake import BODY_BYTES
 from workers import instructions as loops
 
 STORE, INLINE = "BLR_DS1", 2_000
@@ -176,6 +177,10 @@ async def test_of_what_nobody_has_signed_for_nothing_goes_to_the_store(engine):
     assert (await one.post("webhooks/stock", raw, **headers)).status_code == 401
     [row] = await rows(one)
     assert (row.body, row.blob, row.size) == (raw[:4096], None, len(raw))
+    long = adjusted("y" * BODY_BYTES)  # whose signature nobody reads it for
+    assert (await one.post("webhooks/stock", long)).status_code == 413
+    [_, row] = await rows(one)
+    assert (row.body, row.blob, row.size) == (long[:4096], None, len(long))
     assert shelf.puts == 0
 
 

@@ -349,7 +349,46 @@ async def test_what_is_too_long_is_refused_unread(engine, streamed):
     content = parts() if streamed else b" " * (BODY_BYTES + 1)
     answer = await till.client.post(till.path("webhooks/inventory"), content=content)
     assert (answer.status_code, answer.json()) == (413, {"code": "413", "status": "failed", "message": "too large"})
-    assert not await till.payloads()
+    (row,) = await kept(engine, "petpooja", source_id=till.source_id)
+    assert (row.state.value, row.body, row.size) == ("REJECTED", b" " * 4096, BODY_BYTES + 1)
+    (failure,) = await till.failures()
+    assert (failure.kind.value, failure.state.value, failure.message) == ("VALIDATION", "OPEN", "larger than 1 MB")
+
+
+class Sending:
+    """A body of which so many pieces were taken."""
+
+    def __init__(self, piece: bytes) -> None:
+        self.piece, self.taken = piece, 0
+
+    async def pieces(self):
+        while True:
+            self.taken += 1
+            yield self.piece
+
+
+async def test_of_a_menu_that_is_too_long_the_beginning_is_kept_within_the_budget_and_nothing_is_believed(engine):
+    shop, figures = await partner(engine, "shopify"), Counted()
+    client = at(shop, figures=figures, rejected=Budget(a_minute=2))
+    mine, said = shop.path("webhooks/menu"), b'{"id": 1}'.ljust(4096)
+    headers = {"content-length": str(2**40), **shop.proven("webhooks/menu", said)}  # which is no proof of the whole
+    for path in (mine, mine, mine, mine.replace(str(shop.source_id), str(new_id()))):
+        sending = Sending(said)
+        answer = await client.post(path, content=sending.pieces(), headers=headers)
+        assert (answer.status_code, answer.json()["message"]) == (413, "too large")
+        assert sending.taken <= 2
+    assert figures.told == {("shopify", "TOO_LARGE"): 2, ("shopify", "BEYOND_BUDGET"): 1, ("shopify", "UNKNOWN_SENDER"): 1}
+    rows = await kept(engine, "shopify", source_id=shop.source_id)
+    assert [(row.state.value, row.body, row.size) for row in rows] == [("REJECTED", said, 2**31 - 1)] * 2
+    one, _ = await shop.failures()
+    assert (one.kind.value, one.message) == ("VALIDATION", "larger than 10 MB")
+    with pytest.raises(Refused) as no:
+        async with unit_of_work(engine) as uow:
+            await replay_failures([one.id], shop.shop.owner, uow)
+    assert isinstance(no.value.refusal, Conflict)
+    assert "only the beginning of it was kept" in no.value.refusal.message
+    (source,) = await shop.rows(select(t.source.c.last_seen_at).where(t.source.c.id == shop.source_id))
+    assert source.last_seen_at is None  # whoever it was has proven nothing
 
 
 async def test_a_long_menu_is_kept_at_once_and_read_by_the_worker(engine):

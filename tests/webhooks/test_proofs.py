@@ -37,6 +37,7 @@ from providers.wms import Wms
 from tests.conftest import LONG
 from tests.figures import show
 from tests.partners import INBOUNDS, SEALS, Partner, client_of, event, partner, snapshot
+from webhooks.intake import BODY_BYTES
 from webhooks.limits import Budget, InFlight, Known
 
 PROOFS = {
@@ -385,7 +386,18 @@ async def test_a_door_that_is_a_question_takes_no_long_body(engine, named):
     sender = await partner(engine, "named", "BLR_DS1", proof=STANDARD_WEBHOOKS)
     long = b'{"padding":"' + b"x" * LATER_BYTES + b'"}'
     assert (await sender.post("stores/BLR_DS1/open", long)).status_code == 413
-    assert not await sender.payloads()
+    assert [row.message for row in await sender.failures()] == ["larger than 256 KB"]
+
+
+async def test_of_a_secret_that_comes_with_too_long_a_body_nothing_is_kept(engine, named):
+    sender, remote = await partner(engine, "named", "BLR_DS1"), "198.51.100.6"
+    asked = {"username": str(sender.source_id), "password": sender.text, "padding": "x" * BODY_BYTES}
+    for path in ("oauth/token", f"{sender.source_id}/oauth/token"):
+        answer = await at(sender, remote=remote).post(f"/v1/integrations/erp/named/{path}", json=asked)
+        assert answer.status_code == 413
+    p = t.payload.c
+    rows = await sender.rows(select(p.source_id, p.body).where(p.remote == remote).order_by(p.id))
+    assert [(row.source_id, row.body) for row in rows] == [(None, b""), (sender.source_id, b"")]
 
 
 async def test_only_a_source_that_is_shown_by_tokens_gives_any(engine, named):
