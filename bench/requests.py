@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.rows import Asked, Line, Ratio, Row, both, in_turns, median
-from bench.seed import LOCATION, PRODUCTS, Customer, add_customers, add_sources, throw_away_instructions
+from bench.seed import LOCATION, PRODUCTS, Customer, add_customers, add_sources, fill_shelves, throw_away_instructions
 from bench.stage import carry_out
 
 CONCURRENCY = 16
@@ -143,6 +143,7 @@ async def orders(asked: Asked) -> Row:
     shop, hot = asked.shop, [asked.shop.listings[0]]
     seconds = max(asked.seconds, ORDERS_S)
     supply = int(ORDERS_PER_S * seconds * 1.2) + 100
+    await fill_shelves(asked.engine, shop.listings)  # the sources of the rows before count few hundred of each
 
     async def ours(listings: Sequence[UUID], lines: int, *, fill: bool) -> dict[str, Any]:
         customers = await add_customers(asked.engine, asked.stage.settings, supply, listings, lines)

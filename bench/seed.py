@@ -85,13 +85,19 @@ async def add_shop(engine: AsyncEngine, products: int = PRODUCTS) -> Shop:
             sold = await apply_listings(
                 [UpsertedListing(store_id, id, price, price + 1_000) for id, price in zip(variants, prices, strict=True)], uow
             )
-            ids = [id for id in sold if id is not None]
-            now = datetime.now(UTC)
-            await apply_counts([Count(id, UNITS, now, "bench", "bench") for id in ids], uow)
         skus += told
-        listings += ids
+        listings += [id for id in sold if id is not None]
+    await fill_shelves(engine, listings)
     await tidy(engine)
     return Shop(merchant_id, store_id, slug, Actor(ActorKind.MERCHANT, owner_id), skus, listings)
+
+
+async def fill_shelves(engine: AsyncEngine, listings: Sequence[UUID]) -> None:
+    """So many of each, whoever has counted them since: more than any row sells of one listing."""
+    for start in range(0, len(listings), CHUNK):
+        async with unit_of_work(engine) as uow:
+            now = await uow.now()
+            await apply_counts([Count(id, UNITS, now, "bench", "bench") for id in listings[start : start + CHUNK]], uow)
 
 
 async def add_sources(engine: AsyncEngine, settings: Settings, shop: Shop, count: int) -> list[dict[str, str]]:

@@ -6,15 +6,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
+from sqlalchemy import func, select
 
-from bench import callers, load
+from bench import callers, load, requests, rows
 from bench.nodejs import KEPT, SCRIPTS, installed
 from bench.rows import Line, Ratio, Row
+from bench.seed import UNITS, add_shop
 from bench.table import ROWS
+from db import tables as t
+from db.unit_of_work import unit_of_work
+from domain.counting import Count, apply_counts
 from launch.problem import Problem
 from settings import ROOT
 from terminal import bench
@@ -93,6 +102,38 @@ def test_webhooks_are_of_the_size_that_was_asked_for_and_every_tenth_comes_twice
     versions = [line["version"] for some in lines for line in some]
     assert versions == sorted(versions)
     assert len({line["sku"] for some in lines for line in some}) > 30
+
+
+class Shops:
+    """Where nothing is started: orders are asked for of nobody."""
+
+    database_url, settings = "", None
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[int]:
+        yield 0
+
+
+async def test_orders_find_full_shelves_whatever_the_rows_before_have_counted(engine, monkeypatch):
+    shop, found = await add_shop(engine, 3), []
+
+    async def nobody(*_: object) -> list[object]:
+        return []
+
+    async def carry_out(**_: object) -> dict[str, float]:
+        level = t.stock_level.c
+        left = select(func.min(level.on_hand - level.held - level.allocated)).where(level.listing_id.in_(shop.listings))
+        async with engine.connect() as connection:
+            found.append((await connection.execute(left)).scalar_one())
+        return {"per_s": 1, "p99_ms": 1}
+
+    monkeypatch.setattr(requests, "add_customers", nobody)
+    monkeypatch.setattr(requests, "carry_out", carry_out)
+    async with unit_of_work(engine) as uow:
+        later = await uow.now() + timedelta(seconds=30)
+        await apply_counts([Count(id, 5, later, "snapshot", f"source:{uuid4()}") for id in shop.listings], uow)
+    await requests.orders(rows.Asked(Shops(), engine, shop, 0.5, 10))
+    assert set(found) == {UNITS}
 
 
 def measured(*asked: str) -> dict[str, Any]:
