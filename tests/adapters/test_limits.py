@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from limits import RateLimitItemPerHour, RateLimitItemPerMinute
+from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
 from redis.asyncio import Redis as Client
 
 from adapters.limits import AWAY_S, LIMITS, NoLimits, RedisLimits
@@ -14,7 +14,7 @@ from launch.redis import Redis, find_program
 
 TABLE = {
     "few": (RateLimitItemPerMinute(5), RateLimitItemPerHour(7)),
-    "cost": (RateLimitItemPerMinute(1_000),),
+    "cost": (RateLimitItemPerDay(1_000),),  # of a day: two counters let it grow by less than a point a minute
 }
 SECRET = b"k" * 32
 
@@ -69,7 +69,7 @@ async def test_a_cleared_key_has_its_whole_budget_again(limits):
 
 async def test_cost_is_taken_by_the_point(limits):
     assert await limits.hit("cost", "six", 600) is None
-    assert await limits.hit("cost", "six", 401) is not None
+    assert await limits.hit("cost", "six", 402) is not None  # 402, not 401, as midnight may have taken a part of a point
     assert await limits.hit("cost", "six", 300) is None
 
 

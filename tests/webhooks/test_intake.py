@@ -328,8 +328,8 @@ async def test_headers_are_kept_without_what_proves_anything(engine):
 
 async def test_of_what_nobody_signed_the_beginning_is_kept_and_no_more_than_the_budget(engine):
     till = await partner(engine, "petpooja", "k7x2m9qa")
-    budget = Budget(a_minute=3)
-    client = at(till, rejected=budget, remote="203.0.113.7", clock=lambda: datetime.now(UTC))
+    budget, now = Budget(a_minute=3), datetime.now(UTC)
+    client = at(till, rejected=budget, remote="203.0.113.7", clock=lambda: now)  # of one minute
     path = till.path("webhooks/menu").replace(till.secret.decode(), "y" * 32)
     answers = {(await client.post(path, content=b"z" * 9000)).status_code for _ in range(5)}
     assert answers == {404}

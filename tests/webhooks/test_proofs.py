@@ -247,8 +247,8 @@ async def test_the_token_of_one_source_opens_no_other(engine):
 
 async def test_what_names_no_source_is_all_counted_and_kept_as_far_as_the_budget_goes(engine):
     sender = await partner(engine, "wms", "BLR_DS1")
-    figures, remote = Counting(), "203.0.113.99"
-    client = at(sender, figures=figures, rejected=Budget(a_minute=3), remote=remote)
+    figures, remote, now = Counting(), "203.0.113.99", datetime.now(UTC)
+    client = at(sender, figures=figures, rejected=Budget(a_minute=3), remote=remote, clock=lambda: now)  # of one minute
     for n in range(8):
         body = told(n)
         path = f"/v1/integrations/erp/wms/webhooks/stock?source={new_id()}"
@@ -343,7 +343,8 @@ async def test_a_token_is_asked_for_with_the_secret_and_is_good_for_calls(engine
 
 async def test_for_a_wrong_secret_there_is_no_token_and_soon_no_answer(engine, named):
     sender, other = await partner(engine, "named", "BLR_DS1"), await partner(engine, "named", "BLR_DS2")
-    client = at(sender, rejected=Budget(a_minute=4), remote="198.51.100.4")
+    now = datetime.now(UTC)
+    client = at(sender, rejected=Budget(a_minute=4), remote="198.51.100.4", clock=lambda: now)  # of one minute
     base = "/v1/integrations/erp/named"
     right = {"username": str(sender.source_id), "password": sender.text}
     for path, asked in (
