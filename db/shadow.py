@@ -15,7 +15,7 @@ from db.pages import By, Page, page
 from db.payloads import STORED, WHOLE
 from db.reads import Reads
 from db.sources import of_merchant
-from db.tables import failure, instruction, payload
+from db.tables import failure, instruction, judgement, payload
 from domain.bodies import Stored
 from domain.identity import Actor
 from domain.instructions import Command
@@ -26,7 +26,6 @@ from domain.refusals import Problem
 
 p, i, f = payload.c, instruction.c, failure.c
 CLOCKS_APART_S = 3600
-JUDGED = "replay this failure to approve it"  # as such a failure ends: what it says could be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +70,14 @@ async def heard(reads: Reads, actor: Actor, ids: Collection[UUID]) -> Mapping[UU
     said: dict[UUID, list[Command]] = {}
     for row in await reads.rows(told.order_by(i.payload_id, i.ordinal)):
         said.setdefault(row.payload_id, []).append(to_command(row.command, row.body))
+    # What waits for people could be read.
+    held = exists().where(judgement.c.payload_id == f.payload_id, judgement.c.failure_id == f.id)
     wrong = select(f.payload_id, f.message).where(
         among(f.payload_id, mine),
         f.instruction_id.is_(None),
         f.kind == FailureKind.VALIDATION,
         f.state != FailureState.RESOLVED,
-        ~f.message.endswith(JUDGED),
+        ~held,
     )
     problems: dict[UUID, str] = {row.payload_id: row.message for row in await reads.rows(wrong.order_by(f.id))}
     return {row.id: _heard(row, said.get(row.id, []), problems.get(row.id, "")) for row in bodies}

@@ -183,6 +183,17 @@ async def test_the_adapter_in_force_says_what_was_kept(engine, tmp_path, capsys)
     assert await tried(engine, till, file, capsys) == (0, "2 payloads read, 0 would say something else; nothing is written\n")
 
 
+async def test_a_push_that_waits_for_people_has_nothing_wrong_with_it(engine, tmp_path, capsys):
+    """What the failure of it says is for who decides: it was read as it came."""
+    file = tmp_path / "same.py"
+    till = await partner(engine, "petpooja", "k7x2m9qa")
+    for dishes in (10, 2):
+        await till.tell("webhooks/menu", menu("k7x2m9qa", *(dish(str(n)) for n in range(dishes))))
+    assert await till.rows(select(t.judgement.c.payload_id))  # the second removes too many, and is held
+    file.write_text("from providers.petpooja import Petpooja\n\n\nclass Same(Petpooja): ...\n")
+    assert await tried(engine, till, file, capsys) == (0, "2 payloads read, 0 would say something else; nothing is written\n")
+
+
 async def test_what_an_adapter_does_is_told_of_each_payload_and_stops_nobody(engine, tmp_path, capsys):
     wms = await partner(engine, "wms", "ST-1")
     for id in ("RAISES", "NOTHING", "WORDS", "ENDS", "UNKEPT", "LAST"):
