@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, exists, func, insert, select, update
+from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.payloads import STORED, WHOLE
+from db.payloads import STORED
 from db.reads import Reads
 from db.sources import of_merchant, visible_to
 from db.tables import payload, source, source_profile
 from domain.bodies import Stored
 from domain.identity import Actor
-from domain.intake import PayloadState
 from domain.profile_versions import SourceProfile
 
 f, p = source_profile.c, payload.c
@@ -83,20 +81,9 @@ class Body:
     received_at: datetime
 
 
-BODY = select(p.id, p.door, *STORED, p.headers, p.received_at)
-
-
 async def payload_body(reads: Reads, actor: Actor, source_id: UUID, payload_id: UUID) -> Body | None:
-    row = await reads.one(BODY.where(p.id == payload_id, p.source_id == source_id).where(of_merchant(p.merchant_id, actor)))
-    return _body(row) if row else None
-
-
-def _body(row: Row[Any]) -> Body:
+    found = select(p.id, p.door, *STORED, p.headers, p.received_at).where(p.id == payload_id, p.source_id == source_id)
+    row = await reads.one(found.where(of_merchant(p.merchant_id, actor)))
+    if row is None:
+        return None
     return Body(row.id, row.door, Stored(row.body, row.blob, row.size, row.sha256), row.headers, row.received_at)
-
-
-async def latest_bodies(reads: Reads, actor: Actor, source_id: UUID, first: int) -> Sequence[Body]:
-    """Those that came last and were kept whole, the oldest of them first; what came twice, once."""
-    kept = BODY.where(p.source_id == source_id, WHOLE, p.state != PayloadState.DUPLICATE)
-    found = await reads.rows(kept.where(of_merchant(p.merchant_id, actor)).order_by(p.id.desc()).limit(first))
-    return [_body(row) for row in reversed(found)]

@@ -22,9 +22,6 @@ class Difference:
     wrong: Sequence[str]
     right: Sequence[str]
 
-    def __bool__(self) -> bool:
-        return bool(self.gone or self.come or self.wrong or self.right)
-
 
 def difference(before: Reading, after: Reading) -> Difference:
     """In the order in which each says them; the same one said twice is two."""

@@ -9,12 +9,14 @@ from sqlalchemy import func, select
 
 from db import tables as t
 from db.ids import new_id
-from db.profiles import latest_bodies
 from db.reads import Reads
+from db.shadow import latest
+from db.unit_of_work import unit_of_work
 from domain.bodies import Bodies
 from domain.instructions import UpdatePrice
 from domain.intake import FailureKind, Reading, Wrong
 from domain.profile_shadow import difference, told_apart
+from domain.profile_versions import activate_profile, save_profile
 from domain.refusals import Problem as Wrongs
 from domain.refusals import Refused
 from launch.problem import Problem
@@ -42,12 +44,12 @@ def test_the_difference_is_what_goes_and_what_comes():
     bad = Reading([one, one], Wrong(FailureKind.VALIDATION, "$.a: is missing"), problems=[Wrongs("$.a", "is missing")])
     found = difference(Reading([one, two]), bad)
     assert (found.gone, found.come, found.wrong, found.right) == ([two], [one], ["$.a: is missing"], [])
-    assert not difference(bad, bad)
-    assert difference(Reading(), Reading([three]))
+    assert told_apart(difference(bad, bad)).size == 0
+    assert difference(Reading(), Reading([three])).come == [three]
     assert difference(Reading(wrong=Wrong(FailureKind.VALIDATION, "no")), Reading()).right == ["no"]
 
 
-async def test_it_reads_what_came_by_both_and_writes_nothing(engine, tmp_path, capsys):
+async def test_it_reads_by_the_file_and_writes_nothing(engine, tmp_path, capsys):
     omuni = await partner(engine, "omuni", "ST-1")
     for body in ({"channelSkuId": "A", "quantity": 1}, {"channelSkuId": "A", "quantity": 1, "left": 1}):
         await omuni.post("webhooks/stock", {"locationCode": "ST-1", "products": [body]})
@@ -62,6 +64,7 @@ async def test_it_reads_what_came_by_both_and_writes_nothing(engine, tmp_path, c
     before = await counts()
     assert await shadow(Asked(str(omuni.source_id), file, 50), desk) == 1
     told = capsys.readouterr().err
+    assert "at stock: 1 kept, 0 added, 1 gone, 0 changed" in told
     assert "- UpdateStockLevel(" in told
     assert "wrong: $.products[0].left: is missing" in told
     assert "2 payloads read, 1 would say something else; nothing is written" in told
@@ -79,6 +82,20 @@ async def test_it_reads_what_came_by_both_and_writes_nothing(engine, tmp_path, c
     wms = await partner(engine, "wms", "ST-1")
     with pytest.raises(Problem, match="a language of its own"):
         await shadow(Asked(str(wms.source_id), file, 50), desk)
+
+
+async def test_a_profile_is_held_against_what_was_kept_and_not_against_the_one_in_force(engine, tmp_path, capsys):
+    """As `shadowReplay` holds it."""
+    omuni = await partner(engine, "omuni", "ST-1")
+    body = {"locationCode": "ST-1", "products": [{"channelSkuId": "A", "quantity": 1, "left": 2}]}
+    await omuni.post("webhooks/stock", body)
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps(CHANGED))
+    async with unit_of_work(engine) as uow:
+        version = await save_profile(omuni.source_id, file.read_text(), omuni.shop.owner, uow)
+        await activate_profile(omuni.source_id, version, builtin=True, actor=omuni.shop.owner, uow=uow)
+    assert await shadow(Asked(str(omuni.source_id), file, 50), Desk(None, engine, Reads(engine), None)) == 1
+    assert "  ~ UpdateStockLevel VARIANT:A@ST-1: quantity 1 → 2\n" in capsys.readouterr().err
 
 
 async def test_it_reads_what_lies_in_the_blob_store_and_tells_of_what_is_lost(engine, tmp_path, capsys):
@@ -103,7 +120,7 @@ async def test_another_merchants_payloads_are_not_there(engine):
     await omuni.post("webhooks/stock", {"locationCode": "ST-1", "products": []})
     stranger = (await partner(engine, "omuni", "ST-1")).shop.owner
     reads = Reads(engine)
-    seen = [len(await latest_bodies(reads, actor, omuni.source_id, 5)) for actor in (OPERATOR, omuni.shop.owner, stranger)]
+    seen = [len(await latest(reads, actor, omuni.source_id, 5)) for actor in (OPERATOR, omuni.shop.owner, stranger)]
     assert seen == [1, 1, 0]
 
 

@@ -1,4 +1,4 @@
-"""A provider's adapter from a Python file, tried on what a source has sent: the difference to what was kept. Nothing is written."""
+"""What a payload is read by in another way: a profile from a file of JSON, an adapter from a Python file."""
 
 import importlib.util
 import inspect
@@ -7,60 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import cast
-from uuid import UUID
 
-from db import shadow
-from domain.bodies import BodyLost
-from domain.intake import Inbound, Source
-from domain.profile_shadow import Apart, read_again
+from domain.intake import Inbound
+from domain.profile_checking import parsed
 from launch.problem import Problem
-from terminal.desk import OPERATOR, Desk
-from terminal.said import say
 
-LINES = 20  # of one payload
-AT_ONCE = 10  # payloads read at once from the database
 FACTS = ("provider", "family", "proof", "doors", "endpoints", "questions")
 WORDS = ("verify", "event_id", "translate", "acknowledge", "refuse", "answer")
 
 
-async def shadow_adapter(path: Path, source: Source, last: int, desk: Desk) -> int:
-    """Returns how many payloads would say something else."""
-    adapter = adapter_of(path, source.provider)
-    ids = await shadow.latest(desk.reads, OPERATOR, source.id, last)
-    differing = 0
-    for at in range(0, len(ids), AT_ONCE):
-        heard = await shadow.heard(desk.reads, OPERATOR, ids[at : at + AT_ONCE])
-        for id in ids[at : at + AT_ONCE]:
-            one = heard.get(id)
-            if one is None:  # it is past its time, and has just gone
-                continue
-            try:
-                body = await desk.bodies.read(one.stored)
-            except BodyLost as lost:
-                say(f"{id}: {lost}")
-                continue
-            apart = shadow.apart(one, read_again(adapter, one, body, source))
-            if apart.size:
-                differing += 1
-                _show(id, one.door, len(one.kept.commands), apart)
-    say(f"{len(ids)} payloads read, {differing} would say something else; nothing is written")
-    return differing
-
-
-def _show(id: UUID, door: str, kept: int, apart: Apart) -> None:
-    say(f"{id} at {door}: {kept} kept, {len(apart.added)} added, {len(apart.gone)} gone, {len(apart.changed)} changed")
-    lines = [f"  - {one!r}" for one in apart.gone] + [f"  + {one!r}" for one in apart.added]
-    for one in apart.changed:
-        fields = "; ".join(f"{name} {before!r} → {after!r}" for name, (before, after) in one.fields.items())
-        lines.append(f"  ~ {type(one.before).__name__} {one.before.entity}: {fields}")
-    lines += [f"  no longer wrong: {one}" for one in apart.right] + [f"  wrong: {one}" for one in apart.wrong]
-    for line in lines[:LINES]:
-        say(line)
-    if len(lines) > LINES:
-        say(f"  … and {len(lines) - LINES} more")
-
-
-# ---------------------------------------------------------------- the file
+def profile_of(path: Path) -> str:
+    """Its text, as a source keeps it. Refuses InvalidInput with all that is wrong with it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{path} cannot be read", "name a file of JSON") from error
+    parsed(text)
+    return text
 
 
 def adapter_of(path: Path, provider: str) -> Inbound:
