@@ -140,6 +140,15 @@ class UpsertMenuItem(Command):
         return named(EntityKind.PRODUCT, self.item)
 
 
+TAKEN_OUT = ("deliver", "pick", "take", "collect")  # as in pickup, self-pickup, takeaway, self-collection
+
+
+def taken_out(order_types: Iterable[str]) -> bool:
+    """Whether a dish leaves the house, brought or fetched. One whose order types nobody tells does."""
+    told = [word.lower() for word in order_types]
+    return not told or any(part in word for word in told for part in TAKEN_OUT)
+
+
 @dataclass(frozen=True, kw_only=True)
 class UpsertVariant(Command):
     """`active` says whether the store shows it; without a store it says nothing. `sku` is the merchant's own code, where the

@@ -27,6 +27,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertMenuItem,
     UpsertVariant,
+    taken_out,
 )
 from domain.intake import Answer, Batch, Call, EntityKind, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
@@ -290,7 +291,8 @@ class Menu:
         return [UpdateStoreStatus(store=self.rest_id, status=StoreStatus.OPEN if active else StoreStatus.CLOSED)]
 
     def _item(self, item: Document, id: str, variants: Sequence[Document]) -> tuple[list[Command], ...]:
-        active = bool(item["active"].flag(default=True))
+        order_types = _order_types(item)
+        active = bool(item["active"].flag(default=True)) and taken_out(order_types)
         in_stock = bool(item["in_stock"].flag(default=True))
         category = self.categories.get(item["item_categoryid"].text() or "", ())
         image = item["item_image_url"].text()
@@ -315,7 +317,7 @@ class Menu:
             item=id,
             sections=tuple(filter(None, [item["item_categoryid"].text()])),
             rank=rank,
-            order_types=_order_types(item),
+            order_types=order_types,
             packaging_minor=packaging,
             prep_minutes=item["minimumpreparationtime"].whole(least=0),
             groups=tuple(self._groups(item, sizes)),

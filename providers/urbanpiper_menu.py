@@ -19,6 +19,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertMenuItem,
     UpsertVariant,
+    taken_out,
 )
 from domain.intake import Batch, Call, EntityKind, Source
 from domain.pricing import Tax
@@ -147,7 +148,8 @@ class Menu:
     def _item(self, item: Document, id: str, axis: Group | None, offers: Sequence[Offer]) -> tuple[list[Command], ...]:
         sections = tuple(ref.id() for ref in item["category_ref_ids"].items())
         active = [self.categories[ref].active for ref in sections if ref in self.categories]
-        shown = self._sold(item) and (any(active) or not active)
+        order_types = tuple(_order_type(word) for one in item["fulfillment_modes"].items() if (word := one.text(most=100)))
+        shown = self._sold(item) and (any(active) or not active) and taken_out(order_types)
         available = bool(item["available"].flag(default=True)) and shown
         count = item["current_stock"].whole(least=-1)
         image = item["img_url"].text(most=2000)
@@ -169,7 +171,7 @@ class Menu:
             item=id,
             sections=sections,
             rank=rank,
-            order_types=tuple(_order_type(word) for one in item["fulfillment_modes"].items() if (word := one.text(most=100))),
+            order_types=order_types,
             packaging_minor=packaging,
             groups=tuple(choice_group(place, offer) for place, offer in enumerate(offers)),
         )

@@ -173,6 +173,15 @@ def test_what_is_inactive_is_not_shown_and_not_priced():
     assert [one.variant for one in commands if isinstance(one, UpdatePrice)] == ["81092"]
 
 
+@pytest.mark.parametrize(("types", "active"), [("3", False), ("3, 2", True), ("1", True), ("2", True), ("", True), (None, True)])
+def test_what_is_eaten_at_the_table_alone_is_not_shown(types, active):
+    commands = said(TILL, "menu", {**MENU, "items": [{**MENU["items"][0], "item_ordertype": types}]}, STORE).commands
+    assert [one.active for one in commands if isinstance(one, UpsertVariant)] == [active] * 2
+    assert len([one for one in commands if isinstance(one, UpdatePrice)]) == (2 if active else 0)
+    assert [one.available for one in commands if isinstance(one, UpdateStockLevel)] == [active]
+    assert commands[-1] == DeactivateMissing(store=STORE, present=("81091", "81092"))
+
+
 @pytest.mark.parametrize(
     ("item", "tax", "taxes"),
     [

@@ -352,6 +352,26 @@ def test_what_is_inactive_is_not_offered():
     assert [one.active for one in of(menu({**MENU, "categories": [closed]}), UpsertVariant)] == [False]
 
 
+@pytest.mark.parametrize(
+    ("modes", "active"),
+    [
+        (["dine-in"], False),
+        (["Dine_In"], False),
+        (["dine_in", "pickup"], True),
+        (["delivery"], True),
+        (["Self_Pickup"], True),
+        (["takeaway"], True),
+        ([], True),
+        (None, True),
+    ],
+)
+def test_what_is_eaten_at_the_table_alone_is_not_shown(modes, active):
+    batch = menu({**PLAIN, "items": [{**LASSI, "fulfillment_modes": modes}]})
+    assert [one.active for one in of(batch, UpsertVariant)] == [active]
+    assert len(of(batch, UpdatePrice)) == active
+    assert of(batch, UpdateStockLevel) == [level("5", active)]
+
+
 def test_sizes_are_switched_one_by_one_where_some_are_off():
     options = [REGULAR, {**LARGE, "available": False}, CHEESE]
     assert of(menu({**MENU, "options": options}), UpdateStockLevel) == [
