@@ -6,7 +6,7 @@ three decimals; times are `dd/MM/yyyy HH:mm:ss` of the organisation's clock.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
@@ -19,11 +19,12 @@ from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.money import LIMIT_MINOR, rounded
 from domain.proofs import STANDARD_WEBHOOKS
-from domain.pulling import Access, Ask, News, PullFailed, Quota, Talk, answered, asked_alone, asked_at, pulled_as
+from domain.pulling import Access, Ask, News, PullFailed, Quota, Talk, Unknown, answered, asked_alone, asked_at, pulled_as
 from domain.refusals import Problem
 
-STOCK, ITEMS, PULLED = "stock", "items", "pulled-stock"
+STOCK, ITEMS, PULLED, PULLED_ITEMS = "stock", "items", "pulled-stock", "pulled-items"
 NOTHING_FOUND = 911
+NO_SUCH_SKU = frozenset({918, 2022})
 CODES: Mapping[int, str] = {
     11: "the credentials are wrong",
     702: "neither SKUs nor a window were asked for",
@@ -41,7 +42,10 @@ DECIMALS = 3
 DEEPEST = 4
 MOST_UNITS, MOST_RUPEES = 10**9, LIMIT_MINOR // 100
 INVENTORY_STATUS = "/RestWS/api/eretail/v3/sku/inventoryStatus"
+SKU_DETAIL = "/RestWS/api/eretail/v1/sku/skuDetail"
+SKUS_AT_ONCE, DETAILS_MOST = 100, 40  # theirs, of skuDetail: in one call, and calls in five minutes
 ASKED: Mapping[str, object] = {"skuCodes": [], "dropShipFlag": "no", "includeNewSKU": "n"}
+ASKED_DETAIL: Mapping[str, object] = {"date_from": "", "date_to": "", "pageNumber": "1"}
 FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 FORMAT = "%d/%m/%Y %H:%M:%S"
 FINAL = frozenset({11, 702, 812, 913, 917, 2023})  # asked again alike they are answered alike
@@ -64,7 +68,7 @@ class Vinculum:
         """The signature says all there is."""
 
     def event_id(self, call: Call) -> str | None:
-        if call.door == PULLED:
+        if call.door in (PULLED, PULLED_ITEMS):
             return pulled_as(call)
         id = call.headers.get("webhook-id")
         return f"webhook-id:{id}" if id else None
@@ -74,7 +78,7 @@ class Vinculum:
         if code_of(told) == NOTHING_FOUND:
             return Batch(())
         told.check()
-        if call.door == ITEMS:
+        if call.door in (ITEMS, PULLED_ITEMS):
             return _items(told, source)
         if call.door == PULLED:
             return levels(told, asked_at(call))
@@ -92,20 +96,20 @@ class Vinculum:
     # ------------------------------------------------------------ asked
 
     def talk(self, access: Access, source: Source, since: datetime, until: datetime) -> Talk:
-        """What changed within the window, location by location, page by page. A location nobody has mapped waits for it.
+        """What changed within the window, location by location, page by page; of goods nobody has heard of what they are. A
+        location nobody has mapped waits for it.
 
         One that cannot be told of does not keep the others from being asked: it is what failed in the end.
         """
         zone = ZoneInfo(source.time_zone)
         window = {"fromDate": f"{since.astimezone(zone):{FORMAT}}", "toDate": f"{until.astimezone(zone):{FORMAT}}"}
         failed: list[PullFailed] = []
+        skus: dict[str, None] = {}
         for location in source.stores or ("",):
             of = f"{location}: " if location else ""
             for page in range(1, PAGES_MOST + 1):
                 asked = {**ASKED, **window, "pageNumber": str(page), "locCode": location}
-                form = {**access.credentials, "RequestBody": json.dumps(asked)}
-                ask = Ask("POST", INVENTORY_STATUS, headers=FORM, body=urlencode(form).encode())
-                reply = yield from asked_alone(ask, location, failed)
+                reply = yield from asked_alone(_form(INVENTORY_STATUS, asked, access), location, failed)
                 if reply is None:
                     break
                 told = answered(reply)
@@ -119,12 +123,54 @@ class Vinculum:
                 if code == NOTHING_FOUND:
                     break
                 yield News(PULLED, f"{location}:{until.isoformat()}:{page}")
+                skus.update(dict.fromkeys(row.first("skuCode", "skucode").id() for row in _rows(told, "inventoryMap")))
                 if not _more(told, page):
                     break
             else:
                 failed.append(PullFailed(f"{of}it has more than {PAGES_MOST} pages", retry=False))
+        yield from _described([sku for sku in skus if sku], access, until, failed)
         if failed:
             raise failed[0]
+
+
+def _described(skus: Sequence[str], access: Access, until: datetime, failed: list[PullFailed]) -> Talk:
+    """Those nobody has heard of, and the products they are forms of. What Vinculum has not heard of either waits for a mapping."""
+    if not skus:
+        return
+    unknown = (yield Unknown(skus)).body.decode().splitlines()
+    waiting, wanted, known = list(unknown), set(unknown), set(unknown)
+    for number in range(1, DETAILS_MOST + 1):
+        some, waiting = waiting[:SKUS_AT_ONCE], waiting[SKUS_AT_ONCE:]
+        if not some:
+            return
+        ask = _form(SKU_DETAIL, {**ASKED_DETAIL, "skuCodes": some}, access)
+        reply = yield from asked_alone(ask, "skuDetail", failed)
+        if reply is None:
+            continue
+        told = answered(reply)
+        code = code_of(told)
+        if code == NOTHING_FOUND or code in NO_SUCH_SKU:
+            continue
+        if told.problems:
+            error = PullFailed(f"skuDetail: {told.problems[0].message}", retry=code not in FINAL)
+            if not error.retry:
+                raise error  # as all of them would be answered
+            failed.append(error)
+            continue
+        yield News(PULLED_ITEMS, f"{until.isoformat()}:{number}")
+        rows = [row for row in _rows(told, "skuList") if row.first("skuCode", "skucode").id() in wanted]
+        products = [product for product in dict.fromkeys(map(_parent, rows)) if product and product not in known]
+        known.update(products)
+        waiting = products + waiting  # a form is of no use without it
+    if waiting:
+        failed.append(
+            PullFailed(f"there are more than {SKUS_AT_ONCE * DETAILS_MOST} new SKUs: it is asked of the others next time")
+        )
+
+
+def _form(path: str, asked: Mapping[str, object], access: Access) -> Ask:
+    form = {**access.credentials, "RequestBody": json.dumps(asked)}
+    return Ask("POST", path, headers=FORM, body=urlencode(form).encode())
 
 
 def _more(told: Document, page: int) -> bool:
@@ -232,8 +278,7 @@ def _item(row: Document, source: Source) -> tuple[list[Command], ...]:
     """
     sku = row.first("skuCode", "skucode").id()
     title = row["skuName"].text(needed=True, most=300) or ""
-    kind = (row["classification"].text() or "").lower()
-    parent = row["parentSKU"].text(most=200) or None if kind == VARIANT else None
+    kind, parent = _kind(row), _parent(row)
     look = {name: text for name in ("size", "color", "material", "taxCategory") if (text := row[name].text(most=200))}
     sold = [row[name].flag(default=True) for name in ("isActive", "isSaleable")]
     products: list[Command] = []
@@ -265,6 +310,14 @@ def _item(row: Document, source: Source) -> tuple[list[Command], ...]:
         UpdatePrice(store=store, variant=sku, price_minor=price, mrp_minor=mrp) for store in source.stores or (None,)
     ]
     return products, variants, prices
+
+
+def _kind(row: Document) -> str:
+    return (row["classification"].text() or "").lower()
+
+
+def _parent(row: Document) -> str | None:
+    return row["parentSKU"].text(most=200) or None if _kind(row) == VARIANT else None
 
 
 def _paise(place: Document) -> int | None:

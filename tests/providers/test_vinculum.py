@@ -8,7 +8,7 @@ import pytest
 
 from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Batch, read
-from domain.pulling import Access, Ask, News, PullFailed, Reply
+from domain.pulling import Access, Ask, News, PullFailed, Reply, Unknown
 from domain.refusals import InvalidInput, Refused
 from providers.vinculum import CODES, Vinculum
 from tests.providers.calls import RECEIVED, call, said, source
@@ -262,6 +262,8 @@ def test_one_location_that_cannot_be_told_of_does_not_keep_the_others_from_being
         while True:
             if isinstance(asked, News):
                 told.append(asked.key.partition(":")[0])
+            elif isinstance(asked, Unknown):
+                body = b""  # it knows them all
             elif isinstance(asked, Ask):
                 location = json.loads(parse_qs(asked.body.decode())["RequestBody"][0])["locCode"]
                 body = json.dumps({"responseCode": code} if location == "GONE" else warehouse(ROW)).encode()
@@ -271,3 +273,58 @@ def test_one_location_that_cannot_be_told_of_does_not_keep_the_others_from_being
         until_it_ends()
     assert told == news
     assert failed.value.message == message
+
+
+def described(skus: list[str], detail) -> tuple[list[list[str]], list[str], str]:
+    """Which it is asked to tell of, call by call, the keys of what is kept, and why it fails in the end."""
+    talk = VINCULUM.talk(Access("https://x.example", {}), source(VINCULUM, "DS1"), RECEIVED, RECEIVED)
+    calls: list[list[str]] = []
+    kept: list[str] = []
+    body, said = b"", next(talk)
+    try:
+        while True:
+            if isinstance(said, News):
+                kept.append(f"{said.door} {said.key}")
+            elif isinstance(said, Unknown):
+                assert list(said.skus) == skus
+                body = "\n".join(skus).encode()
+            elif said.path.endswith("skuDetail"):
+                calls.append(json.loads(parse_qs(said.body.decode())["RequestBody"][0])["skuCodes"])
+                body = json.dumps(detail(calls[-1])).encode()
+            else:
+                body = json.dumps(warehouse(*(ROW | {"skuCode": sku} for sku in skus))).encode()
+            said = talk.send(Reply(200, {}, body))
+    except StopIteration:
+        return calls, kept, ""
+    except PullFailed as failed:
+        return calls, kept, failed.message
+
+
+def test_new_skus_are_asked_for_a_hundred_at_a_time_and_each_batch_is_followed_by_its_products():
+    skus = [f"TEA-{n}" for n in range(150)]
+
+    def detail(asked):  # the products of all are asked for once, and what they say of others leads nowhere
+        return items(*(TEA | {"skuCode": sku, "parentSKU": "TEA" if sku in skus else f"{sku}+"} for sku in asked))
+
+    calls, kept, failed = described(skus, detail)
+    assert calls == [skus[:100], ["TEA", *skus[100:]]]
+    assert kept[1:] == [f"pulled-items {RECEIVED.isoformat()}:{n}" for n in (1, 2)]
+    assert not failed
+
+
+@pytest.mark.parametrize("code", [911, 918, 2022])
+def test_what_it_does_not_know_either_is_no_failure(code):
+    assert described(["A"], lambda _: {"responseCode": code}) == ([["A"]], ["pulled-stock DS1:" + RECEIVED.isoformat() + ":1"], "")
+
+
+@pytest.mark.parametrize(("code", "calls"), [(11, 1), (3050, 2)])
+def test_an_error_of_what_tells_of_skus_names_it(code, calls):
+    made, _, failed = described([f"TEA-{n}" for n in range(101)], lambda _: {"responseCode": code})
+    assert len(made) == calls
+    assert failed == f"skuDetail: {code}: {CODES[code]}"
+
+
+def test_more_new_skus_than_may_be_asked_for_at_once_are_asked_for_the_next_time():
+    calls, _, failed = described([f"RICE-{n}" for n in range(4001)], lambda asked: {"responseCode": 911})
+    assert [len(one) for one in calls] == [100] * 40
+    assert failed == "there are more than 4000 new SKUs: it is asked of the others next time"

@@ -163,6 +163,27 @@ async def test_vinculum_is_asked_page_by_page_for_the_window_since_the_last_time
         assert not await asked.source.failures()
 
 
+async def test_of_goods_nobody_has_heard_of_vinculum_is_asked_what_they_are_and_what_they_are_forms_of(engine):
+    async with vineretail(engine) as (asked, server):
+        (rice,) = await listings(engine, asked.source.shop, [1])
+        server.counted(STORE, f"SKU-{rice}", 7)
+        server.counted(STORE, "TEA-250", 6, committed=2)
+        server.counted(STORE, "LOST", 3)
+        server.skus["TEA"] = {"skuName": "Assam Tea", "classification": "Style"}
+        form = {"skuName": "Assam Tea 250 g", "classification": "Variant", "parentSKU": "TEA", "size": "250g"}
+        server.skus["TEA-250"] = form | {"mrp": "210.000", "salePrice": "189.005"}
+        await asked.pull()
+        assert server.asked_of == [["TEA-250", "LOST"], ["TEA"]]
+        assert (await asked.source.listings())["TEA-250"].price_minor == 18901
+        assert (await asked.source.level("TEA-250")).on_hand == 4
+        assert await units(asked, rice) == [7]
+        [unmapped] = [one for one in await asked.source.failures("MAPPING") if one.state.value == "OPEN"]
+        assert "LOST" in unmapped.message  # which Vinculum does not know either
+        await asked.pull()
+        assert server.asked_of[2:] == [["LOST"]]
+        assert (await asked.cursor()).failed == 0
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
