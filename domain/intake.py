@@ -168,7 +168,7 @@ class Inbound(Protocol):
         """What is its own beyond the proof, which holds already. Refuses Unauthenticated."""
 
     def event_id(self, call: Call) -> str | None:
-        """The provider's own id of what it tells: the same one is the same news, for ever. None where it has none."""
+        """The provider's own id of what it tells: the same one is the same news, for seven days. None where it has none."""
 
     def translate(self, call: Call, source: Source) -> Batch | Question:
         """Whatever it raises is kept with the payload."""

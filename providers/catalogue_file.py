@@ -92,7 +92,7 @@ class CatalogueFile:
         """The URL's token has said it."""
 
     def event_id(self, call: Call) -> str | None:
-        """The same file for the same store with the same stock is the same news, for ever."""
+        """The same file for the same store with the same stock is the same news, for seven days."""
         given = call.headers.get("idempotency-key")
         if given:
             return f"idempotency-key:{given[:200]}"

@@ -722,7 +722,7 @@ def test_one_that_was_not_done_or_not_with_us_changes_nothing():
         assert not batch_of(door, told, STORE, platform="another").commands
 
 
-def test_one_callback_of_a_platform_is_the_same_news_for_ever():
+def test_one_callback_of_a_platform_is_the_same_news():
     def id(door: str, told: Any) -> str | None:
         return HUB.event_id(call(door, told))
 
