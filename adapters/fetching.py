@@ -11,16 +11,19 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx2
 
 from domain.pulling import Ask, PullFailed, Reply
+from domain.threads import Threads
 
 TIMEOUT_S = 20.0
 CONNECT_S = 5.0
 MOST_BYTES = 10 * 1024 * 1024
 HTTPS = 443
+NAMES = 64  # looked up at once by each SafeFetch: more than any worker has turns, as one that hangs outlasts its turn
 ONLY_HTTPS = "only https:// at its own port is asked"
 # One answer for both: which names there are in a network of ours is nobody's business.
 NOWHERE = "the base URL leads nowhere, or to an address that is not public"
@@ -33,9 +36,33 @@ _TRANSLATED = tuple(
 )
 
 
-async def resolved(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+def look_up(host: str, port: int) -> Sequence[str]:
+    """Takes as long as the name servers of whoever has the name please."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found))
+
+
+class Names:
+    """Looked up in threads of their own: the event loop's are few, and a lookup that hangs cannot be ended. A name that many ask
+    for is looked up once for all of them, so one that nobody answers for has one thread, and is waited for by who asked for it.
+    """
+
+    def __init__(self) -> None:
+        self._threads = Threads("names", NAMES)
+        self._running: dict[tuple[str, int], asyncio.Task[Sequence[str]]] = {}
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        running = self._running.get((host, port))
+        if running is None:
+            running = asyncio.create_task(self._threads.run(partial(look_up, host, port)))
+            self._running[host, port] = running
+            running.add_done_callback(partial(self._over, (host, port)))
+        return await asyncio.shield(running)
+
+    def _over(self, name: tuple[str, int], running: asyncio.Task[Sequence[str]]) -> None:
+        del self._running[name]
+        if not running.cancelled():
+            running.exception()  # whoever still waits is told
 
 
 def is_public(text: str) -> bool:
@@ -65,7 +92,7 @@ class SafeFetch:
     loopback: bool = False
     timeout_s: float = TIMEOUT_S
     most_bytes: int = MOST_BYTES
-    resolve: Resolve = resolved
+    resolve: Resolve = field(default_factory=Names)
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
 
     async def fetch(self, base_url: str, ask: Ask) -> Reply:

@@ -2,13 +2,18 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from threading import Event
+from typing import Any
 
 import pytest
 
-from adapters.fetching import SafeFetch, is_public, resolved
+from adapters.fetching import NAMES, Names, SafeFetch, is_public
 from domain.pulling import Ask, PullFailed
+from workers import pictures, pulling, telling
 
 PRIVATE = [
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
@@ -79,11 +84,11 @@ async def refused(fetch: SafeFetch, url: str, ask: Ask = Ask("GET", "/x")) -> Pu
 
 @pytest.mark.parametrize("url", URLS)
 async def test_nothing_private_is_reached_however_it_is_written(url):
-    asked: list[str] = []
+    asked, names = list[str](), Names()
 
     async def looked_up(host: str, port: int) -> Sequence[str]:
         asked.append(host)
-        return await resolved(host, port)
+        return await names(host, port)
 
     async with listening() as listener:
         await refused(SafeFetch(timeout_s=2, resolve=looked_up), url)
@@ -126,6 +131,55 @@ async def test_a_name_that_is_another_the_second_time_is_asked_for_once():
         await refused(SafeFetch(resolve=rebinding, timeout_s=0.2), "https://partner.example")
         assert listener.came == 0
     assert answers == [["127.0.0.1"]]
+
+
+async def test_a_name_that_nobody_answers_for_is_waited_for_by_nobody_else(monkeypatch):
+    answered, looked_up = Event(), Counter[str]()
+
+    def getaddrinfo(host: str, port: int, *rest: Any, **more: Any) -> list[Any]:
+        looked_up[host] += 1
+        if host.endswith("dead.example"):
+            assert answered.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    dead = [f"{number}.dead.example" for number in range(NAMES // 2)]
+    hasty = SafeFetch(loopback=True, timeout_s=0.2)
+    patient = replace(hasty, timeout_s=10)  # whose names are looked up by the same threads
+    try:
+        async with listening() as listener:
+            for _ in range(3):  # who has left has not ended the lookup
+                said = await asyncio.gather(*(refused(hasty, f"https://{host}") for host in dead * 2))
+                assert {no.message for no in said} == {"no answer within 0.2 s"}
+            assert looked_up == dict.fromkeys(dead, 1)
+            others = [f"http://{number}.example:{listener.port}" for number in range(40)]
+            replies = await asyncio.gather(*(patient.fetch(url, Ask("GET", "/x")) for url in others))
+            assert ([reply.status for reply in replies], listener.came) == ([200] * 40, 40)
+    finally:
+        answered.set()
+
+
+async def test_a_name_is_looked_up_anew_once_somebody_has_answered(monkeypatch):
+    answers: list[Any] = [socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "127.0.0.1", "127.0.0.2"]
+
+    def getaddrinfo(host: str, port: int, *rest: Any, **more: Any) -> list[Any]:
+        match answers.pop(0):
+            case str() as address:
+                return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+            case error:
+                raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    names = Names()
+    said = await asyncio.gather(*(names("a.example", 443) for _ in range(3)), return_exceptions=True)
+    assert [type(no) for no in said] == [socket.gaierror] * 3
+    assert [await names("a.example", 443) for _ in range(2)] == [["127.0.0.1"], ["127.0.0.2"]]
+
+
+def test_there_are_more_threads_for_names_than_turns_beside_each_other():
+    turns = (pulling.AT_ONCE + pulling.ASIDE_MOST, telling.AT_ONCE + telling.ASIDE_MOST, pictures.HOSTS * pictures.PER_HOST)
+    assert max(turns) < NAMES
 
 
 async def test_in_development_this_machine_may_be_asked_and_no_other():
