@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.arrays import among, each, rows
 from db.reads import Reads
-from db.tables import image, picture, picture_use
+from db.tables import image, picture, picture_use, product
 from domain.pictures import Image, Picture, PictureState, digest_of, host_of
 
 c, u, i = picture.c, picture_use.c, image.c
@@ -68,7 +68,12 @@ class SqlPictures:
         waiting = first.union_all(select(after).where(first.c.host.is_not(None)))
         due = and_(TO_DO, c.host == waiting.c.host, c.next_at <= NOW)
         some = select(c.digest).where(due).order_by(c.next_at).limit(per_host).lateral("some")
-        turn = select(some.c.digest).select_from(waiting.join(some, true())).order_by(func.random()).limit(hosts * per_host)
+        # And from merchant to merchant: a name has as many hosts below it as its owner likes. What several show is the first one's.
+        shows = select(u.product_id).where(u.digest == some.c.digest).order_by(u.product_id).limit(1).correlate(some)
+        whose = select(product.c.merchant_id).where(product.c.id == shows.scalar_subquery()).scalar_subquery()
+        place = func.row_number().over(partition_by=whose, order_by=func.random())
+        turn = select(some.c.digest).select_from(waiting.join(some, true()))
+        turn = turn.order_by(place, func.random()).limit(hosts * per_host)
         digests = list((await self._connection.execute(turn)).scalars())
         mine = and_(among(c.digest, digests), TO_DO, c.next_at <= NOW)
         locked = select(c.digest).where(mine).order_by(c.digest).with_for_update(skip_locked=True).cte("locked")

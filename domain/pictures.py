@@ -60,7 +60,8 @@ class PictureStore(Protocol):
         """Those that show it, by their ids."""
 
     async def claim(self, hosts: int, per_host: int, hold: timedelta) -> Sequence[Picture]:
-        """Those whose turn it is, of each host so many; nobody else gets them for so long."""
+        """Those whose turn it is, of each host so many, and as many of one merchant as of another that has them; nobody else gets
+        them for so long."""
 
     async def known(self, hash: str) -> bool:
         """Whether there is such an image."""

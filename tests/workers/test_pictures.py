@@ -363,6 +363,17 @@ async def test_a_host_is_asked_for_so_many_at_once_and_does_not_stand_before_oth
     assert town.host.most_at_once <= 2 * loops.PER_HOST + 1
 
 
+async def test_who_has_many_hosts_does_not_stand_before_other_merchants(town):
+    await town.told(*(town.url.replace("127.0.0.1", f"{number}.dead.example") + "/gone.png" for number in range(300)))
+    town.mine = await shop(town.engine)
+    for number in range(6):
+        town.host.put(f"{number}.png", TEA)
+    await town.told(*(town.url.replace("127.0.0.1", f"{number % 3}.other.example") + f"/{number}.png" for number in range(6)))
+    assert await town.worker.once()
+    assert len(town.host.asked) == loops.HOSTS * loops.PER_HOST
+    assert {f"/{number}.png" for number in range(6)} < {*town.host.asked}
+
+
 async def test_while_the_store_is_away_a_picture_waits_and_no_try_is_lost(town):
     town.host.put("tea.png", TEA)
     id = await town.told(f"{town.url}/tea.png")
