@@ -138,7 +138,7 @@ class GatewayWords(Protocol):
         """Over the raw bytes. Refuses Unauthenticated."""
 
     def event_id(self, headers: Mapping[str, str]) -> str:
-        """Its own id of what it tells, of a call that has been verified: the same one is the same news, for ever."""
+        """Its own id of what it tells, of a call that has been verified: the same one is the same news, for seven days."""
 
     def read(self, body: bytes) -> SettlePayment | None:
         """None for news that does not settle a payment. ValueError for what it never sends."""
