@@ -133,7 +133,7 @@ class CatalogueFile:
 
 @dataclass
 class _Reading:
-    """One going through a file. `seen` and `present` are all that grows with it."""
+    """One going through a file. `seen` and `products`, and of a whole one `present`, are all that grows with it."""
 
     file: File
     store: str | None
@@ -179,7 +179,8 @@ class _Reading:
             place.wrong(f"{sku} came before, in row {self.seen[sku, store]}")
         else:
             self.seen[sku, store] = number
-            self.present.setdefault(store, []).append(sku)
+            if self.whole:
+                self.present.setdefault(store, []).append(sku)
         said = self._feed_row(one, sku, store) if self.file.feed else self._list_row(one, sku, store)
         if one.problems:
             return (), [RowProblem(told.path, told.message, number, sku) for told in one.problems]
@@ -275,7 +276,7 @@ def _product(one: Document, id: str, *, grouped: bool, at: datetime | None) -> U
         brand=one["brand"].text(most=200),
         diet=_word(one["veg_flag"], DIETS),
         category=tuple(name.strip()[:200] for name in path if name.strip()),
-        images=tuple(dict.fromkeys(_images(one))),
+        images=tuple(dict.fromkeys(_images(one)))[:MOST_IMAGES],
         attributes=attributes,
         at=at,
     )
@@ -292,7 +293,7 @@ def _word(place: Document, words: Mapping[str, Word]) -> Word | None:
 
 
 def _images(one: Document) -> Iterator[str]:
-    """A list, or addresses with commas between them."""
+    """A list, or addresses with commas between them: those that nobody keeps are looked at too."""
     more = one["additional_image_link"]
     told = list(more.items()) if isinstance(more.told, list) else [more]
     for place in (one["image_link"], *told):

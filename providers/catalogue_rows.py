@@ -3,9 +3,12 @@ in an envelope. What it is, its first characters say.
 """
 
 import csv
+import re
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from domain.documents import Document
 from domain.piecemeal import Reader
@@ -168,9 +171,10 @@ def whole_of(mode: Document) -> bool | None:
 
 
 def _csv(body: bytes) -> File:
-    lines = body.splitlines()
-    told = {delimiter: _fields(lines[0], delimiter) if lines else [] for delimiter in ",\t;"}
-    if len(lines) > MOST_ROWS:
+    lines = _lines(body)
+    first = next(lines, None)
+    told = {delimiter: _fields(first, delimiter) if first is not None else [] for delimiter in ",\t;"}
+    if _line_count(body) > MOST_ROWS:
         raise _not_a_catalogue("file", f"has more than {MOST_ROWS} rows")
     if told[","] == list(COLUMNS):
         return File(_of_csv(lines, COLUMNS, ","), feed=False)
@@ -190,14 +194,36 @@ def _csv(body: bytes) -> File:
 IMAGES = "additional_image_link"  # exports repeat the column
 
 
-def _of_csv(lines: list[bytes], columns: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
-    """Numbered as in a spreadsheet, where the header is row 1."""
+_LINE_END = re.compile(rb"\r\n?|\n")
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    """One after the other, and never all of them at once."""
+    at = 0
+    for end in _LINE_END.finditer(body):
+        yield body[at : end.start()]
+        at = end.end()
+    if at < len(body):
+        yield body[at:]
+
+
+def _line_count(body: bytes) -> int:
+    return body.count(b"\n") + body.count(b"\r") - body.count(b"\r\n") + (body[-1:] not in (b"", b"\r", b"\n"))
+
+
+def _of_csv(lines: Iterator[bytes], columns: Sequence[str], delimiter: str) -> Iterator[tuple[int, Row]]:
+    """Of the lines after the header. Numbered as in a spreadsheet, where that is row 1."""
     repeated = columns.count(IMAGES) > 1
-    at, number, unclosed = 1, 1, 0
-    while at < len(lines):
+    number, unclosed = 1, 0
+    ahead: deque[bytes] = deque()
+    while True:
+        ahead.extend(islice(lines, JOINED_LINES - len(ahead)))
+        if not ahead:
+            return
         number += 1
-        row, taken = _row(lines, at, len(columns), delimiter, joins=unclosed < MOST_UNCLOSED)
-        at += taken
+        row, taken = _row(ahead, len(columns), delimiter, joins=unclosed < MOST_UNCLOSED)
+        for _ in range(taken):
+            ahead.popleft()
         unclosed += row == UNCLOSED
         if isinstance(row, str):
             yield number, row
@@ -208,14 +234,14 @@ def _of_csv(lines: list[bytes], columns: Sequence[str], delimiter: str) -> Itera
             yield number, told
 
 
-def _row(lines: list[bytes], at: int, columns: int, delimiter: str, *, joins: bool) -> tuple[list[str] | str | None, int]:
-    """The row that begins at this line, and how many lines it takes. None: there is nothing in it."""
-    line = lines[at]
+def _row(ahead: Sequence[bytes], columns: int, delimiter: str, *, joins: bool) -> tuple[list[str] | str | None, int]:
+    """The row that begins with these lines, and how many it takes. None: there is nothing in it."""
+    line = ahead[0]
     if not line.strip():
         return None, 1
     alone = _fields(line, delimiter)
     if alone == UNCLOSED and joins:
-        joined, taken = _joined(lines[at : at + JOINED_LINES], delimiter)
+        joined, taken = _joined(ahead, delimiter)
         if len(joined) == columns:
             return joined, taken
     if isinstance(alone, list) and len(alone) != columns:

@@ -5,6 +5,7 @@ import random
 import tracemalloc
 from collections import deque
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from domain.catalog import Diet
 from domain.instructions import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Reading, translated
+from domain.refusals import Refused
 from domain.stock import StockMovementKind
 from providers.catalogue_file import CatalogueFile, RowProblem
+from providers.catalogue_rows import MOST_ROWS, _line_count, _lines, file_of
 from tests.providers.calls import call, said, source
 
 FILE, STORE = CatalogueFile(), "BLR_DS1"
@@ -156,6 +159,14 @@ def test_the_words_of_a_feed_are_read_as_people_write_them():
         ("https://x/1.jpg",),
         ("https://x/1.jpg", "https://x/2.jpg"),
     ]
+
+
+def test_of_many_images_the_first_are_kept_and_all_are_looked_at():
+    many = [f"https://x/{n}.jpg" for n in range(25)]
+    row = {"id": "7", "title": "Ghee", "image_link": many[0], "additional_image_link": ", ".join(many)}
+    assert told([row]).commands[0].images == tuple(many[:20])
+    [wrong] = told([row | {"additional_image_link": [*many, "y.jpg"]}, row | {"id": "8"}]).problems
+    assert wrong.path == "row 1.additional_image_link[25]"
 
 
 def test_every_problem_of_a_row_is_told_with_its_number_its_id_and_a_code():
@@ -304,6 +315,32 @@ def test_in_pieces_a_long_file_needs_little_more_than_its_bytes(written):
     bit_by_bit = peak_of(lambda: deque(FILE.in_pieces(one, source(FILE)).batches, maxlen=1))
     assert bit_by_bit < at_once / 2
     assert bit_by_bit / len(rows) < 700  # bytes: its line, and that it came; its commands would be three times that
+
+
+def test_of_a_long_csv_a_few_lines_are_held_at_once():
+    body = b"id,title\n" + b"A,Tea\n" * 100_000
+
+    def step():
+        rows = file_of(body, AT).rows
+        assert [number for number, _ in islice(rows, 3)] == [2, 3, 4]
+
+    step()  # what is made once is made
+    assert peak_of(step) < 50_000
+
+
+def test_lines_end_as_spreadsheets_end_them():
+    chance = random.Random(5)
+    for _ in range(300):
+        body = b"".join(chance.choices([b"\n", b"\r", b"\r\n", b"A,b", b"", b"\x0b\x85"], k=chance.randrange(9)))
+        assert list(_lines(body)) == body.splitlines()
+        assert _line_count(body) == len(body.splitlines())
+
+
+def test_more_rows_than_a_file_may_have_are_refused_before_any_is_read():
+    with pytest.raises(Refused) as no:
+        file_of(b"id,title" + b"\rA,Tea" * MOST_ROWS, AT)
+    assert "has more than 200000 rows" in str(no.value.refusal)
+    assert file_of(b"id,title" + b"\rA,Tea" * (MOST_ROWS - 1) + b"\r", AT).feed
 
 
 SEEDS = 400
