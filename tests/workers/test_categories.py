@@ -59,6 +59,15 @@ async def test_what_comes_without_a_category_goes_where_the_rule_says_and_what_h
     assert await paths(till) == {"Dish 1": ["Main", "Pizza"], "Dish 2": None, "Dish 3": [other]}
 
 
+async def test_what_comes_without_a_category_and_without_a_rule_is_made_in_none_and_sold(engine):
+    """Some tills name no categories at all: their shops sell all the same."""
+    till = await partner(engine, "petpooja", STORE)
+    await till.tell("webhooks/menu", menu(STORE, dish("1", item_categoryid="none of ours")))
+    assert await paths(till) == {"Dish 1": None}
+    assert {row.active for row in (await till.listings()).values()} == {True}
+    assert await till.failures() == []
+
+
 async def test_another_sources_mapping_is_its_own(engine):
     till = await partner(engine, "petpooja", STORE)
     other = await partner(engine, "petpooja", "other", of=till.shop)
