@@ -146,7 +146,7 @@ def token(
 
 @app.command("import")
 def bring_in(
-    file: Annotated[Path, typer.Argument(help="A CSV file whose first row names the columns.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file whose first row names the columns, or one of JSON.")],
     store: Annotated[str, typer.Option(help="The slug of the store that sells it.")],
     stock: Annotated[int | None, typer.Option(min=0, help="Units of each; without it they are not counted.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,

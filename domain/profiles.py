@@ -1,7 +1,9 @@
 """The language in which a merchant says what another system's JSON means: a profile, checked whole before it is kept.
 
 A profile is data. It names places in a payload, what is read there, and the commands that come of it; it has no code, no
-regular expressions, and bounds for everything. What it says of a payload is read in profile_values.py.
+regular expressions, and bounds for everything. Here is what it is made of; profile_checking.py checks it, profile_reading.py
+reads a payload by it (profile_values.py what stands at its paths), profile_versions.py keeps each that was saved, and
+profile_shadow.py tells how two readings differ.
 """
 
 from collections.abc import Mapping

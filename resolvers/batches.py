@@ -1,4 +1,4 @@
-"""Batches that were held, and what people decide about them."""
+"""Batches: all of them, what people decide about those that were held, and what is undone."""
 
 from uuid import UUID
 

@@ -22,7 +22,9 @@ from schema.intake import Payload, Source
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.scalars import Money
 
-strawberry.enum(BatchState, description="PARKED waits for approval; DONE is all but what failed, or waits for a mapping")
+strawberry.enum(
+    BatchState, description="PARKED is held, and nobody has decided yet; DONE is all but what failed, or waits for a mapping"
+)
 strawberry.enum(
     Rule,
     name="BatchRule",

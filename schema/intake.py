@@ -34,8 +34,16 @@ from subscriptions import failures as feeds
 if TYPE_CHECKING:
     from schema.merchants import Merchant, Store
 
-for _words in (EntityKind, InstructionState, PayloadState, FailureKind):
+for _words in (EntityKind, FailureKind):
     strawberry.enum(_words)
+strawberry.enum(
+    InstructionState,
+    description="PARKED waits for a mapping, or with all of its push for judgement or approval; REFUSED is the whole batch",
+)
+strawberry.enum(
+    PayloadState,
+    description="PARKED: nothing of it is still to be carried out, and some of it is parked; REFUSED: by people, none of it done",
+)
 strawberry.enum(FailureState, description="DUPLICATE and STALE failures are born RESOLVED")
 _STAFF = (Role.MERCHANT, Role.SUPPORT)
 
