@@ -45,7 +45,7 @@ def run_gates(long: bool, database: str | None, pytest_arguments: Sequence[str])
 def environment(long: bool, database: str | None) -> Mapping[str, str]:
     """Nothing of the caller's own town: the tests set what they mean."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HAAT_")}
-    for name in ("HAAT_TEST_DATABASE_URL", "HAAT_TEST_LONG"):
+    for name in ("HAAT_TEST_DATABASE_URL", "HAAT_TEST_LONG", "HAAT_TEST_CATALOGUE"):
         if name in os.environ:
             env[name] = os.environ[name]
     if long:

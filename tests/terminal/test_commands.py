@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from terminal.checks import environment
 from tests.launch.towns import haat
 
 Env = dict[str, str]
@@ -46,3 +47,10 @@ def test_an_import_with_refused_rows_ends_with_three(env: Env, tmp_path: Path):
     file.write_text(f"{columns}\nP1,Soap,Beauty,Bath,Nivea,100,162,Soap,4.4\nx,y\n")
     done = haat("import", str(file), "--store", "namma-bazaar-hsr", "--stock", "3", env=env)
     assert (done.returncode, done.stdout) == (3, "row 3: has 2 columns, not 9\n"), done.stderr
+
+
+def test_the_tests_hear_of_what_is_meant_for_them_and_of_no_town(monkeypatch: pytest.MonkeyPatch):
+    meant = {"HAAT_TEST_DATABASE_URL": "url", "HAAT_TEST_LONG": "1", "HAAT_TEST_CATALOGUE": "goods.csv"}
+    for name, value in {**meant, "HAAT_DATABASE_URL": "mine", "HAAT_TEST_LOST": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert {name: value for name, value in environment(False, None).items() if name.startswith("HAAT_")} == meant
