@@ -183,7 +183,8 @@ class _Reading:
                 self.present.setdefault(store, []).append(sku)
         said = self._feed_row(one, sku, store) if self.file.feed else self._list_row(one, sku, store)
         if one.problems:
-            return (), [RowProblem(told.path, told.message, number, sku) for told in one.problems]
+            once = dict.fromkeys(one.problems)  # what two parts of a row are made of is read twice
+            return (), [RowProblem(told.path, told.message, number, sku) for told in once]
         self.products.update(command.item for command in said if isinstance(command, UpsertCatalogItem))
         return said, ()
 
@@ -211,7 +212,9 @@ class _Reading:
                 said.append(item)
             form = ", ".join(varying) or title if group is not None else ""
             said.append(UpsertVariant(store=store, variant=sku, item=item.item, title=form[:300], barcode=barcode, at=at))
-        elif item != UpsertCatalogItem(item=item.item, title="", at=at) or barcode is not None or varying:
+        elif one["title"].missing and (
+            item != UpsertCatalogItem(item=item.item, title="", at=at) or barcode is not None or varying
+        ):
             one["title"].wrong("is missing")
         said += _feed_price(one, sku, store, at)
         said += _feed_stock(one, sku, store, at, self.stock)

@@ -7,14 +7,22 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
 
+from db import sources
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.imports import ERRORS_SHOWN
+from domain.intake import Call
 from domain.refusals import NotFound, Refused
 from providers.catalogue_file import CatalogueFile
 from providers.catalogue_rows import COLUMNS
@@ -22,10 +30,12 @@ from tests.figures import show
 from tests.partners import partner
 from tests.waiting import until
 from tests.world import shop
+from webhooks.imports import Reports
 from workers.imports import import_catalogue
 
 ROWS = 2_000
 REAL_ROWS = 13_778  # of a grocer's
+SPOILED = 99
 
 
 def write(path: Path, rows: int = ROWS, seed: int = 7) -> Path:
@@ -113,52 +123,157 @@ async def test_whoever_ends_an_import_waits_for_no_file_that_hangs(engine, tmp_p
         command.join()
 
 
-def a_shops(path: Path) -> tuple[Path, int]:
-    """A catalogue as long as a real one is, or the real one of HAAT_TEST_CATALOGUE; and its rows."""
+def a_shops(path: Path) -> Path:
+    """A catalogue as long as a real one is, with some rows that cannot be, or the real one of HAAT_TEST_CATALOGUE."""
     real = os.environ.get("HAAT_TEST_CATALOGUE")
-    if real is None:
-        return write(path, REAL_ROWS), REAL_ROWS
-    with Path(real).open(newline="", encoding="utf-8") as file:
-        return Path(real), sum(1 for _ in csv.DictReader(file))
+    return spoiled(write(path, REAL_ROWS)) if real is None else Path(real)
+
+
+def goods_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+SPOILS = (
+    {"index": ""},
+    {"index": "1"},  # the first row's
+    {"product": " "},
+    {"product": "x" * 301},
+    {"sale_price": ""},
+    {"sale_price": "ask"},
+    {"sale_price": "12.345"},
+    {"sale_price": "-1"},
+    {"sale_price": "2000.00"},  # no MRP is as high
+    {"market_price": "n/a"},
+    {"index": "", "sale_price": "ask"},
+)
+
+
+def spoiled(path: Path) -> Path:
+    """So many of its rows, the last among them, and never the first."""
+    rows = goods_of(path)
+    places = sorted({len(rows) - 1, *random.Random(5).sample(range(1, len(rows) - 1), SPOILED - 1)})
+    for n, place in enumerate(places):
+        rows[place] |= SPOILS[n % len(SPOILS)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def as_feed(path: Path, to: Path) -> Path:
     """The grocer's list as a product feed."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [
-            {
-                "id": row["index"],
-                "title": row["product"],
-                "product_type": f"{row['category']} > {row['sub_category']}",
-                "brand": row["brand"],
-                "price": f"{row['sale_price']} INR",
-                "mrp": row["market_price"],
-            }
-            for row in csv.DictReader(file)
-        ]
+    rows = [
+        {
+            "id": row["index"],
+            "title": row["product"],
+            "product_type": f"{row['category']} > {row['sub_category']}",
+            "brand": row["brand"],
+            "price": row["sale_price"] and f"{row['sale_price']} INR",
+            "mrp": row["market_price"],
+        }
+        for row in goods_of(path)
+    ]
     to.write_text(json.dumps({"feed_id": "real", "rows": rows}), encoding="utf-8")
     return to
+
+
+def wrong_in(path: Path, written: str) -> list[tuple[int, str, str, str]]:
+    """Of a grocer's list, as docs/providers/catalogue_file.md has it: rows by number, ids, fields and codes."""
+    feed, seen, found = written == "feed", set[str](), []
+    for number, row in enumerate(goods_of(path), 1 if feed else 2):
+        sku = row["index"].strip()
+        found += [(number, sku, place, code) for place, code in wrong_of(row, feed=feed, again=sku in seen)]
+        seen.add(sku)
+    return found
+
+
+def wrong_of(row: dict[str, str], *, feed: bool, again: bool) -> Iterator[tuple[str, str]]:
+    id, title, price, mrp = ("id", "title", "price", "mrp") if feed else ("index", "product", "sale_price", "market_price")
+    if not row["index"].strip():
+        yield id, "missing"
+    elif again:
+        yield id, "duplicate"
+    name = row["product"].strip()
+    if not name or len(name) > 300:
+        yield title, "too_long" if name else "missing"
+    charged, charged_code = amount(row["sale_price"])
+    most, most_code = amount(row["market_price"])
+    if charged_code:
+        yield price, charged_code
+    if most_code and most_code != "missing":
+        yield mrp, most_code
+    if charged is not None and most is not None and charged > most:
+        yield price, "price_above_mrp"
+    if not feed and row["rating"].strip() and amount(row["rating"])[1] == "not_a_number":
+        yield "rating", "not_a_number"
+
+
+def amount(text: str) -> tuple[Decimal | None, str]:
+    """And what is wrong with it, if something is."""
+    if not text.strip():
+        return None, "missing"
+    try:
+        told = Decimal(text.strip())
+    except InvalidOperation:
+        return None, "not_a_number"
+    if told < 0:
+        return None, "out_of_range"
+    return (told, "") if told * 100 == int(told * 100) else (None, "too_fine")
+
+
+async def told_of(engine, payload_id: UUID) -> dict[str, Any]:
+    """What the file's sender hears who asks how far it is."""
+    reads, inbound = Reads(engine), CatalogueFile()
+    async with engine.connect() as connection:
+        of = select(t.payload.c.source_id).where(t.payload.c.id == payload_id)
+        source = await sources.any_by_id(reads, (await connection.execute(of)).scalar_one())
+    asked = inbound.translate(Call("import-job", b"", {}, datetime.now(UTC), path={"job": str(payload_id)}), source)
+    return (await Reports().answer(asked, inbound, source, reads)).body
+
+
+async def whole_and_again(engine, path: Path, to: Path, written: str) -> None:
+    slug = to.stem
+    mine = await shop(engine, slug=slug)
+    wrong, rows = wrong_in(path, written), len(goods_of(path))
+    path = as_feed(path, to) if written == "feed" else path
+    began = time.monotonic()
+    report, told = await bring_in(engine, path, slug)
+    first_s, began = time.monotonic() - began, time.monotonic()
+    before = await of_store(engine, mine.store_id)
+    again, _ = await bring_in(engine, path, slug)
+    again_s = time.monotonic() - began
+    left_out = sorted({number for number, *_ in wrong})
+    show(
+        "import", catalogue=path.name, rows=rows, refused=len(left_out), seconds=round(first_s, 1), again_seconds=round(again_s, 1)
+    )
+    assert [bad.row for bad in report.refused] == left_out
+    assert (report.rows, report.wrong) == (rows - len(left_out), [])
+    assert (report.unchanged, again.unchanged) == (False, True)
+    assert told[-1][0] == told[-1][1]
+    assert len(before) == report.rows
+    assert await of_store(engine, mine.store_id) == before
+    said = await told_of(engine, report.payload_id)
+    shown = [(error["row"], error["id"], error["field"], error["code"]) for error in said["errors"]]
+    assert shown == wrong[:ERRORS_SHOWN]
+    assert said.get("errors_left_out", 0) == len(wrong) - len(shown)
+    assert (said["rows_total"], said["rows_ok"], said["rows_failed"]) == (rows, report.rows, len(left_out))
+
+
+@pytest.mark.parametrize("written", ["list", "feed"])
+async def test_of_each_row_that_cannot_be_the_report_says_what_and_where(engine, tmp_path, written):
+    path = spoiled(write(tmp_path / "goods.csv", 600))
+    assert {code for *_, code in wrong_in(path, written)} == {
+        "missing", "duplicate", "too_long", "not_a_number", "too_fine", "out_of_range", "price_above_mrp",
+    }  # fmt: skip
+    await whole_and_again(engine, path, tmp_path / f"spoiled-{written}.json", written)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("written", ["list", "feed"])
 async def test_a_real_shops_catalogue_goes_in_and_the_same_again_changes_nothing(engine, tmp_path, written):
-    mine = await shop(engine, slug=f"real-{written}")
-    path, rows = a_shops(tmp_path / "goods.csv")
-    path = as_feed(path, tmp_path / "goods.json") if written == "feed" else path
-    began = time.monotonic()
-    report, told = await bring_in(engine, path, f"real-{written}")
-    first_s, began = time.monotonic() - began, time.monotonic()
-    before = await of_store(engine, mine.store_id)
-    again, _ = await bring_in(engine, path, f"real-{written}")
-    again_s = time.monotonic() - began
-    refused = len({bad.row for bad in report.refused})
-    show("import", catalogue=path.name, rows=rows, refused=refused, seconds=round(first_s, 1), again_seconds=round(again_s, 1))
-    assert report.rows + refused == rows
-    assert (report.wrong, report.unchanged, again.unchanged) == ([], False, True)
-    assert told[-1][0] == told[-1][1]
-    assert len(before) == report.rows
-    assert await of_store(engine, mine.store_id) == before
+    await whole_and_again(engine, a_shops(tmp_path / "goods.csv"), tmp_path / f"real-{written}.json", written)
 
 
 async def test_a_file_with_one_price_changed_changes_one_listing(engine, tmp_path):
