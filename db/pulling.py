@@ -7,7 +7,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.tables import source, source_access, source_cursor
+from db.tables import source, source_access, source_cursor, source_telling
 from domain.pulling import Ended, SealedAccess, Turn
 
 a, c, s = source_access.c, source_cursor.c, source.c
@@ -30,6 +30,9 @@ class SqlPulls:
         await self._connection.execute(
             turn.on_conflict_do_update(index_elements=[c.source_id], set_={"next_at": NOW, "failed": 0, "message": None})
         )
+        # Who still tells it by the old access holds it no more, and writes down neither what came of that nor that it needs a rest.
+        told = update(source_telling).where(source_telling.c.source_id == access.source_id)
+        await self._connection.execute(told.values(next_at=NOW, failed=0, message=None, held_until=None))
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> Turn | None:
         free = or_(c.held_until.is_(None), c.held_until <= NOW)

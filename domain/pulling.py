@@ -278,7 +278,8 @@ class Ended:
 
 class PullStore(Protocol):
     async def set_access(self, access: SealedAccess) -> None:
-        """It is asked at once, and from where it had come to."""
+        """It is asked at once, and from where it had come to; who is told is left alone no longer, and what it is being told just
+        then is told again."""
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> Turn | None:
         """The one that waits longest, locked by nobody else. None: nobody's turn."""

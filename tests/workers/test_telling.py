@@ -601,6 +601,53 @@ async def test_after_five_failures_it_is_left_alone_for_a_minute_and_then_tried_
         assert {state for _, state in await told.states()} == {"TOLD"}
 
 
+async def test_who_mends_the_tills_address_is_waited_for_no_longer(engine):
+    async with wms(engine) as (told, server):
+        right, told.url = told.url, "http://127.0.0.1:1"
+        await told.connect({"secret": server.secret}, on=False)
+        for _ in range(7):
+            await ordered(told, None)
+        await told.tell()
+        line = await told.line()
+        assert (line.failed, bool(line.message), line.next_at > datetime.now(UTC)) == (5, True, True)
+        assert not await told.worker.once()  # it is left alone
+        told.url = right
+        await told.connect({"secret": server.secret}, on=False)
+        line = await told.line()
+        assert (line.failed, line.message, line.next_at <= datetime.now(UTC)) == (0, None, True)
+        assert await told.worker.once()
+        assert (await told.states())[5:] == [("PLACED", "TOLD")] * 2  # the others may still wait for the time of their next try
+
+
+async def test_who_tells_it_by_the_old_address_as_it_is_mended_leaves_no_rest_behind(engine):
+    async with wms(engine) as (told, server):
+        one = await ordered(told, None)
+
+        class Meanwhile(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                reply = await super().fetch(base_url, ask)
+                await told.connect({"secret": server.secret}, on=False)
+                return Reply(429, {"retry-after": "170"}, b"", reply.asked_at)
+
+        await told.tell(told.another(Meanwhile(loopback=True)))
+        line = await told.line()
+        assert (line.failed, line.message, line.held_until, line.next_at <= datetime.now(UTC)) == (0, None, None, True)
+        [row] = await told.rows("state", "message", "next_at")
+        assert (row.state.value, row.message) == ("WAITING", None)
+        assert timedelta() < row.next_at - datetime.now(UTC) <= HOLD  # set aside: somebody may be telling it as yet
+        await one.cancel()
+        await told.follow()
+        assert not await told.worker.once()  # and what comes after it does not overtake it
+        await told.tell()
+        assert await told.states() == [("PLACED", "MOOT"), ("CANCELLED", "TOLD")]
+        await ordered(told, None)
+        await told.tell(told.another(Meanwhile(loopback=True)))
+        await told.tell()
+        assert (await told.states())[-1] == ("PLACED", "TOLD")
+        ids = [headers["webhook-id"] for _, _, headers in server.calls]
+        assert (len(ids), len({*ids}), ids[-1]) == (4, 3, ids[-2])  # told twice, and known by its id
+
+
 async def test_why_the_last_call_failed_stands_until_one_goes_well(engine):
     async with petpooja(engine) as (told, server):
         server.menu, server.troubles = {"81091"}, [broken]
