@@ -2,17 +2,26 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.gateways import NoGateway
+from db import orders, stock
 from db import tables as t
+from db.reads import Reads
+from db.unit_of_work import unit_of_work
+from domain.at_risk import BEGUN
 from domain.stock import StockMovementKind
 from tests.conftest import LONG
+from tests.db.test_purchases import placed, quoted, the_order
 from tests.figures import show
 from tests.partners import Partner, event, partner, snapshot
+from tests.world import account
+from workers.deadlines import Deadlines
 
 SEED = 37
 SALES, UPLOADS = (400, 120) if LONG else (60, 25)
@@ -85,6 +94,28 @@ async def test_more_than_there_was_leaves_nothing_and_never_less(till: Partner):
     await till.tell("webhooks/sales", told(sale(1, datetime.now(UTC) + timedelta(seconds=5), TEA=600)))
     assert (await till.level("TEA")).on_hand == 0
     assert await till.discrepancies() == 0
+
+
+async def test_sales_told_late_of_what_was_promised_since_put_the_newest_order_at_risk(till: Partner):
+    reads, sold_at, promised = Reads(till.engine), datetime.now(UTC), []
+    tea = (await till.listings())["TEA"].id
+    await till.tell("webhooks/sales", told(sale(1, sold_at, TEA=260)))
+    for _ in range(3):  # while the till is offline: 210 of the 240 that are left
+        customer = await account(till.engine)
+        purchase_id = await placed(till.engine, customer, await quoted(till.engine, customer, (tea, 70)))
+        promised.append((await the_order(reads, customer, purchase_id)).id)
+    sales = told(sale(3, sold_at, TEA=60), sale(2, sold_at, TEA=40))
+    for _ in range(2):
+        assert (await till.tell("webhooks/sales", sales)).status_code == 200
+    await Deadlines(reads, partial(unit_of_work, till.engine), NoGateway()).at_risk()
+    level = await till.level("TEA")
+    assert (level.on_hand, level.allocated, level.held) == (140, 210, 0)
+    assert [shown.available for shown in await stock.levels(reads, [tea])] == [0]
+    assert await till.discrepancies() == 0
+    found = {order.id: order.at_risk for order in await orders.orders_by_id(reads, till.shop.owner, promised)}
+    assert [found[id] for id in promised] == [False, False, True]
+    steps = await orders.history_of(reads, promised)
+    assert [(step.order_id, step.note) for step in steps if step.note] == [(promised[-1], BEGUN)]
 
 
 async def test_a_sale_of_what_nobody_lists_waits_and_the_others_go_on(till: Partner):
