@@ -38,11 +38,11 @@ for _words in (EntityKind, FailureKind):
     strawberry.enum(_words)
 strawberry.enum(
     InstructionState,
-    description="PARKED waits for a mapping, or with all of its push for judgement or approval; REFUSED is the whole batch",
+    description="PARKED waits for a mapping, or with all of its push for judgement or approval; REFUSED with all of its batch",
 )
 strawberry.enum(
     PayloadState,
-    description="PARKED: nothing of it is still to be carried out, and some of it is parked; REFUSED: by people, none of it done",
+    description="PARKED: some of it is, and none of it failed or is still to be carried out; REFUSED by people, none of it done",
 )
 strawberry.enum(FailureState, description="DUPLICATE and STALE failures are born RESOLVED")
 _STAFF = (Role.MERCHANT, Role.SUPPORT)
