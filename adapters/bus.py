@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
-from adapters.asking import asking
+from adapters.redis_calls import redis_call
 from domain.bus import Bus, Message
 from domain.refusals import Refused, Unavailable
 
@@ -138,7 +138,7 @@ class Streams(BroadcastBackend):
     async def append(self, messages: Iterable[Message]) -> None:
         """In one MULTI. Refuses Unavailable."""
         try:
-            with asking():
+            with redis_call():
                 async with asyncio.timeout(WITHIN_S), self._writer.pipeline(transaction=True) as pipeline:
                     for channel, message in messages:
                         pipeline.xadd(channel, {"m": message}, maxlen=KEPT, approximate=True)
@@ -174,7 +174,7 @@ class Streams(BroadcastBackend):
 
     async def _read(self) -> None:
         """One read of all channels."""
-        with asking():
+        with redis_call():
             async with asyncio.timeout(WITHIN_S):
                 if not self.up:
                     await self._reconnected()

@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from adapters.asking import asking
+from adapters.redis_calls import redis_call
 
 log = logging.getLogger("haat.cache")
 PREFIX = b"haat:cache:"
@@ -33,7 +33,7 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return None
         try:
-            with asking():
+            with redis_call():
                 async with asyncio.timeout(WITHIN_S):
                     return cast(bytes | None, await self._redis.get(PREFIX + key))
         except (RedisError, OSError, TimeoutError) as error:
@@ -44,7 +44,7 @@ class RedisShelf:
         if self._clock() < self._away_until:
             return
         try:
-            with asking():
+            with redis_call():
                 async with asyncio.timeout(WITHIN_S):
                     await self._redis.set(PREFIX + key, value, px=max(1, int(seconds * 1000)))
         except (RedisError, OSError, TimeoutError) as error:

@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from adapters.asking import asking
+from adapters.redis_calls import redis_call
 
 log = logging.getLogger("haat.limits")
 
@@ -99,7 +99,7 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                with asking():
+                with redis_call():
                     async with asyncio.timeout(WITHIN_S):
                         retry_at = await shared.hit(items, name, hidden, cost)
                 self._away_until = 0.0
@@ -114,7 +114,7 @@ class RedisLimits:
         shared = self._answering()
         if shared is not None:
             try:
-                with asking():
+                with redis_call():
                     async with asyncio.timeout(WITHIN_S):
                         await shared.clear(items, name, hidden)
                 self._away_until = 0.0

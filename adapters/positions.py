@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from adapters.asking import asking
+from adapters.redis_calls import redis_call
 from domain.places import Point, metres_between
 from domain.positions import KNOWN_FOR, OLDEST, PUBLISH_EVERY, SAVE_EVERY, Kept, Position, Sighting, in_order
 
@@ -182,7 +182,7 @@ class RedisPositions:
             if self._away_until:
                 self._away_until = self._clock() + AWAY_S
             try:
-                with asking():
+                with redis_call():
                     async with asyncio.timeout(WITHIN_S):
                         answer = await theirs()
                 self._away_until = 0.0

@@ -13,7 +13,7 @@ from bench.seed import Shop, add_shop
 from db.ids import new_id
 from domain.intake import Inbound
 from wiring import INBOUNDS, wire
-from workers.imports import import_catalogue
+from workers.file_import import import_catalogue
 
 IMPORTED = 13_778
 

@@ -23,8 +23,8 @@ from db.ids import new_id
 from db.reads import Reads
 from db.replays import replay_by_id
 from db.unit_of_work import unit_of_work
+from domain.canonical import StockMode, UpdateStockLevel
 from domain.failures import Seen
-from domain.instructions import StockMode, UpdateStockLevel
 from domain.intake import EntityKind, FailureState, InstructionState, Reading, Source
 from domain.payloads import Received, kept_at_once
 from domain.replays import ReplayState, start_replay

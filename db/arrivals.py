@@ -20,7 +20,7 @@ from db.payloads import row_of
 from db.reads import Reads
 from db.tables import instruction, payload
 from domain.cancelling import heed_cancelling
-from domain.instructions import Command
+from domain.canonical import Command
 from domain.payloads import Payload
 from domain.refusals import Refused
 

@@ -53,9 +53,9 @@ from db.tables import (
     variant,
 )
 from domain.batches import BatchState, Decision, Parked
+from domain.canonical import Command, UpdateStoreStatus, UpsertCatalogItem, UpsertMenuItem, UpsertVariant
 from domain.diffs import COMPARED, Change, Diff, Said, Shown, compare, order
 from domain.identity import Actor, ActorKind
-from domain.instructions import Command, UpdateStoreStatus, UpsertCatalogItem, UpsertMenuItem, UpsertVariant
 from domain.intake import EntityKind, PayloadState
 from domain.judgement import LIMITS, Rule, Verdict
 from domain.undos import UNDONE, Undo, UndoState

@@ -8,8 +8,8 @@ from db.payloads import LIVE, STORED
 from db.reads import Reads
 from db.tables import failure, instruction, payload
 from domain.bodies import Stored
+from domain.canonical import named
 from domain.imports import ERRORS_SHOWN, Job, Sent, Undone
-from domain.instructions import named
 from domain.intake import EntityKind, FailureState, InstructionState, PayloadState
 
 p, i, f = payload.c, instruction.c, failure.c

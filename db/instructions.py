@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeEngine
 from db.columns import TIME
 from db.ids import new_id
 from db.tables import instruction, payload
-from domain.instructions import Command
+from domain.canonical import Command
 from domain.intake import APPROVAL, JUDGEMENT, InstructionState
 from domain.queue import Instruction
 

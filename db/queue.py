@@ -53,7 +53,7 @@ from db.instructions import (
 from db.tables import instruction, listing, mapping, modifier, payload, source, source_of_truth, told, variant
 from db.truth import holding
 from domain.befores import Was
-from domain.instructions import Command, Stage, UpdateStockLevel
+from domain.canonical import Command, Stage, UpdateStockLevel
 from domain.intake import APPROVAL, JUDGEMENT, EntityKind, InstructionState, PayloadState, Source
 from domain.queue import Group, Instruction, Origin, Outcome, Told
 from domain.work import BY_SKU, LISTING

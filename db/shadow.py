@@ -17,8 +17,8 @@ from db.reads import Reads
 from db.sources import of_merchant
 from db.tables import failure, instruction, judgement, payload
 from domain.bodies import Stored
+from domain.canonical import Command
 from domain.identity import Actor
-from domain.instructions import Command
 from domain.intake import FailureKind, FailureState, PayloadState, Reading, Wrong, described
 from domain.payloads import OTHERWISE
 from domain.profile_shadow import Apart, Heard, difference, told_apart

@@ -50,8 +50,8 @@ from db.tables import (
     store,
     variant,
 )
+from domain.canonical import FORM
 from domain.identity import Actor, ActorKind, MerchantRole, Seals
-from domain.instructions import FORM
 from domain.intake import EntityKind, Family, PayloadState
 from domain.intake import Source as Known
 from domain.judgement import Standing

@@ -42,9 +42,9 @@ from db.pages import By, Page, page
 from db.reads import Reads
 from db.tables import batch_undo, event, instruction, judgement, listing, payload, source, stock_movement, told, undo_line
 from domain.befores import INSTRUCTED, OF, Family, Part
+from domain.canonical import AcceptOrder, OrderStatus, RejectOrder
 from domain.catalog import Product, Variant
 from domain.identity import Actor
-from domain.instructions import AcceptOrder, OrderStatus, RejectOrder
 from domain.intake import InstructionState
 from domain.listings import Listing, ListingChanged, PriceChanged
 from domain.merchants import Store

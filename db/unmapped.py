@@ -30,8 +30,8 @@ from db.reads import Reads
 from db.sources import of_merchant, sources_by_id
 from db.tables import category, instruction, mapping, modifier, modifier_group, payload, product, store, variant
 from db.words import some_word
+from domain.canonical import UpsertCatalogItem, UpsertVariant, named
 from domain.identity import Actor
-from domain.instructions import UpsertCatalogItem, UpsertVariant, named
 from domain.intake import EntityKind
 from domain.sources import ANY_STORE
 from domain.suggestions import Ours, Suggestion, Theirs, best, forms_of

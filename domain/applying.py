@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from domain import trace
-from domain.catalog_instructions import (
-    carry_out_choices,
-    carry_out_missing,
-    carry_out_prices,
-    carry_out_products,
-    carry_out_variants,
-)
-from domain.conflicts import Claim
-from domain.identity import Actor, ActorKind
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Command,
     DeactivateMissing,
@@ -31,6 +22,15 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
+from domain.catalog_instructions import (
+    carry_out_choices,
+    carry_out_missing,
+    carry_out_prices,
+    carry_out_products,
+    carry_out_variants,
+)
+from domain.conflicts import Claim
+from domain.identity import Actor, ActorKind
 from domain.merchants import SetStoreStatus, StoreStatus, set_store_status
 from domain.order_instructions import carry_out_orders
 from domain.overruling import heed, record

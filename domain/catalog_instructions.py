@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from domain.canonical import ChoiceGroup, DeactivateMissing, UpdatePrice, UpsertCatalogItem, UpsertVariant, named
 from domain.catalog import UpsertedProduct, UpsertedVariant, apply_products, apply_variants
 from domain.choices import OfferedGroup, OfferedGroups, UpsertedGroup, UpsertedModifier, apply_modifier_groups
 from domain.conflicts import Claim
-from domain.instructions import ChoiceGroup, DeactivateMissing, UpdatePrice, UpsertCatalogItem, UpsertVariant, named
 from domain.intake import EntityKind
 from domain.listings import UpsertedListing, apply_listings, deactivate_missing
 from domain.overruling import heed

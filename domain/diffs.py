@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from domain.instructions import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
+from domain.canonical import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
 from domain.intake import EntityKind
 
 COMPARED = (UpsertVariant, UpdatePrice, UpdateStockLevel, DeactivateMissing)

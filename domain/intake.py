@@ -12,7 +12,7 @@ from domain.proofs import Proof, Signed
 from domain.refusals import InvalidInput, Problem, Refused, Unauthenticated
 
 if TYPE_CHECKING:
-    from domain.instructions import Command
+    from domain.canonical import Command
     from domain.merchants import StoreStatus
 
 

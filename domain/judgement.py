@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from domain.instructions import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
+from domain.canonical import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
 from domain.queue import Group
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from domain.canonical import named
 from domain.identity import Actor
 from domain.imports import ERRORS_SHOWN
-from domain.instructions import named
 from domain.intake import EntityKind, printable, problems_of
 from domain.refusals import InvalidInput, Problem, Refused, not_found
 from domain.sources import EXTERNAL_ID_CHARACTERS, MAPPED, OF_MERCHANT, LockedSource, appeared

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.instructions import Command, OrderStatus, RejectOrder, UpdateStockLevel, UpdateStoreStatus
+from domain.canonical import Command, OrderStatus, RejectOrder, UpdateStockLevel, UpdateStoreStatus
 
 COMMANDS = "catalog.commands"
 """A topic beside those of the log: a command is what somebody wants, and no fact."""

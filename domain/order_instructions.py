@@ -10,9 +10,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from domain import at_risk, fulfilment, orders, trace
+from domain.canonical import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder
 from domain.fulfilment import CancelOrder, MarkOrderReady
 from domain.identity import Actor, ActorKind
-from domain.instructions import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder
 from domain.orders import CANCELLED, LIVE, PREP_LIMIT_MINUTES, Fulfilment, LockedOrder, OrderedLine, ReasonCode, is_number
 from domain.queue import APPLIED, STALE, Outcome, failed
 from domain.work import Placed, Work, apart

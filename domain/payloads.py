@@ -13,7 +13,7 @@ from domain.health import heard
 from domain.intake import JUDGEMENT, LATER_BYTES, FailureKind, Family, PayloadState, Reading, Source, Wrong
 
 if TYPE_CHECKING:
-    from domain.instructions import Command
+    from domain.canonical import Command
     from domain.unit_of_work import Begin, UnitOfWork
 
 SEEN_EVERY_S = 5  # one row of a source is not written for each of its calls

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.catalog import ProductKind
-from domain.documents import Document, parse
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Choice,
     ChoiceGroup,
@@ -25,6 +23,8 @@ from domain.instructions import (
     UpsertVariant,
     sold_out,
 )
+from domain.catalog import ProductKind
+from domain.documents import Document, parse
 from domain.intake import Call, EntityKind
 from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from domain.bodies import Stored
+from domain.canonical import Command
 from domain.doors import PATH, called, doors_of
-from domain.instructions import Command
 from domain.intake import HIDDEN, Call, FailureKind, Inbound, Reading, Source, Wrong, described, translated
 
 

@@ -12,8 +12,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
+from domain.canonical import OrderWord, StockMode
 from domain.catalog import Diet, Unit
-from domain.instructions import OrderWord, StockMode
 from domain.intake import EntityKind, Inbound
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode

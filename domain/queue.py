@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.befores import Was
-from domain.instructions import Command
+from domain.canonical import Command
 from domain.intake import FailureKind, Family, InstructionState, Source
 from domain.stock import CountDrops
 from domain.truth import Place

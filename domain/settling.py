@@ -22,7 +22,7 @@ from domain.payloads import OTHERWISE, REPEATED, Unjudged, Unread, first_stage, 
 from domain.queue import Group, Instruction, Origin, Outcome
 
 if TYPE_CHECKING:
-    from domain.instructions import Command
+    from domain.canonical import Command
     from domain.unit_of_work import UnitOfWork
 
 DONE = frozenset({InstructionState.APPLIED, InstructionState.SUPERSEDED})

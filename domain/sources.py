@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain import proofs
+from domain.canonical import FORM, named
 from domain.identity import Actor, MerchantRole, Seals, check_merchant_role
-from domain.instructions import FORM, named
 from domain.intake import EntityKind, Family, Inbound
 from domain.proofs import Proof, Strategy
 from domain.refusals import InvalidInput, Problem, Refused, invalid, not_found

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from uuid import UUID
 
+from domain.canonical import StockMode, named
 from domain.choices import ChoiceSwitch, switch_choices
 from domain.conflicts import Claim
 from domain.counting import Count, Delta, Switch, apply_counts, apply_deltas, apply_switches
-from domain.instructions import StockMode, named
 from domain.intake import EntityKind
 from domain.overruling import heed, overruled_by
 from domain.queue import APPLIED, STALE, Outcome, failed, parked

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from domain.canonical import DeactivateMissing, UpdatePrice, UpdateStockLevel, UpdateStoreStatus, UpsertMenuItem, named
 from domain.conflicts import Said
-from domain.instructions import DeactivateMissing, UpdatePrice, UpdateStockLevel, UpdateStoreStatus, UpsertMenuItem, named
 from domain.intake import EntityKind, Family
 from domain.queue import APPLIED, STALE, Instruction, Origin, Outcome, Told, failed, parked
 from domain.sources import ANY_STORE, LockedSource, appeared

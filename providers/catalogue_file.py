@@ -13,10 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from domain.catalog import Diet
-from domain.documents import Document
-from domain.imports import ImportAsked, Job, LeftOut, Undone
-from domain.instructions import (
+from domain.canonical import (
     Command,
     DeactivateMissing,
     StockMode,
@@ -25,6 +22,9 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertVariant,
 )
+from domain.catalog import Diet
+from domain.documents import Document
+from domain.imports import ImportAsked, Job, LeftOut, Undone
 from domain.intake import Answer, Batch, Call, Family, PayloadState, Pieces, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import URL_TOKEN

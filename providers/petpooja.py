@@ -9,9 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from domain.catalog import Diet, ProductKind
-from domain.documents import Document, parse
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Choice,
     ChoiceGroup,
@@ -29,6 +27,8 @@ from domain.instructions import (
     UpsertVariant,
     taken_out,
 )
+from domain.catalog import Diet, ProductKind
+from domain.documents import Document, parse
 from domain.intake import Answer, Batch, Call, EntityKind, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode

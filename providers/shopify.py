@@ -9,8 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from domain.documents import Document, parse
-from domain.instructions import (
+from domain.canonical import (
     Command,
     StockMode,
     UpdatePrice,
@@ -18,6 +17,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertVariant,
 )
+from domain.documents import Document, parse
 from domain.intake import Answer, Batch, Call, EntityKind, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import Proof, Strategy

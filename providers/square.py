@@ -7,8 +7,8 @@ one variation at one location in one state, and absolute.
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from domain.canonical import Command, StockMode, UpdateStockLevel
 from domain.documents import Document, parse
-from domain.instructions import Command, StockMode, UpdateStockLevel
 from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import Proof, Signed, Strategy

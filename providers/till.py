@@ -7,8 +7,8 @@ again; a sale is carried out once, however often and in whatever company it is t
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
+from domain.canonical import Command, StockMode, UpdateStockLevel
 from domain.documents import Document, parse
-from domain.instructions import Command, StockMode, UpdateStockLevel
 from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import STANDARD_WEBHOOKS

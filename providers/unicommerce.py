@@ -16,8 +16,7 @@ from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from domain.documents import Document, parse
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Command,
     OrderItem,
@@ -30,6 +29,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertVariant,
 )
+from domain.documents import Document, parse
 from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Question, Source, TokenAsked
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import Proof, Strategy

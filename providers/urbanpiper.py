@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from domain.documents import LONGEST_ID, Document, parse
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Command,
     OrderStatus,
@@ -21,6 +20,7 @@ from domain.instructions import (
     UpdateStoreStatus,
     sold_out,
 )
+from domain.documents import LONGEST_ID, Document, parse
 from domain.intake import Answer, Batch, Call, EntityKind, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.orders import ReasonCode

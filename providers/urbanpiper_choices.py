@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from domain.canonical import Choice, ChoiceGroup, formed
 from domain.documents import Document
-from domain.instructions import Choice, ChoiceGroup, formed
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeVar
 
-from domain.catalog import Diet, ProductKind
-from domain.documents import LONGEST_ID, Document
-from domain.instructions import (
+from domain.canonical import (
     Command,
     DeactivateMissing,
     StockMode,
@@ -21,6 +19,8 @@ from domain.instructions import (
     UpsertVariant,
     taken_out,
 )
+from domain.catalog import Diet, ProductKind
+from domain.documents import LONGEST_ID, Document
 from domain.intake import Batch, Call, EntityKind, Source
 from domain.pricing import Tax
 from domain.refusals import Problem, invalid

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.instructions import FORM
+from domain.canonical import FORM
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus
 from domain.outbound import OF_RIDER, Heard, Line, NotNow, Order, OrderNews, Say, Taken, Unmapped, Unsayable, not_taken

@@ -7,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from domain.documents import Document, parse
-from domain.instructions import (
+from domain.canonical import (
     Command,
     OrderItem,
     OrderStatus,
@@ -20,6 +19,7 @@ from domain.instructions import (
     UpsertCatalogItem,
     UpsertVariant,
 )
+from domain.documents import Document, parse
 from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import STANDARD_WEBHOOKS

@@ -11,7 +11,7 @@ from db import profiles as rows
 from db import sources
 from db.sources import Source
 from domain.bodies import BodyLost
-from domain.instructions import Command
+from domain.canonical import Command
 from domain.intake import Call, Inbound, Reading, translated
 from domain.intake import Source as Known
 from domain.profile_checking import known

@@ -13,7 +13,7 @@ from db import shadow as rows
 from db import sources
 from db.pages import Edge, Page, PageInfo
 from domain.bodies import BodyLost
-from domain.instructions import Command
+from domain.canonical import Command
 from domain.intake import Inbound
 from domain.intake import Source as Known
 from domain.profile_checking import parsed

@@ -12,7 +12,7 @@ from terminal.accounts import store_id
 from terminal.desk import Desk
 from terminal.said import console, say
 from wiring import INBOUNDS
-from workers.imports import Report, import_catalogue
+from workers.file_import import Report, import_catalogue
 
 PROVIDER = "catalogue_file"
 SHOWN = 50  # rows; --json tells of all

@@ -20,7 +20,7 @@ from launch.problem import Problem
 from terminal.desk import OPERATOR, Desk
 from terminal.said import console, say
 from terminal.sources import known_source
-from workers.imports import bad_rows
+from workers.file_import import bad_rows
 
 SHOWN = 50  # rows; --json tells of a thousand problems
 AT_ONCE = 200  # ids of an export

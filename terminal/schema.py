@@ -9,8 +9,8 @@ import msgspec
 from msgspec import inspect
 
 from db import unit_of_work
+from domain.canonical import Command
 from domain.events import Event, Topic
-from domain.instructions import Command
 from domain.mirror import COMMANDS, PRIVATE
 
 VERSION = 1

@@ -18,8 +18,8 @@ from db.arrivals import AT_ONCE, Keeper
 from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.canonical import Command, StockMode, UpdateStockLevel
 from domain.identity import Actor, ActorKind
-from domain.instructions import Command, StockMode, UpdateStockLevel
 from domain.intake import Reading, Source
 from domain.payloads import Payload, Received, kept_at_once
 from domain.refusals import Refused, Unavailable

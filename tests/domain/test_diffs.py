@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from domain.canonical import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
 from domain.diffs import Heard, Said, Shown, compare
-from domain.instructions import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
 from domain.intake import EntityKind
 
 AT = datetime(2026, 1, 5, 6, 0, tzinfo=UTC)

@@ -1,4 +1,4 @@
-from domain.instructions import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
+from domain.canonical import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertVariant
 from domain.judgement import Rule, Standing, too_much
 
 TEN = [Standing(str(n), f"item-{n}", 10_000, sellable=True) for n in range(10)]

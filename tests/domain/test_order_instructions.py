@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.instructions import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder, sold_out
+from domain.canonical import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder, sold_out
 from domain.intake import EntityKind, FailureKind, InstructionState
 from domain.money import Money
 from domain.order_instructions import Step, shortage, steps_of

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from domain.instructions import StockMode, UpdateStockLevel
+from domain.canonical import StockMode, UpdateStockLevel
 from domain.settling import _unsaid
 from domain.stock import StockMovementKind
 

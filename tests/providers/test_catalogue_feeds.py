@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from domain.canonical import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.catalog import Diet
-from domain.instructions import DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Reading, translated
 from domain.refusals import Refused
 from domain.stock import StockMovementKind

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
+from domain.canonical import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
 from providers.catalogue_file import _BETWEEN_ADDRESSES, CatalogueFile

@@ -3,8 +3,7 @@
 import copy
 from datetime import UTC, datetime
 
-from domain.catalog import Diet, ProductKind
-from domain.instructions import (
+from domain.canonical import (
     Choice,
     ChoiceGroup,
     DeactivateMissing,
@@ -16,6 +15,7 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
+from domain.catalog import Diet, ProductKind
 from domain.intake import EntityKind
 from domain.merchants import StoreStatus
 from providers.dotpe import Dotpe

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.catalog import Diet, ProductKind, Unit
-from domain.documents import Document
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Choice,
     ChoiceGroup,
@@ -25,6 +23,8 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
+from domain.catalog import Diet, ProductKind, Unit
+from domain.documents import Document
 from domain.intake import Batch, Call, EntityKind, Family, Source, translated
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.instructions import StockMode, UpdateStockLevel
+from domain.canonical import StockMode, UpdateStockLevel
 from domain.intake import LATER_BYTES
 from providers.omuni import ASSUMED, Omuni
 from tests.providers.calls import SOURCE_ID, call, said

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.catalog import Diet, ProductKind
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Choice,
     ChoiceGroup,
@@ -22,6 +21,7 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
+from domain.catalog import Diet, ProductKind
 from domain.intake import EntityKind, FailureKind, Question, read, translated
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode

@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime
 
-from domain.catalog import Diet, ProductKind
-from domain.instructions import (
+from domain.canonical import (
     StockMode,
     UpdatePrice,
     UpdateStockLevel,
@@ -12,6 +11,7 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
+from domain.catalog import Diet, ProductKind
 from domain.intake import EntityKind
 from domain.merchants import StoreStatus
 from providers.posist import Posist

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
+from domain.canonical import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Batch, Call, EntityKind, Reading, translated
 from domain.proofs import Signed, Strategy, prove
 from domain.stock import StockMovementKind

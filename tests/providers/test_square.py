@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.instructions import StockMode, UpdateStockLevel
+from domain.canonical import StockMode, UpdateStockLevel
 from domain.intake import Reading, translated
 from domain.proofs import Signed, Strategy, prove, verify
 from domain.refusals import Refused

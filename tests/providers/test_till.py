@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.instructions import StockMode, UpdateStockLevel
+from domain.canonical import StockMode, UpdateStockLevel
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
 from providers.till import MOST_SALES, MOST_UNITS, Till

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.instructions import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder, StockMode, UpdateStockLevel
+from domain.canonical import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder, StockMode, UpdateStockLevel
 from domain.intake import Batch, Call, TokenAsked, translated
 from domain.money import Money
 from domain.orders import Fulfilment

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.catalog import Diet, ProductKind
-from domain.instructions import (
+from domain.canonical import (
     AcceptOrder,
     Choice,
     ChoiceGroup,
@@ -24,6 +23,7 @@ from domain.instructions import (
     UpsertMenuItem,
     UpsertVariant,
 )
+from domain.catalog import Diet, ProductKind
 from domain.intake import Batch, EntityKind, translated
 from domain.merchants import StoreStatus
 from domain.orders import ReasonCode

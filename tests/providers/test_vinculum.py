@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from domain.instructions import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
+from domain.canonical import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Batch, read
 from domain.pulling import Access, Ask, News, PullFailed, Reply, Unknown
 from domain.refusals import InvalidInput, Refused

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.instructions import (
+from domain.canonical import (
     OrderItem,
     OrderStatus,
     OrderWord,

@@ -13,7 +13,7 @@ from db.reads import Reads
 from db.shadow import latest
 from db.unit_of_work import unit_of_work
 from domain.bodies import Bodies
-from domain.instructions import UpdatePrice
+from domain.canonical import UpdatePrice
 from domain.intake import FailureKind, Reading, Wrong
 from domain.profile_shadow import difference, told_apart
 from domain.profile_versions import activate_profile, save_profile

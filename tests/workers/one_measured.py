@@ -19,7 +19,7 @@ from db.unit_of_work import unit_of_work
 from domain.long_payloads import read_in_pieces
 from providers.catalogue_file import CatalogueFile
 from tests.partners import worker_of
-from workers import imports, instructions
+from workers import file_import, instructions
 
 
 class ReadWhole(Exception):
@@ -49,8 +49,8 @@ async def brought_in(engine: AsyncEngine, path: str, slug: str) -> int:
         nonlocal found
         found = await read(engine)
 
-    imports._carry_out = only_read
-    await imports.import_catalogue(
+    file_import._carry_out = only_read
+    await file_import.import_catalogue(
         Path(path), slug, 5, unit_of_work=lambda: unit_of_work(engine), reads=Reads(engine), inbound=CatalogueFile()
     )
     return found

@@ -27,7 +27,7 @@ from db.mirror import SqlMirror
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.bus import Message
-from domain.instructions import Command, OrderStatus, OrderWord, RejectOrder, UpdateStoreStatus
+from domain.canonical import Command, OrderStatus, OrderWord, RejectOrder, UpdateStoreStatus
 from domain.intake import Family, Reading
 from domain.merchants import StoreStatus
 from domain.mirror import COMMANDS

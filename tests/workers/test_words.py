@@ -13,9 +13,9 @@ from db import tables as t
 from db.ids import new_id
 from db.unit_of_work import unit_of_work
 from domain import settling
+from domain.canonical import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel
 from domain.counting import UNITS_LIMIT
 from domain.failures import replay_failures
-from domain.instructions import Command, DeactivateMissing, StockMode, UpdatePrice, UpdateStockLevel
 from domain.intake import Batch, Call, EntityKind, Source
 from providers.wms import Wms
 from tests import partners

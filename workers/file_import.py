@@ -17,8 +17,8 @@ from db.ids import new_id
 from db.reads import Reads
 from domain import trace
 from domain.bodies import INLINE, Bodies
+from domain.canonical import Command, named
 from domain.identity import CLOCK
-from domain.instructions import Command, named
 from domain.intake import (
     LATER_BYTES,
     Call,

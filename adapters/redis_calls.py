@@ -10,7 +10,7 @@ CLOSED = "the handler is closed"
 
 
 @contextmanager
-def asking() -> Iterator[None]:
+def redis_call() -> Iterator[None]:
     """A connection that breaks raises OSError or redis-py's own errors, and a cancellation is not lost."""
     with cancellable():
         try:

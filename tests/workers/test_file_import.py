@@ -31,7 +31,7 @@ from tests.partners import partner
 from tests.waiting import until
 from tests.world import shop
 from webhooks.imports import Reports
-from workers.imports import import_catalogue
+from workers.file_import import import_catalogue
 
 ROWS = 2_000
 REAL_ROWS = 13_778  # of a grocer's
