@@ -20,8 +20,8 @@ from launch.load import load
 from resolvers.identity import authenticate
 from resolvers.loaders import Loaders
 from schema.api import schema
-from schema.doors import Rules
-from schema.http import Door
+from schema.callers import Rules
+from schema.http import HttpDoor
 from schema.roots import Api
 from settings import Env, Settings
 from subscriptions.following import Following
@@ -109,7 +109,7 @@ class Leaving:
         self.app.state.draining = True
 
     async def drain(self, within_s: float) -> None:
-        door: Door | None = self.app.state.door
+        door: HttpDoor | None = self.app.state.door
         if door is not None:
             await door.listeners.drain(within_s)
 
@@ -138,7 +138,7 @@ def partners(wiring: Wiring) -> Sequence[BaseRoute]:
     return routes
 
 
-def graphql_door(wiring: Wiring) -> Door:
+def graphql_door(wiring: Wiring) -> HttpDoor:
     limits = wiring.settings.rate_limits
 
     def context(actor: Actor, remote: str) -> Api:
@@ -155,7 +155,7 @@ def graphql_door(wiring: Wiring) -> Door:
         sockets_per_user=5 if limits else None,
         sockets_per_address=50 if limits else None,
     )
-    return Door(
+    return HttpDoor(
         schema,
         context,
         lambda token: authenticate(wiring.ports, token),
@@ -166,7 +166,7 @@ def graphql_door(wiring: Wiring) -> Door:
     )
 
 
-def graphql(wiring: Wiring, door: Door) -> Sequence[BaseRoute]:
+def graphql(wiring: Wiring, door: HttpDoor) -> Sequence[BaseRoute]:
     async def jwks(request: Request) -> Response:
         return JSONResponse(wiring.ports.tokens.jwks(), headers={"cache-control": "public, max-age=300"})
 

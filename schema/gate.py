@@ -19,8 +19,8 @@ from domain.identity import Role
 from domain.limits import check_limit, network_of
 from domain.refusals import Refused, Unavailable
 from schema.build import Schema
+from schema.callers import Rules
 from schema.documents import question
-from schema.doors import Rules
 from schema.errors import Told, tell_all
 from schema.guard import Asked, check_introspection
 from schema.limits import refused

@@ -26,10 +26,10 @@ from domain.refusals import InvalidInput, Refused, Unavailable
 from domain.sessions import Claims
 from schema.build import Schema
 from schema.cache import Erred, Kept, Public
+from schema.callers import Authenticate, Ended, MakeContext, Rules, bearer, remote
 from schema.decoding import NotReadable, read_object
-from schema.doors import Authenticate, Ended, MakeContext, Rules, bearer, remote
 from schema.errors import STATUS, refusal_error, tell_all
-from schema.events import EventStream, last_event_id, wants_events
+from schema.event_streams import EventStream, last_event_id, wants_events
 from schema.gate import Asking, Gate, Stopped, read_asking, undone
 from schema.guard import Asked
 from schema.listeners import Ending, Listeners
@@ -72,7 +72,7 @@ class Answered:
         await send({"type": "http.response.body", "body": self.body})
 
 
-class Door(GraphQL[Api, None]):
+class HttpDoor(GraphQL[Api, None]):
     websocket_adapter_class = Wire  # type: ignore[assignment]  # narrower than strawberry declares it
     graphql_transport_ws_handler_class = Socket
 

@@ -12,7 +12,7 @@ from domain.cancelling import heed_cancelling
 from domain.figures import Figures
 from domain.identity import Actor
 from domain.refusals import Refused
-from schema.doors import Ended, Rules
+from schema.callers import Ended, Rules
 
 log = logging.getLogger("haat.listeners")
 LOOKED_S = 1.0

@@ -27,7 +27,7 @@ from domain.limits import network_of
 from domain.refusals import RateLimited, Refused
 from domain.sessions import Claims
 from schema.cache import Kept
-from schema.doors import bearer
+from schema.callers import bearer
 from schema.errors import refusal_error
 from schema.gate import Asking, Followed, Stopped, read_asking, undone
 from schema.listeners import FORBIDDEN, IDLE, NOT_BEGUN, RESTART, TAKEN, TOO_MANY, UNAUTHORIZED, Ending
@@ -36,7 +36,7 @@ from schema.sharing import Encoded
 from schema.wire import Wire
 
 if TYPE_CHECKING:
-    from schema.http import Door
+    from schema.http import HttpDoor
 
 log = logging.getLogger("haat.sockets")
 
@@ -75,7 +75,7 @@ class Doing(Operation[Api, None]):
 class Socket(BaseGraphQLTransportWSHandler[Api, None]):
     """One client, from the upgrade to the close."""
 
-    view: "Door"
+    view: "HttpDoor"
     websocket: Wire
 
     def __init__(self, **given: Any) -> None:

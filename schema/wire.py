@@ -16,7 +16,7 @@ from schema.gate import read_asking
 from schema.listeners import INVALID, TOO_MANY, Ending
 
 if TYPE_CHECKING:
-    from schema.http import Door
+    from schema.http import HttpDoor
 
 FRAMES = "haat.frames"
 """An extension of the ASGI scope: writes one whole WebSocket frame as it is, or answers False where it must be waited for."""
@@ -29,7 +29,7 @@ REASON_MOST = 123
 class Wire(AsyncWebSocketAdapter):
     """Text in and out. `sending_since` is the loop's time while a send is not through."""
 
-    def __init__(self, view: "Door", request: WebSocket, response: WebSocket) -> None:
+    def __init__(self, view: "HttpDoor", request: WebSocket, response: WebSocket) -> None:
         super().__init__(view)  # type: ignore[arg-type]  # strawberry's declares no context
         self.ws = response
         self.most = view.rules.frame_bytes

@@ -26,8 +26,8 @@ from launch.sockets import Sockets
 from resolvers.context import Ports
 from resolvers.loaders import Loaders
 from schema.build import Schema, build
-from schema.doors import Rules
-from schema.http import Door
+from schema.callers import Rules
+from schema.http import HttpDoor
 from schema.roots import ID, Allow, Api, Info
 from schema.scalars import Money, PointInput
 from subscriptions.following import Following
@@ -305,7 +305,7 @@ class Counted:
 class Stall:
     """A door that serves. Tokens are what `token` gives out."""
 
-    door: Door
+    door: HttpDoor
     limits: Limited
     figures: Counted
     port: int = 0
@@ -359,7 +359,7 @@ def make(rules: Rules) -> Stall:
     async def ended(sessions: Any) -> set[UUID]:
         return stall.over & set(sessions)
 
-    stall = Stall(Door(schema(), context, authenticate, ended, figures, rules), limits, figures)
+    stall = Stall(HttpDoor(schema(), context, authenticate, ended, figures, rules), limits, figures)
     return stall
 
 

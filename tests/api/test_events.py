@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from schema.doors import Rules
+from schema.callers import Rules
 from tests.api.stall import Stall, feeding, serving
 from tests.waiting import until
 
@@ -130,7 +130,7 @@ async def test_a_client_that_goes_away_ends_its_feed(shared: Stall):
 
 
 async def test_silence_is_broken_by_comments(shared: Stall, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("schema.events.QUIET_S", 0.1)
+    monkeypatch.setattr("schema.event_streams.QUIET_S", 0.1)
     async with stream(shared, "subscription { silent }") as answer:
         lines = answer.aiter_lines()
         async with asyncio.timeout(5):

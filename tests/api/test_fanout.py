@@ -25,8 +25,8 @@ from launch.ports import bind
 from launch.sockets import Received, Sockets, Writable
 from resolvers.loaders import Loaders
 from schema.api import schema
-from schema.doors import Rules
-from schema.http import Door
+from schema.callers import Rules
+from schema.http import HttpDoor
 from schema.roots import Api
 from schema.sharing import Encoded, text_frame
 from schema.sockets import Socket
@@ -43,7 +43,7 @@ STOCK = "subscription($s: ID!, $l: [ID!]) { stock(storeId: $s, listingIds: $l) {
 
 @dataclass
 class Running:
-    door: Door
+    door: HttpDoor
     figures: Counted
     hub: Hub
     relay: HandRelay
@@ -92,7 +92,7 @@ async def running(engine: Any) -> AsyncIterator[Running]:
     async def nobody(*asked: Any) -> Any:
         return ()
 
-    door = Door(schema, context, nobody, nobody, figures, Rules(send_s=1))
+    door = HttpDoor(schema, context, nobody, nobody, figures, Rules(send_s=1))
     listening = bind("127.0.0.1", 0)
     app = Starlette(routes=[Route("/graphql", door), WebSocketRoute("/graphql", door)])
     config = uvicorn.Config(

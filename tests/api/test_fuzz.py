@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
-from schema.doors import Rules
+from schema.callers import Rules
 from tests.api.stall import Stall, feeding, serving
 from tests.conftest import LONG
 from tests.figures import show

@@ -10,7 +10,7 @@ import pytest
 from graphql import GraphQLError, OperationType, get_introspection_query, validate
 
 from domain.identity import ANYBODY, Actor, ActorKind
-from schema.doors import Rules
+from schema.callers import Rules
 from schema.gate import Asking, Stopped
 from schema.guard import Asked
 from schema.limits import SIZES

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from domain.identity import ActorKind
-from schema.doors import Rules
+from schema.callers import Rules
 from tests.api.stall import Stall, ran, serving
 from tests.waiting import until
 

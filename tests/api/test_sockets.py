@@ -16,7 +16,7 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from domain.identity import ActorKind
-from schema.doors import Rules
+from schema.callers import Rules
 from tests.api.stall import Stall, feeding, ran, serving
 from tests.waiting import until
 

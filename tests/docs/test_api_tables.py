@@ -15,7 +15,7 @@ from domain.refusals import Kind
 from domain.sessions import GRACE
 from schema import listeners
 from schema.api import schema
-from schema.doors import Rules
+from schema.callers import Rules
 from schema.errors import STATUS
 from schema.limits import PAGE, Most
 from subscriptions.merchants import MOST as STORES_FOLLOWED

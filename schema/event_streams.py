@@ -28,7 +28,7 @@ from schema.roots import Api
 from schema.sharing import encoded
 
 if TYPE_CHECKING:
-    from schema.http import Door
+    from schema.http import HttpDoor
 
 EVENT_STREAM = "text/event-stream"
 QUIET_S = 15.0
@@ -49,7 +49,7 @@ class EventStream:
 
     def __init__(
         self,
-        door: "Door",
+        door: "HttpDoor",
         context: Api,
         claims: Claims | None,
         asking: Asking,
