@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from domain.pulling import Ask, PullFailed, Reply
+from domain.access import Ask, AskFailed, Reply
 from domain.threads import Threads
 
 TIMEOUT_S = 20.0
@@ -96,16 +96,16 @@ class SafeFetch:
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context, repr=False)
 
     async def fetch(self, base_url: str, ask: Ask) -> Reply:
-        """Raises PullFailed."""
+        """Raises AskFailed."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await self._fetch(base_url, ask)
         except TimeoutError:
-            raise PullFailed(f"no answer within {self.timeout_s:g} s") from None
+            raise AskFailed(f"no answer within {self.timeout_s:g} s") from None
         except httpx2.InvalidURL:  # of its own family: a character that cannot stand there, or too many
-            raise PullFailed("the address is none", retry=False) from None
+            raise AskFailed("the address is none", retry=False) from None
         except (httpx2.HTTPError, OSError, UnicodeError) as error:
-            raise PullFailed(f"no answer: {type(error).__name__}") from error
+            raise AskFailed(f"no answer: {type(error).__name__}") from error
 
     async def _fetch(self, base_url: str, ask: Ask) -> Reply:
         host, port, url, secure = await self._place(base_url, ask.path)
@@ -122,12 +122,12 @@ class SafeFetch:
             ) as answer,
         ):
             if answer.headers.get("content-encoding", "identity") != "identity":
-                raise PullFailed("it answers compressed, which was not asked for", retry=False)
+                raise AskFailed("it answers compressed, which was not asked for", retry=False)
             body = bytearray()
             async for part in answer.aiter_raw():
                 body += part
                 if len(body) > self.most_bytes:
-                    raise PullFailed(f"its answer is longer than {self.most_bytes} bytes", retry=False)
+                    raise AskFailed(f"its answer is longer than {self.most_bytes} bytes", retry=False)
             told = {name.lower(): value for name, value in answer.headers.items()}
             return Reply(answer.status_code, told, bytes(body), asked_at)
 
@@ -137,23 +137,23 @@ class SafeFetch:
             parts = urlsplit(base_url)
             port = parts.port
         except ValueError:
-            raise PullFailed("the base URL is none", retry=False) from None
+            raise AskFailed("the base URL is none", retry=False) from None
         host = parts.hostname or ""
         if not host or parts.username is not None or parts.password is not None or parts.scheme not in ("https", "http"):
-            raise PullFailed("the base URL is none", retry=False)
+            raise AskFailed("the base URL is none", retry=False)
         secure = parts.scheme == "https"
         port = port or (HTTPS if secure else 80)
         allowed = secure and port == HTTPS
         if not allowed and not self.loopback:
-            raise PullFailed(ONLY_HTTPS, retry=False)
+            raise AskFailed(ONLY_HTTPS, retry=False)
         try:
             addresses = await self.resolve(host, port)
         except OSError:
             addresses = ()
         local = self.loopback and bool(addresses) and all(map(is_loopback, addresses))
         if not local and not (addresses and all(map(is_public, addresses))):
-            raise PullFailed(NOWHERE)  # and again later: the resolver may have been down
+            raise AskFailed(NOWHERE)  # and again later: the resolver may have been down
         if not local and not allowed:
-            raise PullFailed(ONLY_HTTPS, retry=False)
+            raise AskFailed(ONLY_HTTPS, retry=False)
         address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
         return host, port, f"{parts.scheme}://{address}:{port}{parts.path.rstrip('/')}/{path.lstrip('/')}", secure

@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.tables import source, source_access, source_cursor, source_telling
-from domain.pulling import Ended, SealedAccess, Turn
+from domain.access import SealedAccess
+from domain.pulling import Ended, Turn
 
 a, c, s = source_access.c, source_cursor.c, source.c
 NOW = func.clock_timestamp()

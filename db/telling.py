@@ -44,11 +44,11 @@ from db.tables import (
     source_telling,
     telling,
 )
+from domain.access import SealedAccess
 from domain.delivery import DeliveryMoved
 from domain.intake import EntityKind
 from domain.orders import IN_STORE, OrderMoved, OrderStatus
 from domain.outbound import OF_RIDER, OrderNews
-from domain.pulling import SealedAccess
 from domain.refusals import Conflict, Refused
 from domain.telling import DOOR, Ended, Followed, Listener, NewTelling, Spent, Telling, TellingState, TellingTurn
 

@@ -7,11 +7,11 @@ from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
+from domain.access import Access, Ask, Quota, Reply
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.places import Point, PostalAddress
 from domain.pricing import Charge, ChargeKind
-from domain.pulling import Access, Ask, Quota, Reply
 
 
 class OrderNews(Enum):

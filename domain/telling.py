@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain import fulfilment, orders, trace
+from domain.access import OPEN_AFTER, SealedAccess
 from domain.delivery import DeliveryMoved, DeliveryStatus
 from domain.doors import PATH
 from domain.events import Event
@@ -37,7 +38,6 @@ from domain.outbound import (
     TurnedDown,
 )
 from domain.payloads import Received, keep
-from domain.pulling import OPEN_AFTER, SealedAccess
 from domain.refusals import invalid, not_found
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from domain.access import Access, Ask, AskFailed, Quota, Reply, answered
 from domain.documents import Document
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.outbound import Heard, Line, NotNow, NotUnderstood, Order, OrderNews, Say, Taken, Unmapped, not_taken
 from domain.pricing import ChargeKind
-from domain.pulling import Access, Ask, PullFailed, Quota, Reply, answered
 
 ISSUED = ("app_key", "app_secret", "access_token")
 ORDERS_URL, CALLBACK_URL = "orders_url", "callback_url"
@@ -63,7 +63,7 @@ class PetpoojaOrders:
         """It says no with `success` 0, whatever the status is (*assumed*: its pages show bodies alone)."""
         try:
             told = answered(reply)
-        except PullFailed as unreadable:
+        except AskFailed as unreadable:
             return not_taken(reply) or NotNow(unreadable.message)
         if _yes(told):
             return not_taken(reply) or Taken(told["orderID"].text(most=100) or None)

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from domain.access import Access, Ask, AskFailed, Quota, Reply, answered
 from domain.canonical import (
     AcceptOrder,
     Command,
@@ -33,7 +34,7 @@ from domain.documents import Document, parse
 from domain.intake import LATER_BYTES, Answer, Batch, Call, Family, Question, Source, TokenAsked
 from domain.merchants import SELLING, StoreStatus
 from domain.proofs import Proof, Strategy
-from domain.pulling import Access, Ask, News, PullFailed, Quota, Reply, Talk, Unknown, answered, asked_alone, asked_at, pulled_as
+from domain.pulling import News, Talk, Unknown, asked_alone, asked_at, pulled_as
 from domain.refusals import Problem, Refused
 from domain.stock import StockMovementKind
 from providers.unicommerce_questions import count, goods, orders
@@ -123,15 +124,15 @@ class Unicommerce:
         """What changed in each facility; of goods nobody has heard of what they are. One that cannot be told of does not keep the
         others from being asked: it is what failed in the end."""
         if not source.stores:
-            raise PullFailed("no facility is mapped to a store yet", retry=False)
+            raise AskFailed("no facility is mapped to a store yet", retry=False)
         password = {"grant_type": "password", "client_id": CLIENT, **access.credentials}
         token = answered((yield Ask("GET", "/oauth/token", query=password)))["access_token"].text()
         if not token:
-            raise PullFailed("it gives no token", retry=False)
+            raise AskFailed("it gives no token", retry=False)
         headers = {"authorization": f"bearer {token}", "content-type": "application/json"}
         minutes = min(MINUTES_MOST, math.ceil((until - since) / timedelta(minutes=1)))
         skus: dict[str, str] = {}  # and a facility that has it
-        failed: list[PullFailed] = []
+        failed: list[AskFailed] = []
         for facility in source.stores:
             asked = json.dumps({"updatedSinceInMinutes": minutes}).encode()
             ask = Ask("POST", SNAPSHOTS, headers={**headers, "facility": facility}, body=asked)
@@ -140,8 +141,8 @@ class Unicommerce:
                 continue
             try:
                 told = _successful(reply)
-            except PullFailed as error:
-                failed.append(PullFailed(f"{facility}: {error.message}"))
+            except AskFailed as error:
+                failed.append(AskFailed(f"{facility}: {error.message}"))
                 continue
             yield News(SNAPSHOT, f"{facility}:{until.isoformat()}", {"facility": facility})
             for row in told["inventorySnapshots"].items():
@@ -155,8 +156,8 @@ class Unicommerce:
                 continue
             try:
                 _successful(reply)
-            except PullFailed as error:
-                failed.append(PullFailed(f"{sku[:KEY_CHARACTERS]}: {error.message}"))
+            except AskFailed as error:
+                failed.append(AskFailed(f"{sku[:KEY_CHARACTERS]}: {error.message}"))
                 continue
             yield News(ITEM, f"{sku[:KEY_CHARACTERS]}:{until.isoformat()}")
         if failed:
@@ -361,13 +362,13 @@ def _time(place: Document, call: Call, source: Source) -> datetime | None:
 
 
 def _successful(reply: Reply) -> Document:
-    """It says with HTTP 200 that it could not. Raises PullFailed."""
+    """It says with HTTP 200 that it could not. Raises AskFailed."""
     told = answered(reply)
     if told["successful"].apart().flag(default=False):
         return told
     errors = [_text(error.first("description", "message", "code")) for error in told["errors"].apart().items()]
     said = ", ".join(filter(None, errors)) or _text(told["message"]) or "without a reason"
-    raise PullFailed(f"it does not succeed: {said[:300]}")
+    raise AskFailed(f"it does not succeed: {said[:300]}")
 
 
 def _snapshots(told: Document, call: Call, source: Source) -> Batch:

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.access import Access, Ask, AskFailed, Quota, Reply, answered
 from domain.canonical import FORM
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus
 from domain.outbound import OF_RIDER, Heard, Line, NotNow, Order, OrderNews, Say, Taken, Unmapped, Unsayable, not_taken
 from domain.pricing import ChargeKind
-from domain.pulling import Access, Ask, PullFailed, Quota, Reply, answered
 
 PLATFORM = "haat"  # what we are called where they name platforms
 EVENTS = {"order_placed": "18", "order_status_update": "60008", "rider_status_update": "60012"}  # registration -> code
@@ -69,7 +69,7 @@ class UrbanpiperOrders:
             return Taken()
         try:
             reference = answered(reply)["order_ref_id"].text(most=100)
-        except PullFailed as unreadable:
+        except AskFailed as unreadable:
             return NotNow(unreadable.message)
         return Taken(reference) if reference else NotNow("it answers without order_ref_id")
 

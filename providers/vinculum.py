@@ -13,13 +13,14 @@ from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from domain.access import Access, Ask, AskFailed, Quota, answered
 from domain.canonical import Command, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.documents import Document, parse
 from domain.intake import Answer, Batch, Call, Family, Question, Source
 from domain.merchants import SELLING, StoreStatus
 from domain.money import LIMIT_MINOR, rounded
 from domain.proofs import STANDARD_WEBHOOKS
-from domain.pulling import Access, Ask, News, PullFailed, Quota, Talk, Unknown, answered, asked_alone, asked_at, pulled_as
+from domain.pulling import News, Talk, Unknown, asked_alone, asked_at, pulled_as
 from domain.refusals import Problem
 
 STOCK, ITEMS, PULLED, PULLED_ITEMS = "stock", "items", "pulled-stock", "pulled-items"
@@ -103,7 +104,7 @@ class Vinculum:
         """
         zone = ZoneInfo(source.time_zone)
         window = {"fromDate": f"{since.astimezone(zone):{FORMAT}}", "toDate": f"{until.astimezone(zone):{FORMAT}}"}
-        failed: list[PullFailed] = []
+        failed: list[AskFailed] = []
         skus: dict[str, None] = {}
         for location in source.stores or ("",):
             of = f"{location}: " if location else ""
@@ -117,8 +118,8 @@ class Vinculum:
                 if told.problems:
                     message, retry = told.problems[0].message, code not in FINAL
                     if code in FINAL and code != NO_LOCATION:
-                        raise PullFailed(message, retry=retry)  # as all of them would be answered
-                    failed.append(PullFailed(f"{of}{message}", retry=retry))
+                        raise AskFailed(message, retry=retry)  # as all of them would be answered
+                    failed.append(AskFailed(f"{of}{message}", retry=retry))
                     break
                 if code == NOTHING_FOUND:
                     break
@@ -127,13 +128,13 @@ class Vinculum:
                 if not _more(told, page):
                     break
             else:
-                failed.append(PullFailed(f"{of}it has more than {PAGES_MOST} pages", retry=False))
+                failed.append(AskFailed(f"{of}it has more than {PAGES_MOST} pages", retry=False))
         yield from _described([sku for sku in skus if sku], access, until, failed)
         if failed:
             raise failed[0]
 
 
-def _described(skus: Sequence[str], access: Access, until: datetime, failed: list[PullFailed]) -> Talk:
+def _described(skus: Sequence[str], access: Access, until: datetime, failed: list[AskFailed]) -> Talk:
     """Those nobody has heard of, and the products they are forms of. What Vinculum has not heard of either waits for a mapping."""
     if not skus:
         return
@@ -152,7 +153,7 @@ def _described(skus: Sequence[str], access: Access, until: datetime, failed: lis
         if code == NOTHING_FOUND or code in NO_SUCH_SKU:
             continue
         if told.problems:
-            error = PullFailed(f"skuDetail: {told.problems[0].message}", retry=code not in FINAL)
+            error = AskFailed(f"skuDetail: {told.problems[0].message}", retry=code not in FINAL)
             if not error.retry:
                 raise error  # as all of them would be answered
             failed.append(error)
@@ -163,9 +164,7 @@ def _described(skus: Sequence[str], access: Access, until: datetime, failed: lis
         known.update(products)
         waiting = products + waiting  # a form is of no use without it
     if waiting:
-        failed.append(
-            PullFailed(f"there are more than {SKUS_AT_ONCE * DETAILS_MOST} new SKUs: it is asked of the others next time")
-        )
+        failed.append(AskFailed(f"there are more than {SKUS_AT_ONCE * DETAILS_MOST} new SKUs: it is asked of the others next time"))
 
 
 def _form(path: str, asked: Mapping[str, object], access: Access) -> Ask:

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from domain import signatures
+from domain.access import Access, Ask, AskFailed, Quota, Reply, answered
 from domain.orders import ReasonCode
 from domain.outbound import OF_RIDER, Heard, Line, Order, OrderNews, Say, Taken, TurnedDown, Unsayable, not_taken
-from domain.pulling import Access, Ask, PullFailed, Quota, Reply, answered
 
 TYPES = {
     OrderNews.PLACED: "order.placed",
@@ -56,7 +56,7 @@ class WmsOrders:
     def heard(self, news: OrderNews, reply: Reply) -> Heard:
         try:
             told = answered(reply)
-        except PullFailed:
+        except AskFailed:
             return not_taken(reply) or Taken()
         if reply.status == 422 and told["rejected"].flag(default=False):
             word = (told["reason"].text(most=40) or "").upper()

@@ -3,6 +3,7 @@
 import strawberry
 
 from schema import (
+    access,
     addresses,
     batches,
     cart,
@@ -14,7 +15,6 @@ from schema import (
     merchants,
     orders,
     profiles,
-    pulling,
     quotes,
     replays,
     riders,
@@ -58,7 +58,7 @@ class Mutation(
     profiles.Mutation,
     sources.Mutation,
     health.Mutation,
-    pulling.Mutation,
+    access.Mutation,
     replays.Mutation,
     unmapped.Mutation,
     truth.Mutation,

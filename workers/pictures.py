@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from db.ids import new_id
 from domain import trace
+from domain.access import Ask, AskFailed, Fetch, Reply
 from domain.blobs import Blobs, blob_key, unsure
 from domain.cancelling import heed_cancelling
 from domain.catalog import show_copy
@@ -31,7 +32,6 @@ from domain.pictures import (
     sniffed,
     wait_after,
 )
-from domain.pulling import Ask, Fetch, PullFailed, Reply
 from domain.refusals import Refused
 from domain.unit_of_work import Begin
 
@@ -75,7 +75,7 @@ class Pictures:
         try:
             hash = picture.image or await self._fetched(picture)
             await self._show(picture, hash)
-        except PullFailed as failed:
+        except AskFailed as failed:
             await self._failed(picture, failed)
         except Refused as refused:  # a store or a database that is away: it is nobody's fault, and does not count
             log.info("a picture waits: %s", refused.refusal.message)
@@ -83,14 +83,14 @@ class Pictures:
         except Exception as error:
             heed_cancelling(error)
             log.exception("a picture cannot be copied")
-            await self._failed(picture, PullFailed(type(error).__name__))
+            await self._failed(picture, AskFailed(type(error).__name__))
 
     async def _fetched(self, picture: Picture) -> str:
-        """Durable before there is a row of it. Raises PullFailed."""
+        """Durable before there is a row of it. Raises AskFailed."""
         body = _image(await self.fetch.fetch(*_asked(picture.url)))
         content_type = sniffed(body)
         if content_type is None:
-            raise PullFailed("what lies there is no image of a kind we show", retry=False)
+            raise AskFailed("what lies there is no image of a kind we show", retry=False)
         hash = (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
         async with self.unit_of_work() as uow:
             known = await uow.pictures.known(hash)
@@ -112,7 +112,7 @@ class Pictures:
                     await uow.pictures.copied(picture.digest)
             after, through = last or after, last is None
 
-    async def _failed(self, picture: Picture, failed: PullFailed) -> None:
+    async def _failed(self, picture: Picture, failed: AskFailed) -> None:
         problem = printable(failed.message)
         if failed.retry and picture.attempts < ATTEMPTS:
             wait = max(wait_after(picture.attempts, self.dice()), timedelta(seconds=min(failed.after_s or 0, 3600)))
@@ -140,19 +140,19 @@ def _else_held() -> Iterator[None]:
 
 
 def _asked(url: str) -> tuple[str, Ask]:
-    """The query as it is written: it may be signed. Raises PullFailed."""
+    """The query as it is written: it may be signed. Raises AskFailed."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise PullFailed("the address is none", retry=False) from None
+        raise AskFailed("the address is none", retry=False) from None
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     return f"{parts.scheme}://{parts.netloc}", Ask("GET", path, headers={"accept": "image/*"})
 
 
 def _image(reply: Reply) -> bytes:
-    """Raises PullFailed. Nothing is followed: what redirects is not where it was said to be."""
+    """Raises AskFailed. Nothing is followed: what redirects is not where it was said to be."""
     if reply.status == 200:
         return reply.body
     after = reply.headers.get("retry-after", "")
     after_s = float(after) if after.isascii() and after.isdigit() and len(after) < 9 else None
-    raise PullFailed(f"HTTP {reply.status}", retry=reply.status == 429 or reply.status >= 500, after_s=after_s)
+    raise AskFailed(f"HTTP {reply.status}", retry=reply.status == 429 or reply.status >= 500, after_s=after_s)

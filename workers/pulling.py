@@ -21,29 +21,14 @@ from db import sources
 from db.ids import new_id
 from db.reads import Reads
 from domain import trace
+from domain.access import OPEN_AFTER, Access, Ask, AskFailed, Fetch, Reply, retry_after_s
 from domain.bodies import INLINE, Bodies
 from domain.cancelling import heed_cancelling
 from domain.health import heard
 from domain.identity import Seals
 from domain.intake import LATER_BYTES, Call, EntityKind, FailureKind, Inbound, Reading, Source, Wrong, own_id, printable, translated
 from domain.payloads import Received, keep, laid_away
-from domain.pulling import (
-    ASKED_AT,
-    OPEN_AFTER,
-    PULLED_AS,
-    Access,
-    Ask,
-    Ended,
-    Fetch,
-    News,
-    Puller,
-    PullFailed,
-    Reply,
-    Turn,
-    Unknown,
-    next_in,
-    retry_after_s,
-)
+from domain.pulling import ASKED_AT, PULLED_AS, Ended, News, Puller, Turn, Unknown, next_in
 from domain.threads import Shares, Threads
 from domain.unit_of_work import Begin
 from domain.work import BY_SKU
@@ -122,19 +107,19 @@ class _Talking:
     async def through(self) -> None:
         turn, puller = self.turn, self.puller
         registered = await sources.by_id(self.pulling.reads, turn.provider, turn.source_id)
-        failed: PullFailed | None = None
+        failed: AskFailed | None = None
         try:
             if registered is None:
-                raise PullFailed("it is switched off", retry=False)
+                raise AskFailed("it is switched off", retry=False)
             await self._talk(registered.source)
-        except PullFailed as error:
+        except AskFailed as error:
             failed = error
         except NotOurs:
             raise
         except Exception as error:  # a bug of ours, or of what reads their answers: it must not be asked without end
             heed_cancelling(error)
             log.exception("source %s cannot be asked", turn.source_id)
-            failed = PullFailed(type(error).__name__)
+            failed = AskFailed(type(error).__name__)
         if failed is None:
             await self._end(Ended(turn.now, 0, puller.every, self.budget.now(self.pulling.clock())))
             return
@@ -162,10 +147,10 @@ class _Talking:
                         try:
                             async with asyncio.timeout(ASK_S):
                                 reply = await self._ask(access.base_url, said)
-                        except PullFailed as error:
+                        except AskFailed as error:
                             said = talk.throw(error)
                         except TimeoutError:
-                            said = talk.throw(PullFailed(f"no answer within {ASK_S:g} s"))
+                            said = talk.throw(AskFailed(f"no answer within {ASK_S:g} s"))
                         else:
                             said = talk.send(reply)
                     case News():
@@ -179,14 +164,14 @@ class _Talking:
             talk.close()
 
     async def _ask(self, base_url: str, ask: Ask) -> Reply:
-        """Raises PullFailed for whatever is no answer after some tries."""
+        """Raises AskFailed for whatever is no answer after some tries."""
         for attempt in range(1, TRIES + 1):
             await self.pulling.sleep(self.budget.take(self.pulling.clock()))
             await self._hold()
             try:
                 reply = await self.pulling.fetch.fetch(base_url, ask)
                 failed = _failed(reply, self.pulling.clock())
-            except PullFailed as error:
+            except AskFailed as error:
                 failed = error
             if failed is None:
                 return reply
@@ -232,14 +217,14 @@ class _Talking:
         self.pulling.kept()
 
     async def _read(self, call: Call, source: Source) -> Reading:
-        """Raises PullFailed. What takes for ever to read keeps one thread, and no turn."""
+        """Raises AskFailed. What takes for ever to read keeps one thread, and no turn."""
         try:
             async with asyncio.timeout(READ_S):
                 return await self.pulling.readers.run(source.id, partial(translated, self.inbound, call, source))
         except TimeoutError:
-            raise PullFailed(f"what it answers is not read within {READ_S:g} s") from None
+            raise AskFailed(f"what it answers is not read within {READ_S:g} s") from None
 
-    async def _tell(self, source: Source, failed: PullFailed) -> None:
+    async def _tell(self, source: Source, failed: AskFailed) -> None:
         reading = Reading(wrong=Wrong(FailureKind.PROCESSING, printable(f"it cannot be asked: {failed.message}")))
         received = self._received(source, FAILED_DOOR, b"", {":path": FAILED_DOOR}, self.pulling.clock())
         async with self.pulling.unit_of_work() as uow:
@@ -260,11 +245,11 @@ class _Talking:
         return [sku for sku in asked.skus if sku not in known]
 
 
-def _failed(reply: Reply, now: datetime) -> PullFailed | None:
+def _failed(reply: Reply, now: datetime) -> AskFailed | None:
     if 200 <= reply.status < 300:
         return None
     message = f"it answers HTTP {reply.status}"
     if reply.status == 429 or reply.status >= 500:
         after_s = retry_after_s(reply.headers.get("retry-after", ""), now)
-        return PullFailed(message, after_s=after_s, status=reply.status)
-    return PullFailed(message, retry=False, status=reply.status)
+        return AskFailed(message, after_s=after_s, status=reply.status)
+    return AskFailed(message, retry=False, status=reply.status)

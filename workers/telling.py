@@ -21,13 +21,13 @@ from db import sources
 from db.outbound import order_to_tell
 from db.reads import Reads
 from domain import trace
+from domain.access import OPEN_AFTER, Access, AskFailed, Fetch, Reply, retry_after_s
 from domain.bus import Bus
 from domain.cancelling import heed_cancelling
 from domain.events import Topic
 from domain.identity import Seals
 from domain.intake import Source
 from domain.outbound import Heard, NotMapped, NotNow, NotUnderstood, Order, Outbounds, Unmapped, Unsayable
-from domain.pulling import OPEN_AFTER, Access, Fetch, PullFailed, Reply, retry_after_s
 from domain.refusals import Refused
 from domain.telling import (
     Ended,
@@ -262,7 +262,7 @@ class _Turn:
             raise NotOurs
         try:
             reply = await tellings.fetch.fetch(say.base_url or access.base_url, say.ask)
-        except PullFailed as failed:
+        except AskFailed as failed:
             return NotNow(failed.message, failed.after_s) if failed.retry else NotUnderstood(failed.message, sure=False), True
         heard: Heard
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
-from domain.pulling import Balance, Quota
+from domain.access import Balance, Quota
 
 
 class NotOurs(Exception):

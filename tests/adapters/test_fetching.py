@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adapters.fetching import NAMES, Names, SafeFetch, is_public
-from domain.pulling import Ask, PullFailed
+from domain.access import Ask, AskFailed
 from workers import pictures, pulling, telling
 
 PRIVATE = [
@@ -76,8 +76,8 @@ async def listening() -> AsyncIterator[Listener]:
         yield listener
 
 
-async def refused(fetch: SafeFetch, url: str, ask: Ask = Ask("GET", "/x")) -> PullFailed:
-    with pytest.raises(PullFailed) as no:
+async def refused(fetch: SafeFetch, url: str, ask: Ask = Ask("GET", "/x")) -> AskFailed:
+    with pytest.raises(AskFailed) as no:
         await fetch.fetch(url, ask)
     return no.value
 

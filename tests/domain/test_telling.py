@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.access import Reply
 from domain.delivery import DeliveryMoved, DeliveryStatus
 from domain.identity import ActorKind
 from domain.money import Money
@@ -12,7 +13,6 @@ from domain.orders import ACCEPT_WITHIN, Fulfilment, OrderMoved, OrderStatus, is
 from domain.outbound import NotNow, NotUnderstood, Order, OrderNews, Place, Rider, not_taken
 from domain.payments import OrderNow
 from domain.places import Point
-from domain.pulling import Reply
 from domain.telling import LONGER_PAUSE, PAUSE, Telling, backoff, moot, news_of, pause, try_for
 
 N, S, D = OrderNews, OrderStatus, DeliveryStatus

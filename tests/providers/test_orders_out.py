@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from domain import signatures
+from domain.access import Access, Reply
 from domain.money import Money
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.outbound import (
@@ -28,7 +29,6 @@ from domain.outbound import (
 )
 from domain.places import Point, PostalAddress
 from domain.pricing import Charge, ChargeKind
-from domain.pulling import Access, Reply
 from wiring import OUTBOUNDS
 
 N = OrderNews

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from domain.access import Access, Ask, AskFailed, Reply
 from domain.canonical import AcceptOrder, OrderItem, OrderStatus, OrderWord, RejectOrder, StockMode, UpdateStockLevel
 from domain.intake import Batch, Call, TokenAsked, translated
 from domain.money import Money
@@ -16,7 +17,7 @@ from domain.orders import Fulfilment
 from domain.orders import OrderStatus as Status
 from domain.places import Point, PostalAddress
 from domain.pricing import Charge, ChargeKind
-from domain.pulling import Access, Ask, News, PullFailed, Reply, Unknown
+from domain.pulling import News, Unknown
 from domain.questions import GoodsAsked, GoodsCounted, Ordered, OrderedItem, OrdersAsked, SoldForm, SoldProduct
 from domain.refusals import InvalidInput, Refused
 from domain.stock import StockMovementKind
@@ -525,7 +526,7 @@ def test_one_facility_or_sku_that_cannot_be_told_of_does_not_keep_the_others_fro
                     body = json.dumps(answers[of]).encode()
             asked = talk.send(Reply(200, {}, body))
 
-    with pytest.raises(PullFailed) as failed:
+    with pytest.raises(AskFailed) as failed:
         until_it_ends()
     assert news == [STORE, "RICE"]
     assert failed.value.message == "BLR_GONE: it does not succeed: there is none"

@@ -6,9 +6,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from domain.access import Access, Ask, AskFailed, Reply
 from domain.canonical import StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.intake import Batch, read
-from domain.pulling import Access, Ask, News, PullFailed, Reply, Unknown
+from domain.pulling import News, Unknown
 from domain.refusals import InvalidInput, Refused
 from providers.vinculum import CODES, Vinculum
 from tests.providers.calls import RECEIVED, call, said, source
@@ -269,7 +270,7 @@ def test_one_location_that_cannot_be_told_of_does_not_keep_the_others_from_being
                 body = json.dumps({"responseCode": code} if location == "GONE" else warehouse(ROW)).encode()
             asked = talk.send(Reply(200, {}, body))
 
-    with pytest.raises(PullFailed) as failed:
+    with pytest.raises(AskFailed) as failed:
         until_it_ends()
     assert told == news
     assert failed.value.message == message
@@ -296,7 +297,7 @@ def described(skus: list[str], detail) -> tuple[list[list[str]], list[str], str]
             said = talk.send(Reply(200, {}, body))
     except StopIteration:
         return calls, kept, ""
-    except PullFailed as failed:
+    except AskFailed as failed:
         return calls, kept, failed.message
 
 

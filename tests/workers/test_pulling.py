@@ -17,8 +17,9 @@ from adapters.fetching import SafeFetch
 from db import tables as t
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
+from domain.access import Ask, AskFailed, Quota, Reply, SetSourceAccess, retry_after_s, set_source_access
 from domain.intake import Call, EntityKind
-from domain.pulling import Ask, Ended, PullFailed, Quota, Reply, SetSourceAccess, Turn, next_in, retry_after_s, set_source_access
+from domain.pulling import Ended, Turn, next_in
 from domain.refusals import InvalidInput, NotFound, Refused
 from providers.vinculum import Vinculum
 from tests.partners import INBOUNDS, SEALS, Partner, partner
@@ -280,7 +281,7 @@ async def test_a_page_that_was_kept_before_the_next_broke_stays_and_is_asked_for
 
             async def fetch(self, base_url: str, ask: Ask) -> Reply:
                 if Breaks.left == 0:
-                    raise PullFailed("no answer: ConnectError")
+                    raise AskFailed("no answer: ConnectError")
                 Breaks.left -= 1
                 return await super().fetch(base_url, ask)
 

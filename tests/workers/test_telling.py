@@ -22,6 +22,7 @@ from db.reads import Reads
 from db.relay import leadership
 from db.telling import SqlTellings
 from db.unit_of_work import unit_of_work
+from domain.access import Ask, AskFailed, Reply, SetSourceAccess, set_source_access
 from domain.at_risk import fall_short
 from domain.cart import LineChange, update_lines
 from domain.failures import replay_failures
@@ -39,7 +40,6 @@ from domain.fulfilment import (
 from domain.identity import CLOCK, Actor
 from domain.intake import EntityKind, FailureState
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
-from domain.pulling import Ask, PullFailed, Reply, SetSourceAccess, set_source_access
 from domain.quotes import QuoteCart, quote_cart
 from domain.refusals import Conflict, InvalidInput, Refused, Unavailable
 from domain.replays import Seen, start_replay
@@ -565,7 +565,7 @@ async def test_a_till_that_is_gone_is_told_when_it_is_there_again(engine):
 
         class Gone(SafeFetch):
             async def fetch(self, base_url: str, ask: Ask) -> Reply:
-                raise PullFailed("no answer: ConnectError")
+                raise AskFailed("no answer: ConnectError")
 
         await told.tell(told.another(Gone()))
         [row] = await told.rows("state", "attempts", "message", "next_at")

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from db import sources
+from domain.access import SetSourceAccess
 from domain.identity import Role
-from domain.pulling import SetSourceAccess
-from resolvers import pulling as resolve
+from resolvers import access as resolve
 from schema.roots import ID, Allow, Info, key
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ import json
 
 from db import sources
 from db.sources import Source
-from domain.pulling import Puller, SetSourceAccess, set_source_access
+from domain.access import SetSourceAccess, set_source_access
+from domain.pulling import Puller
 from resolvers.context import Context
 
 
