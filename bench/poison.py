@@ -26,9 +26,9 @@ from db.unit_of_work import unit_of_work
 from domain.canonical import StockMode, UpdateStockLevel
 from domain.failures import Seen
 from domain.intake import EntityKind, FailureState, InstructionState, Reading, Source
+from domain.mappings import MapExternalId, map_external_id
 from domain.payloads import Received, kept_at_once
 from domain.replays import ReplayState, start_replay
-from domain.sources import MapExternalId, map_external_id
 
 PAIRS = 5
 OF = 10  # one of so many is poison

@@ -19,7 +19,8 @@ from domain.counting import Count, apply_counts
 from domain.identity import Actor, ActorKind, App, MerchantRole
 from domain.intake import EntityKind, Family
 from domain.listings import UpsertedListing, apply_listings
-from domain.sources import MapExternalId, NewSecret, connect_source, map_external_id
+from domain.mappings import MapExternalId, map_external_id
+from domain.sources import NewSecret, connect_source
 from settings import Settings
 from wiring import trust
 

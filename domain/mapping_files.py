@@ -13,8 +13,9 @@ from domain.canonical import named
 from domain.identity import Actor
 from domain.imports import ERRORS_SHOWN
 from domain.intake import EntityKind, printable, problems_of
+from domain.mappings import EXTERNAL_ID_CHARACTERS, MAPPED, OF_MERCHANT, appeared
 from domain.refusals import InvalidInput, Problem, Refused, not_found
-from domain.sources import EXTERNAL_ID_CHARACTERS, MAPPED, OF_MERCHANT, LockedSource, appeared
+from domain.sources import LockedSource
 from domain.texts import line
 
 if TYPE_CHECKING:

@@ -7,14 +7,11 @@ with is the source's access: a base URL and credentials that the merchant has gi
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from domain.access import Access, Ask, AskFailed, Quota, Reply, SealedAccess
 from domain.intake import Call, Source
-
-if TYPE_CHECKING:
-    pass
 
 ASKED_AT, PULLED_AS = "asked-at", "pulled-as"
 """Of what was fetched its headers tell these two: when we asked, ISO 8601, and by which key the same answer is known again."""
@@ -80,9 +77,6 @@ class Puller(Protocol):
 
         It is raised where something was asked too, when that is not answered: what goes on then asks the next.
         """
-
-
-# ---------------------------------------------------------------- where and with what
 
 
 # ---------------------------------------------------------------- whose turn it is

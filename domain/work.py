@@ -11,8 +11,9 @@ from uuid import UUID
 from domain.canonical import DeactivateMissing, UpdatePrice, UpdateStockLevel, UpdateStoreStatus, UpsertMenuItem, named
 from domain.conflicts import Said
 from domain.intake import EntityKind, Family
+from domain.mappings import ANY_STORE, appeared
 from domain.queue import APPLIED, STALE, Instruction, Origin, Outcome, Told, failed, parked
-from domain.sources import ANY_STORE, LockedSource, appeared
+from domain.sources import LockedSource
 from domain.truth import Field
 
 if TYPE_CHECKING:

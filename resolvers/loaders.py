@@ -13,6 +13,7 @@ from db import (
     delivery,
     failures,
     health,
+    mappings,
     merchants,
     orders,
     payments,
@@ -23,19 +24,18 @@ from db import (
     stock,
     telling,
     truth,
-    unmapped,
 )
 from db.catalog import CategoryRow, ListingRow, ModifierGroupRow, ModifierRow
 from db.delivery import DeliveryRow
 from db.failures import Instruction, Payload
 from db.health import SourceHealth
+from db.mappings import Key, Suggested
 from db.orders import OrderEventRow, OrderLineRow, OrderRow
 from db.payments import PaymentRow
 from db.purchases import PurchaseRow
 from db.reads import Reads
 from db.sources import Source, Traffic
 from db.telling import Untold, UntoldNews
-from db.unmapped import Key, Suggested
 from domain.failures import Failure
 from domain.identity import ANYBODY, Actor
 from domain.merchants import Merchant, Store
@@ -250,7 +250,7 @@ class Loaders:
         """By what a source calls it."""
 
         async def load(keys: list[Key]) -> list[Suggested | None]:
-            found = {one.key: one for one in await unmapped.suggested(self._reads, self._actor, keys)}
+            found = {one.key: one for one in await mappings.suggested(self._reads, self._actor, keys)}
             return [found.get(key) for key in keys]
 
         return DataLoader(load, max_batch_size=BATCH)

@@ -122,3 +122,7 @@ async def change(context: Context, command: SetSource, told_orders: bool | None 
             await tell_orders(command.source_id, outbound, context.actor, uow, on=told_orders)
     [source] = await sources.sources_by_id(context.reads, context.actor, [command.source_id])
     return source
+
+
+async def sources_of(context: Context, merchant_id: UUID | None, provider: str | None = None) -> Sequence[Source]:
+    return await sources.sources(context.reads, context.actor, merchant_id, provider)

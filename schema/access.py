@@ -11,7 +11,7 @@ from resolvers import access as resolve
 from schema.roots import ID, Allow, Info, key
 
 if TYPE_CHECKING:
-    from schema.intake import Source
+    from schema.sources import Source
 
 
 @strawberry.input
@@ -23,7 +23,7 @@ class CredentialInput:
 @strawberry.type
 class Mutation:
     @strawberry.mutation(
-        graphql_type=Annotated["Source", strawberry.lazy("schema.intake")], extensions=[Allow(Role.MERCHANT, Role.SUPPORT)]
+        graphql_type=Annotated["Source", strawberry.lazy("schema.sources")], extensions=[Allow(Role.MERCHANT, Role.SUPPORT)]
     )
     async def set_source_access(
         self, info: Info, source_id: ID, base_url: str, credentials: list[CredentialInput]

@@ -9,9 +9,10 @@ from schema import (
     cart,
     catalog,
     customers,
+    failures,
     health,
     identity,
-    intake,
+    mappings,
     merchants,
     orders,
     profiles,
@@ -23,7 +24,6 @@ from schema import (
     stock,
     support,
     truth,
-    unmapped,
 )
 from schema.build import build
 
@@ -54,13 +54,13 @@ class Mutation(
     stock.Mutation,
     merchants.Mutation,
     riders.Mutation,
-    intake.Mutation,
+    failures.Mutation,
     profiles.Mutation,
     sources.Mutation,
     health.Mutation,
     access.Mutation,
     replays.Mutation,
-    unmapped.Mutation,
+    mappings.Mutation,
     truth.Mutation,
     batches.Mutation,
 ): ...
@@ -68,7 +68,7 @@ class Mutation(
 
 @strawberry.type
 class Subscription(
-    stock.Subscription, merchants.Subscription, cart.Subscription, orders.Subscription, riders.Subscription, intake.Subscription
+    stock.Subscription, merchants.Subscription, cart.Subscription, orders.Subscription, riders.Subscription, failures.Subscription
 ): ...
 
 

@@ -18,9 +18,10 @@ from domain.money import Money as Amount
 from domain.undos import LineState, Undo, UndoState
 from resolvers import batches as resolve
 from schema.connections import Connection
-from schema.intake import Payload, Source
+from schema.failures import Payload
 from schema.roots import ID, Allow, Info, Node, given, key, of
 from schema.scalars import Money
+from schema.sources import Source
 
 strawberry.enum(
     BatchState, description="PARKED is held, and nobody has decided yet; DONE is all but what failed, or waits for a mapping"

@@ -13,7 +13,7 @@ from resolvers import health as resolve
 from schema.roots import ID, Allow, Info, key
 
 if TYPE_CHECKING:
-    from schema.intake import Source
+    from schema.sources import Source
 
 strawberry.enum(
     SourceState,
@@ -47,7 +47,7 @@ class SourceHealth:
 @strawberry.type
 class Mutation:
     @strawberry.mutation(
-        graphql_type=Annotated["Source", strawberry.lazy("schema.intake")], extensions=[Allow(Role.MERCHANT, Role.SUPPORT)]
+        graphql_type=Annotated["Source", strawberry.lazy("schema.sources")], extensions=[Allow(Role.MERCHANT, Role.SUPPORT)]
     )
     async def set_source_schedule(self, info: Info, source_id: ID, expected_every_minutes: int | None) -> sources.Source:
         """How long it may be silent before it is told, from 1 minute to 30 days; null: for ever."""

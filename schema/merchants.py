@@ -20,18 +20,19 @@ from domain.merchants import SetStoreStatus, StoreStatus
 from domain.orders import OrderStatus
 from domain.truth import Field
 from resolvers import catalog as selling
-from resolvers import intake, truth
+from resolvers import failures, mappings, sources, truth
 from resolvers import merchants as resolve
 from resolvers import orders as bought
 from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
-from schema.intake import FailureConnection, FailureGroupConnection, Source, seen
+from schema.failures import FailureConnection, FailureGroupConnection, seen
+from schema.mappings import UnmappedConnection
 from schema.roots import ID, Allow, Cached, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
+from schema.sources import Source
 from schema.stock import StockDetail
 from schema.truth import SourceConflictConnection, SourceOfTruth
-from schema.unmapped import UnmappedConnection
 from subscriptions import merchants as feeds
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Merchant(Node):
     )
     @staticmethod
     async def sources(root: merchants.Merchant, info: Info) -> Sequence[Any]:
-        return await intake.sources_of(info.context, root.id)
+        return await sources.sources_of(info.context, root.id)
 
     @strawberry.field(
         graphql_type=FailureConnection,
@@ -169,7 +170,7 @@ class Merchant(Node):
         fingerprint: str | None = strawberry.UNSET,
     ) -> Page[Any]:
         which = seen(root.id, provider, state, kind, store_id, since, until, text, fingerprint)
-        return await intake.failures_page(info.context, which, first, given(after))
+        return await failures.failures_page(info.context, which, first, given(after))
 
     @strawberry.field(
         graphql_type=FailureGroupConnection,
@@ -190,7 +191,7 @@ class Merchant(Node):
         after: str | None = strawberry.UNSET,
     ) -> Page[Any]:
         which = seen(root.id, provider, state, kind, store_id, since, until, text)
-        return await intake.failure_groups_page(info.context, which, first, given(after))
+        return await failures.failure_groups_page(info.context, which, first, given(after))
 
     @strawberry.field(
         graphql_type=UnmappedConnection,
@@ -206,7 +207,7 @@ class Merchant(Node):
         after: str | None = strawberry.UNSET,
     ) -> Page[Any]:
         source = key(source_id, "sourceId") if source_id else None
-        return await intake.unmapped_page(info.context, root.id, source, given(kind), first, given(after))
+        return await mappings.unmapped_page(info.context, root.id, source, given(kind), first, given(after))
 
     @strawberry.field(
         graphql_type=list[SourceOfTruth],

@@ -13,7 +13,7 @@ from domain.intake import FailureKind, FailureState
 from domain.replays import ReplayState
 from resolvers import replays as resolve
 from schema.connections import Connection
-from schema.intake import seen
+from schema.failures import seen
 from schema.roots import ID, Allow, Info, Node, given, key, of
 
 if TYPE_CHECKING:

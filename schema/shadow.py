@@ -11,7 +11,7 @@ from db.pages import Page
 from domain.identity import Role
 from resolvers import shadow as resolve
 from schema.connections import Connection
-from schema.intake import Payload
+from schema.failures import Payload
 from schema.profiles import DryRunCommand
 from schema.roots import ID, Allow, Info, given, key
 

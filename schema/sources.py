@@ -1,20 +1,27 @@
-"""How a source's calls show whose they are, and connecting one."""
+"""Sources: what they are to people, how their calls show whose they are, and connecting one."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from db import sources
+from db.health import SourceHealth as SourceHealthRow
+from db.telling import Untold as UntoldRow
 from domain.identity import Role
+from domain.profile_versions import SourceProfile as SourceProfileRow
 from domain.proofs import Algorithm, Encoding, Proof, Signed, Strategy
 from domain.sources import SetSource
+from resolvers import health, profiles
 from resolvers import sources as resolve
-from schema.roots import ID, Allow, Info, given, key
+from schema.health import SourceHealth
+from schema.profiles import SourceProfile
+from schema.roots import ID, Allow, Info, Node, given, key, of
+from schema.telling import Untold
 
 if TYPE_CHECKING:
-    from schema.intake import Source
+    from schema.merchants import Merchant, Store
 
 strawberry.enum(
     Strategy,
@@ -88,12 +95,89 @@ class SourceEndpoint:
 
 
 @strawberry.type
+class Source(Node):
+    """One connection of a provider to one merchant. Secrets in endpoint URLs are masked here."""
+
+    is_type_of = of(sources.Source)
+    provider: str
+    enabled: bool
+    last_seen_at: datetime | None
+    ip_allow: list[str] = strawberry.field(description="Networks it may call from; empty: from anywhere")
+    told_orders: bool = strawberry.field(description="Whether its till is told of the orders of its stores")
+    may_create: bool = strawberry.field(
+        description="Whether goods that it is the first to name are made; else they wait to be mapped to goods that are there"
+    )
+
+    @strawberry.field(graphql_type=Annotated["Merchant", strawberry.lazy("schema.merchants")])
+    @staticmethod
+    async def merchant(root: sources.Source, info: Info) -> Any:
+        return await info.context.loaders.merchants.load(root.merchant_id)
+
+    @strawberry.field(
+        graphql_type=list[Annotated["Store", strawberry.lazy("schema.merchants")]],
+        description="Those it speaks for, by its mappings",
+    )
+    @staticmethod
+    async def stores(root: sources.Source, info: Info) -> Sequence[Any]:
+        return await info.context.loaders.stores_of_source.load(root.id)
+
+    @strawberry.field(graphql_type=list[SourceProfile], description="What its payloads are read by, the newest first")
+    @staticmethod
+    async def profiles(root: sources.Source, info: Info) -> Sequence[SourceProfileRow]:
+        return await profiles.profiles_of(info.context, root)
+
+    @strawberry.field(description="Payloads it sent")
+    @staticmethod
+    async def received(root: sources.Source, info: Info) -> int:
+        traffic = await info.context.loaders.traffic.load(root.id)
+        return traffic.received if traffic else 0
+
+    @strawberry.field(description="Of these, how many were refused or came to nothing")
+    @staticmethod
+    async def failed(root: sources.Source, info: Info) -> int:
+        traffic = await info.context.loaders.traffic.load(root.id)
+        return traffic.failed if traffic else 0
+
+    @strawberry.field(graphql_type=SourceHealth)
+    @staticmethod
+    async def health(root: sources.Source, info: Info) -> SourceHealthRow | None:
+        return await health.health(info.context, root)
+
+    @strawberry.field(graphql_type=Untold, description="What its till has still to be told of the orders of its stores")
+    @staticmethod
+    async def untold(root: sources.Source, info: Info) -> UntoldRow | None:
+        return await info.context.loaders.untold.load(root.id)
+
+    @strawberry.field(graphql_type=list[SourceEndpoint])
+    @staticmethod
+    def endpoints(root: sources.Source, info: Info) -> Sequence[resolve.Endpoint]:
+        return resolve.masked_endpoints(info.context, root)
+
+    @strawberry.field(graphql_type=SourceProof | None, description="Its own, else its provider's usual one")
+    @staticmethod
+    def proof(root: sources.Source, info: Info) -> Proof | None:
+        return resolve.proof_of(info.context, root)
+
+
+@strawberry.type
 class NewSource:
     """The secret and the full URLs, shown this once. A secret that you gave is not shown."""
 
-    source: Annotated["Source", strawberry.lazy("schema.intake")]
+    source: Source
     secret: str
     endpoints: list[SourceEndpoint]
+
+
+@strawberry.type
+class SupportSources:
+    """What `Support` has of them."""
+
+    @strawberry.field(graphql_type=list[Source])
+    @staticmethod
+    async def sources(
+        info: Info, merchant_id: ID | None = strawberry.UNSET, provider: str | None = strawberry.UNSET
+    ) -> Sequence[sources.Source]:
+        return await resolve.sources_of(info.context, key(merchant_id, "merchantId") if merchant_id else None, provider or None)
 
 
 @strawberry.type
@@ -128,7 +212,7 @@ class Mutation:
         id = key(source_id, "sourceId")
         return await resolve.rotate(info.context, id, given(secret), given(not_before), given(grace_minutes))
 
-    @strawberry.mutation(graphql_type=Annotated["Source", strawberry.lazy("schema.intake")], extensions=[Allow(*_STAFF)])
+    @strawberry.mutation(graphql_type=Source, extensions=[Allow(*_STAFF)])
     async def set_source(
         self,
         info: Info,

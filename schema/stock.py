@@ -35,10 +35,10 @@ class StockLevel:
 
 if TYPE_CHECKING:
     from schema.catalog import Listing
-    from schema.intake import Source
+    from schema.sources import Source
 
 _Listing = Annotated["Listing", strawberry.lazy("schema.catalog")]
-_Source = Annotated["Source", strawberry.lazy("schema.intake")]
+_Source = Annotated["Source", strawberry.lazy("schema.sources")]
 
 
 @strawberry.type

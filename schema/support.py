@@ -12,15 +12,16 @@ from domain.refusals import invalid
 from resolvers import orders as bought
 from resolvers import stock
 from schema.audit import SupportAudit
-from schema.intake import SupportIntake
+from schema.failures import SupportFailures
 from schema.orders import Order, OrderConnection, order_filter
 from schema.roots import ID, Allow, Info, key
+from schema.sources import SupportSources
 from schema.stock import StockDiscrepancy
 from schema.truth import SupportTruth
 
 
 @strawberry.type
-class Support(SupportAudit, SupportIntake, SupportTruth):
+class Support(SupportAudit, SupportFailures, SupportSources, SupportTruth):
     @strawberry.field(graphql_type=Order | None, description="By one of the two")
     @staticmethod
     async def order(info: Info, id: ID | None = strawberry.UNSET, number: str | None = strawberry.UNSET) -> orders.OrderRow | None:

@@ -20,8 +20,8 @@ from schema.roots import ID, Allow, Info, Node, given, key, of
 
 if TYPE_CHECKING:
     from schema.catalog import Listing
-    from schema.intake import Source
     from schema.merchants import Store
+    from schema.sources import Source
 
 strawberry.enum(
     Field,
@@ -34,7 +34,7 @@ strawberry.enum(
 )
 strawberry.enum(Resolution, name="ConflictResolution")
 _STAFF = (Role.MERCHANT, Role.SUPPORT)
-_Source = Annotated["Source", strawberry.lazy("schema.intake")]
+_Source = Annotated["Source", strawberry.lazy("schema.sources")]
 _Store = Annotated["Store", strawberry.lazy("schema.merchants")]
 _Listing = Annotated["Listing", strawberry.lazy("schema.catalog")]
 

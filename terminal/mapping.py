@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from db.unmapped import Suggested, ToldCategory, Unmapped, suggested, told_categories, unmapped_of
+from db.mappings import Suggested, ToldCategory, Unmapped, suggested, told_categories, unmapped_of
 from domain.intake import EntityKind
 from domain.mapping_files import COLUMNS, Report, map_file, shielded
 from domain.suggestions import MatchReason

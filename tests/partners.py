@@ -19,9 +19,10 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.identity import Seals
 from domain.intake import EntityKind, Inbound
+from domain.mappings import MapExternalId, map_external_id
 from domain.proofs import Proof, Strategy, key_of, prove, shown
 from domain.signatures import sign
-from domain.sources import MapExternalId, connect_source, kept_secret, map_external_id
+from domain.sources import connect_source, kept_secret
 from tests.world import Shop, shop
 from webhooks.intake import Door
 from webhooks.limits import Known

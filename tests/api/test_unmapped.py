@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, update
 
+from db import mappings as waiting
 from db import tables as t
-from db import unmapped as waiting
 from db.ids import new_id
 from db.reads import Reads
 from domain.identity import ActorKind, MerchantRole

@@ -20,9 +20,10 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.doors import called
 from domain.intake import Call, EntityKind, PayloadState, translated
+from domain.mappings import MapExternalId, map_external_id
 from domain.payloads import Received, keep
 from domain.profile_versions import activate_profile, save_profile
-from domain.sources import MapExternalId, endpoints, map_external_id
+from domain.sources import endpoints
 from simulate.newcomers import CALLERS, STORE_IDS, UNITS, label, sku_of, things_of
 from simulate.plan import NEWCOMERS, Provider
 from tests.conftest import LONG, database, url_of

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import tables as t
 from db.ids import new_id
+from db.mappings import NEAR, Key, suggested
 from db.reads import Reads
-from db.unmapped import NEAR, Key, suggested
 from domain.identity import Actor, ActorKind
 from domain.intake import EntityKind, Family
 from terminal.mapping import AT_ONCE

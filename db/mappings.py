@@ -33,7 +33,7 @@ from db.words import some_word
 from domain.canonical import UpsertCatalogItem, UpsertVariant, named
 from domain.identity import Actor
 from domain.intake import EntityKind
-from domain.sources import ANY_STORE
+from domain.mappings import ANY_STORE
 from domain.suggestions import Ours, Suggestion, Theirs, best, forms_of
 
 i, v, p, s, c, g = instruction.c, variant.c, product.c, store.c, modifier.c, modifier_group.c

@@ -1,4 +1,4 @@
-"""Sources, payloads, instructions and failures."""
+"""Failures, and the payloads and instructions they are failures of."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -10,29 +10,19 @@ import strawberry
 from db import failures as rows
 from db import sources
 from db.failure_groups import FailureGroup as FailureGroupRow
-from db.health import SourceHealth as SourceHealthRow
 from db.pages import Page
-from db.telling import Untold as UntoldRow
 from domain import failures
 from domain.failures import ResolveFailure, Seen
 from domain.identity import Role
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
-from domain.profile_versions import SourceProfile as SourceProfileRow
-from domain.proofs import Proof
-from domain.sources import MapExternalId
-from resolvers import health, profiles
-from resolvers import intake as resolve
-from resolvers import sources as connecting
+from resolvers import failures as resolve
 from schema.connections import Connection, Counted
-from schema.health import SourceHealth
-from schema.profiles import SourceProfile
 from schema.roots import ID, Allow, Info, Node, given, key, of
-from schema.sources import SourceEndpoint, SourceProof
-from schema.telling import Untold
+from schema.sources import Source
 from subscriptions import failures as feeds
 
 if TYPE_CHECKING:
-    from schema.merchants import Merchant, Store
+    from schema.merchants import Store
 
 for _words in (EntityKind, FailureKind):
     strawberry.enum(_words)
@@ -49,71 +39,6 @@ _STAFF = (Role.MERCHANT, Role.SUPPORT)
 
 
 @strawberry.type
-class Source(Node):
-    """One connection of a provider to one merchant. Secrets in endpoint URLs are masked here."""
-
-    is_type_of = of(sources.Source)
-    provider: str
-    enabled: bool
-    last_seen_at: datetime | None
-    ip_allow: list[str] = strawberry.field(description="Networks it may call from; empty: from anywhere")
-    told_orders: bool = strawberry.field(description="Whether its till is told of the orders of its stores")
-    may_create: bool = strawberry.field(
-        description="Whether goods that it is the first to name are made; else they wait to be mapped to goods that are there"
-    )
-
-    @strawberry.field(graphql_type=Annotated["Merchant", strawberry.lazy("schema.merchants")])
-    @staticmethod
-    async def merchant(root: sources.Source, info: Info) -> Any:
-        return await info.context.loaders.merchants.load(root.merchant_id)
-
-    @strawberry.field(
-        graphql_type=list[Annotated["Store", strawberry.lazy("schema.merchants")]],
-        description="Those it speaks for, by its mappings",
-    )
-    @staticmethod
-    async def stores(root: sources.Source, info: Info) -> Sequence[Any]:
-        return await info.context.loaders.stores_of_source.load(root.id)
-
-    @strawberry.field(graphql_type=list[SourceProfile], description="What its payloads are read by, the newest first")
-    @staticmethod
-    async def profiles(root: sources.Source, info: Info) -> Sequence[SourceProfileRow]:
-        return await profiles.profiles_of(info.context, root)
-
-    @strawberry.field(description="Payloads it sent")
-    @staticmethod
-    async def received(root: sources.Source, info: Info) -> int:
-        traffic = await info.context.loaders.traffic.load(root.id)
-        return traffic.received if traffic else 0
-
-    @strawberry.field(description="Of these, how many were refused or came to nothing")
-    @staticmethod
-    async def failed(root: sources.Source, info: Info) -> int:
-        traffic = await info.context.loaders.traffic.load(root.id)
-        return traffic.failed if traffic else 0
-
-    @strawberry.field(graphql_type=SourceHealth)
-    @staticmethod
-    async def health(root: sources.Source, info: Info) -> SourceHealthRow | None:
-        return await health.health(info.context, root)
-
-    @strawberry.field(graphql_type=Untold, description="What its till has still to be told of the orders of its stores")
-    @staticmethod
-    async def untold(root: sources.Source, info: Info) -> UntoldRow | None:
-        return await info.context.loaders.untold.load(root.id)
-
-    @strawberry.field(graphql_type=list[SourceEndpoint])
-    @staticmethod
-    def endpoints(root: sources.Source, info: Info) -> Sequence[connecting.Endpoint]:
-        return connecting.masked_endpoints(info.context, root)
-
-    @strawberry.field(graphql_type=SourceProof | None, description="Its own, else its provider's usual one")
-    @staticmethod
-    def proof(root: sources.Source, info: Info) -> Proof | None:
-        return connecting.proof_of(info.context, root)
-
-
-@strawberry.type
 class Instruction(Node):
     """One canonical command as the intake keeps it."""
 
@@ -123,7 +48,7 @@ class Instruction(Node):
     state: InstructionState
     attempts: int
 
-    @strawberry.field(graphql_type=Annotated["Failure", strawberry.lazy("schema.intake")] | None, description="The latest")
+    @strawberry.field(graphql_type=Annotated["Failure", strawberry.lazy("schema.failures")] | None, description="The latest")
     @staticmethod
     async def failure(root: rows.Instruction, info: Info) -> failures.Failure | None:
         return await info.context.loaders.failure_of_instruction.load(root.id)
@@ -237,15 +162,8 @@ def seen(
 
 
 @strawberry.type
-class SupportIntake:
+class SupportFailures:
     """What `Support` has of it."""
-
-    @strawberry.field(graphql_type=list[Source])
-    @staticmethod
-    async def sources(
-        info: Info, merchant_id: ID | None = strawberry.UNSET, provider: str | None = strawberry.UNSET
-    ) -> Sequence[sources.Source]:
-        return await resolve.sources_of(info.context, key(merchant_id, "merchantId") if merchant_id else None, provider or None)
 
     @strawberry.field(graphql_type=FailureConnection, description="Newest first")
     @staticmethod
@@ -294,11 +212,6 @@ class SupportIntake:
 
 @strawberry.type
 class Mutation:
-    @strawberry.mutation(extensions=[Allow(*_STAFF)])
-    async def map_external_id(self, info: Info, source_id: ID, kind: EntityKind, external_id: str, id: ID) -> bool:
-        """What waited for it runs by itself, in order."""
-        return await resolve.map_id(info.context, MapExternalId(key(source_id, "sourceId"), kind, external_id, key(id)))
-
     @strawberry.mutation(graphql_type=list[Failure], extensions=[Allow(*_STAFF)])
     async def replay_failures(self, info: Info, ids: list[ID]) -> Sequence[failures.Failure]:
         """All or none: tried again by the worker, each in its place. A parked batch is approved by this."""

@@ -1,29 +1,17 @@
-"""Sources, what they sent, and what went wrong with it."""
+"""What sources sent, and what went wrong with it."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from uuid import UUID
 
 from db import failures as rows
-from db import sources
 from db.failure_groups import FailureGroup, failure_groups
 from db.failures import Instruction, Payload
 from db.pages import Page
-from db.sources import Source
-from db.unmapped import Unmapped, unmapped
-from domain import failures, mapping_files
+from domain import failures
 from domain.bodies import BodyLost
 from domain.failures import Failure, ResolveFailure, Seen
-from domain.intake import EntityKind
-from domain.mapping_files import Report
 from domain.refusals import Refused
-from domain.sources import MapExternalId, map_external_id
-from domain.suggestions import Suggestion
 from resolvers.context import Context
-
-
-async def sources_of(context: Context, merchant_id: UUID | None, provider: str | None = None) -> Sequence[Source]:
-    return await sources.sources(context.reads, context.actor, merchant_id, provider)
 
 
 async def failures_page(context: Context, which: Seen, first: int | None, after: str | None) -> Page[Failure]:
@@ -32,22 +20,6 @@ async def failures_page(context: Context, which: Seen, first: int | None, after:
 
 async def failure_groups_page(context: Context, which: Seen, first: int | None, after: str | None) -> Page[FailureGroup]:
     return await failure_groups(context.reads, context.actor, which, first, after)
-
-
-async def unmapped_page(
-    context: Context, merchant_id: UUID, source_id: UUID | None, kind: EntityKind | None, first: int | None, after: str | None
-) -> Page[Unmapped]:
-    return await unmapped(context.reads, context.actor, merchant_id, source_id, kind, first, after)
-
-
-async def suggestions(context: Context, row: Unmapped) -> Sequence[Suggestion]:
-    found = await context.loaders.suggested.load(row.key)
-    return found.suggestions if found else ()
-
-
-async def told_name(context: Context, row: Unmapped) -> str | None:
-    found = await context.loaders.suggested.load(row.key)
-    return found.name if found else None
 
 
 async def payload(context: Context, payload_id: UUID) -> Payload | None:
@@ -72,20 +44,6 @@ async def shown(context: Context, payload: Payload) -> str:
 
 async def instructions(context: Context, payload_id: UUID, first: int | None, after: str | None) -> Page[Instruction]:
     return await rows.instructions(context.reads, context.actor, payload_id, first, after)
-
-
-async def map_id(context: Context, command: MapExternalId) -> bool:
-    """Refuses NotFound, InvalidInput."""
-    async with context.unit_of_work() as uow:
-        await map_external_id(command, context.actor, uow)
-    return True
-
-
-async def map_file(context: Context, source_id: UUID, csv: str) -> Report:
-    """Refuses NotFound, InvalidInput."""
-    return await mapping_files.map_file(
-        source_id, BytesIO(csv.encode("utf-8", "surrogatepass")), context.actor, context.unit_of_work
-    )
 
 
 async def replay(context: Context, ids: Sequence[UUID]) -> Sequence[Failure]:

@@ -1,21 +1,22 @@
-"""What sources speak of and nobody has mapped, what of ours it may be, and mapping much of it at once."""
+"""What sources speak of and nobody has mapped, what of ours it may be, and mapping it."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 import strawberry
 
+from db import mappings as rows
 from db import sources
-from db import unmapped as rows
 from domain import mapping_files
 from domain.identity import Role
 from domain.intake import EntityKind
+from domain.mappings import MapExternalId
 from domain.suggestions import MatchReason, Suggestion
-from resolvers import intake as resolve
+from resolvers import mappings as resolve
 from schema.connections import Connection, Counted
-from schema.intake import Source
 from schema.profiles import Problem
 from schema.roots import ID, Allow, Info, key
+from schema.sources import Source
 
 strawberry.enum(MatchReason, description="BARCODE and SKU are the same one, NAME is a like one")
 
@@ -82,6 +83,11 @@ class MappingReport:
 
 @strawberry.type
 class Mutation:
+    @strawberry.mutation(extensions=[Allow(Role.MERCHANT, Role.SUPPORT)])
+    async def map_external_id(self, info: Info, source_id: ID, kind: EntityKind, external_id: str, id: ID) -> bool:
+        """What waited for it runs by itself, in order."""
+        return await resolve.map_id(info.context, MapExternalId(key(source_id, "sourceId"), kind, external_id, key(id)))
+
     @strawberry.mutation(graphql_type=MappingReport, extensions=[Allow(Role.MERCHANT, Role.SUPPORT)])
     async def map_external_ids(self, info: Info, source_id: ID, csv: str) -> mapping_files.Report:
         """As mapExternalId does, a row each: the columns kind, external_id and ours (an id; of a variant a SKU or a barcode, of a
