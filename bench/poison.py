@@ -24,7 +24,7 @@ from db.reads import Reads
 from db.replays import replay_by_id
 from db.unit_of_work import unit_of_work
 from domain.canonical import StockMode, UpdateStockLevel
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.intake import EntityKind, FailureState, InstructionState, Reading, Source
 from domain.mappings import MapExternalId, map_external_id
 from domain.payloads import Received, kept_at_once
@@ -130,7 +130,7 @@ async def cleared(asked: Asked, source: Source, skus: Sequence[str]) -> float:
         async with unit_of_work(asked.engine) as uow:
             await map_external_id(MapExternalId(source.id, EntityKind.VARIANT, sku, variant_id), shop.owner, uow)
     async with unit_of_work(asked.engine) as uow:
-        id = await start_replay(Seen(merchant_id=shop.merchant_id), shop.owner, uow)
+        id = await start_replay(FailureFilter(merchant_id=shop.merchant_id), shop.owner, uow)
     async with asked.stage.workers("instructions,replays"):
         began = time.monotonic()
         async with asyncio.timeout(EMPTIED_WITHIN_S):

@@ -52,7 +52,7 @@ from db.tables import (
     told,
     variant,
 )
-from domain.batches import BatchState, Decision, Parked
+from domain.batches import BatchState, Decision, HeldBatch
 from domain.canonical import Command, UpdateStoreStatus, UpsertCatalogItem, UpsertMenuItem, UpsertVariant
 from domain.diffs import COMPARED, Change, Diff, Said, Shown, compare, order
 from domain.identity import Actor, ActorKind
@@ -86,7 +86,7 @@ class SqlBatches:
         new = upsert(judgement).values(payload_id=payload_id, **held)
         await self._connection.execute(new.on_conflict_do_update(index_elements=[j.payload_id], set_={**held, **anew}))
 
-    async def lock(self, payload_id: UUID, actor: Actor) -> tuple[bool, Parked | None]:
+    async def lock(self, payload_id: UUID, actor: Actor) -> tuple[bool, HeldBatch | None]:
         mine = select(p.id).where(p.id == payload_id).where(visible_to(actor)).with_for_update(key_share=True)
         if (await self._connection.execute(mine)).one_or_none() is None:
             return False, None
@@ -98,7 +98,7 @@ class SqlBatches:
         row = found.one_or_none()
         if row is None:
             return True, None
-        return True, Parked(row.payload_id, row.merchant_id, row.failure_id, row.state, _by(row), row.decided_at)
+        return True, HeldBatch(row.payload_id, row.merchant_id, row.failure_id, row.state, _by(row), row.decided_at)
 
     async def decide(self, payload_id: UUID, decision: Decision, actor: Actor, reason: str | None) -> None:
         await self._connection.execute(

@@ -13,7 +13,7 @@ from db.failures import FAILURE, Columns, fitting, visible_to
 from db.pages import By, Page, page
 from db.reads import Reads
 from db.tables import failure
-from domain.failures import Failure, Seen
+from domain.failures import Failure, FailureFilter
 from domain.identity import Actor
 from domain.intake import FailureKind, FailureState
 
@@ -35,31 +35,33 @@ class FailureGroup:
     sample: Failure
 
 
-async def failure_groups(reads: Reads, actor: Actor, which: Seen, first: int | None, after: str | None) -> Page[FailureGroup]:
+async def failure_groups(
+    reads: Reads, actor: Actor, which: FailureFilter, first: int | None, after: str | None
+) -> Page[FailureGroup]:
     """What failed last first. With a state: groups in which one is in that state.
 
     Refuses InvalidInput for a page that cannot be, or a text that is none.
     """
     newest = _sifted(which) if _narrow(which) else _walked(which)
     found = select(f.fingerprint).join_from(newest, failure, f.id == newest.c.id).where(visible_to(actor))
-    found = found.where(*fitting(Seen(which.merchant_id, which.provider, kind=which.kind, fingerprint=which.fingerprint)))
+    found = found.where(*fitting(FailureFilter(which.merchant_id, which.provider, kind=which.kind, fingerprint=which.fingerprint)))
     return await page(
         reads, found, [By(f.id, descending=True)], _group, first, after, "groups", lambda picked: _told(which, picked)
     )
 
 
-def _narrow(which: Seen) -> bool:
+def _narrow(which: FailureFilter) -> bool:
     """Whether it leaves out some of a group: else one of a group says what all of it is."""
     return any((which.store_id, which.since, which.until, which.text and which.text.strip(), which.fingerprint))
 
 
-def _sifted(which: Seen) -> FromClause:
+def _sifted(which: FailureFilter) -> FromClause:
     """The newest of each group, among those that fit."""
     found = select(f.fingerprint, f.id).where(*fitting(which)).ext(distinct_on(f.fingerprint))
     return found.order_by(f.fingerprint, f.id.desc()).subquery("newest")
 
 
-def _walked(which: Seen) -> FromClause:
+def _walked(which: FailureFilter) -> FromClause:
     """The newest of each group, found by going from one to the next in the index: as many steps as there are groups, however
     many failures are in them."""
     start, step = failure.alias("start"), failure.alias("step")
@@ -75,17 +77,17 @@ def _first(c: Columns, *where: ColumnElement[bool]) -> ScalarSelect[str]:
     return select(c.fingerprint).where(*where).order_by(c.fingerprint).limit(1).scalar_subquery()
 
 
-def _latest(which: Seen, state: FailureState, of: ColumnElement[str]) -> ScalarSelect[UUID]:
+def _latest(which: FailureFilter, state: FailureState, of: ColumnElement[str]) -> ScalarSelect[UUID]:
     c = failure.alias(f"latest_{state.value.lower()}").c
     found = select(c.id).where(*_whose(which, c), c.fingerprint == of, c.state == state)
     return found.order_by(c.id.desc()).limit(1).scalar_subquery()
 
 
-def _whose(which: Seen, c: Columns) -> Sequence[ColumnElement[bool]]:
-    return fitting(Seen(which.merchant_id), c)
+def _whose(which: FailureFilter, c: Columns) -> Sequence[ColumnElement[bool]]:
+    return fitting(FailureFilter(which.merchant_id), c)
 
 
-def _told(which: Seen, picked: Subquery) -> Select[Any]:
+def _told(which: FailureFilter, picked: Subquery) -> Select[Any]:
     """Of the groups of a page all that is shown of them."""
     c = failure.alias("one").c
     tally = (

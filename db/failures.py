@@ -22,7 +22,7 @@ from db.words import beginnings
 from domain.batches import Decision
 from domain.bodies import Stored
 from domain.doors import PATH
-from domain.failures import Failed, Failure, NewFailure, Seen, fingerprint
+from domain.failures import Failed, Failure, FailureFilter, NewFailure, fingerprint
 from domain.identity import Actor
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
 from domain.telling import DOOR, TellingState
@@ -159,7 +159,7 @@ class SqlFailures:
 # ---------------------------------------------------------------- reading
 
 
-def fitting(which: Seen, c: Columns = f) -> Sequence[ColumnElement[bool]]:
+def fitting(which: FailureFilter, c: Columns = f) -> Sequence[ColumnElement[bool]]:
     """Of the table, or of an alias of it. Refuses InvalidInput for a text that is none."""
     equal = (
         (c.merchant_id, which.merchant_id),
@@ -181,7 +181,7 @@ def fitting(which: Seen, c: Columns = f) -> Sequence[ColumnElement[bool]]:
     return found
 
 
-async def failures(reads: Reads, actor: Actor, which: Seen, first: int | None, after: str | None) -> Page[Failure]:
+async def failures(reads: Reads, actor: Actor, which: FailureFilter, first: int | None, after: str | None) -> Page[Failure]:
     """The newest first. Refuses InvalidInput for a page that cannot be, or a text that is none."""
     found = select(*FAILURE).where(visible_to(actor)).where(*fitting(which))
     return await page(reads, found, [By(f.id, descending=True)], _failure, first, after, "failures")

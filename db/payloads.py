@@ -15,7 +15,7 @@ from db.tables import instruction, payload
 from domain.bodies import Stored
 from domain.doors import PATH
 from domain.intake import PayloadState
-from domain.payloads import Known, Payload, Unjudged, Unread
+from domain.payloads import EarlierPayload, Payload, Unjudged, Unread
 
 p, i = payload.c, instruction.c
 STORED = (p.body, p.blob, p.size, p.sha256)  # as Stored takes them
@@ -77,10 +77,10 @@ class SqlPayloads:
         first: UUID | None = (await self._connection.execute(same)).scalar_one_or_none()
         return first
 
-    async def known_as(self, source_id: UUID | None, dedupe_key: str) -> Known | None:
+    async def known_as(self, source_id: UUID | None, dedupe_key: str) -> EarlierPayload | None:
         found = select(p.id, p.sha256).where(p.source_id == source_id, p.dedupe_key == dedupe_key, LIVE)
         row = (await self._connection.execute(found)).one_or_none()
-        return Known(*row) if row else None
+        return EarlierPayload(*row) if row else None
 
     async def translate_again(self, payload_id: UUID) -> None:
         # Refused at the door, it becomes one that was let in.

@@ -29,10 +29,10 @@ from db.pages import By, Page, page
 from db.reads import Reads
 from db.sources import of_merchant
 from db.tables import failure, instruction, payload, replay_job, telling
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.identity import Actor
 from domain.intake import InstructionState, PayloadState
-from domain.replays import Job, Replay, ReplayState, Result
+from domain.replays import LockedReplay, Replay, ReplayState, Result
 from domain.telling import TellingState
 
 r, f, p, i = replay_job.c, failure.c, payload.c, instruction.c
@@ -54,7 +54,7 @@ class SqlReplays:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def begin(self, which: Seen, actor: Actor, id: UUID) -> Job:
+    async def begin(self, which: FailureFilter, actor: Actor, id: UUID) -> LockedReplay:
         fits = _theirs(which, actor)
         newest = select(f.id).where(*fits).order_by(f.id.desc()).limit(1).scalar_subquery()
         counted = await self._connection.execute(select(func.count(), newest).where(*fits))
@@ -83,18 +83,18 @@ class SqlReplays:
         found = await self._connection.execute(select(r.id).where(r.state == IS_RUNNING).order_by(r.id))
         return list(found.scalars())
 
-    async def claim(self, id: UUID) -> Job | None:
+    async def claim(self, id: UUID) -> LockedReplay | None:
         mine = select(*JOB).where(r.id == id, r.state == ReplayState.RUNNING).with_for_update(skip_locked=True)
         return await self._one(mine)
 
-    async def lock(self, id: UUID, actor: Actor) -> Job | None:
+    async def lock(self, id: UUID, actor: Actor) -> LockedReplay | None:
         return await self._one(select(*JOB).where(r.id == id).where(visible_to(actor)).with_for_update())
 
-    async def _one(self, found: Select[Any]) -> Job | None:
+    async def _one(self, found: Select[Any]) -> LockedReplay | None:
         row = (await self._connection.execute(found)).one_or_none()
         return _job(row) if row else None
 
-    async def next(self, job: Job, limit: int) -> list[UUID]:
+    async def next(self, job: LockedReplay, limit: int) -> list[UUID]:
         found = select(f.id).where(*_theirs(job.replay.which, job.replay.by), f.id <= job.until)
         if job.after is not None:
             found = found.where(f.id > job.after)
@@ -125,7 +125,7 @@ class SqlReplays:
         )
         return {row.id: Result(row.result) for row in found}
 
-    async def save(self, job: Job) -> None:
+    async def save(self, job: LockedReplay) -> None:
         replay = job.replay
         await self._connection.execute(
             update(replay_job)
@@ -145,7 +145,7 @@ class SqlReplays:
 JOB = (*REPLAY, r.after_id, r.until_id, r.chunk, r.chunk_at)
 
 
-def _theirs(which: Seen, actor: Actor) -> list[ColumnElement[bool]]:
+def _theirs(which: FailureFilter, actor: Actor) -> list[ColumnElement[bool]]:
     return [*fitting(which), failures.visible_to(actor)]
 
 
@@ -163,8 +163,8 @@ def _replay(row: Row[Any]) -> Replay:
     )
 
 
-def _job(row: Row[Any]) -> Job:
-    return Job(_replay(row), row.after_id, row.until_id, tuple(row.chunk), row.chunk_at)
+def _job(row: Row[Any]) -> LockedReplay:
+    return LockedReplay(_replay(row), row.after_id, row.until_id, tuple(row.chunk), row.chunk_at)
 
 
 # ---------------------------------------------------------------- reading

@@ -53,7 +53,7 @@ from db.tables import (
 from domain.canonical import FORM
 from domain.identity import Actor, ActorKind, MerchantRole, Seals
 from domain.intake import EntityKind, Family, PayloadState
-from domain.intake import Source as Known
+from domain.intake import Source as ProvenSource
 from domain.judgement import Standing
 from domain.payloads import SEEN_EVERY_S
 from domain.proofs import Proof, Strategy
@@ -310,11 +310,11 @@ def _places(places: Collection[tuple[UUID, UUID]]) -> Any:
 class Registered:
     """A source as a door finds it, with its live secrets, the newest first. What must be read again is sealed still."""
 
-    source: Known
+    source: ProvenSource
     sealed: Sequence[bytes] = field(repr=False)
     hashes: Sequence[bytes] = field(repr=False)
 
-    def opened(self, seals: Seals, default: Proof) -> Known:
+    def opened(self, seals: Seals, default: Proof) -> ProvenSource:
         """`default` is its provider's proof. Refuses Unavailable where none of our keys opens a secret."""
         proof = self.source.proof or default
         of_url = proof.strategy is Strategy.URL_TOKEN
@@ -356,10 +356,10 @@ def _registered(*, enabled: bool = True) -> Select[Any]:
     ).where(s.enabled if enabled else true())
 
 
-def _known(row: Row[Any] | None) -> Registered | None:
+def _to_registered(row: Row[Any] | None) -> Registered | None:
     if row is None:
         return None
-    known = Known(
+    known = ProvenSource(
         row.id,
         row.merchant_id,
         row.provider,
@@ -379,16 +379,16 @@ BY_ID = _registered().where(s.provider == bindparam("provider"), s.id == bindpar
 
 
 async def by_token(reads: Reads, provider: str, token_hash: bytes) -> Registered | None:
-    return _known(await reads.one(BY_TOKEN.params(provider=provider, token_hash=token_hash)))
+    return _to_registered(await reads.one(BY_TOKEN.params(provider=provider, token_hash=token_hash)))
 
 
 async def by_id(reads: Reads, provider: str, source_id: UUID) -> Registered | None:
-    return _known(await reads.one(BY_ID.params(provider=provider, source_id=source_id)))
+    return _to_registered(await reads.one(BY_ID.params(provider=provider, source_id=source_id)))
 
 
-async def any_by_id(reads: Reads, source_id: UUID) -> Known:
+async def any_by_id(reads: Reads, source_id: UUID) -> ProvenSource:
     """Whether it is enabled or not: what it sent before is still to be read."""
-    found = _known(await reads.one(_registered(enabled=False).where(s.id == source_id)))
+    found = _to_registered(await reads.one(_registered(enabled=False).where(s.id == source_id)))
     assert found is not None
     return found.source
 

@@ -36,7 +36,7 @@ from domain.catalog import Diet, ProductKind, Unit
 from domain.conflicts import Claim, ConflictState
 from domain.delivery import DeliveryStatus, OfferStatus
 from domain.events import Topic
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.identity import ActorKind, App, MerchantRole
 from domain.intake import EntityKind, FailureKind, FailureState, Family, InstructionState, PayloadState
 from domain.judgement import Rule
@@ -544,7 +544,7 @@ undo_line = _table(
 # Failures that fit a filter, tried again in the background. `chunk` are those that were handed over last.
 replay_job = _table(
     "replay_job",
-    key(primary=True), key("merchant_id", null=True), word("by_kind", ActorKind), key("by_id"), document("which", Seen), word("state", ReplayState),
+    key(primary=True), key("merchant_id", null=True), word("by_kind", ActorKind), key("by_id"), document("which", FailureFilter), word("state", ReplayState),
     *(count(name) for name in ("total", "done", "applied", "already_applied", "failed_again", "refused", "under_way")),
     key("after_id", null=True), key("until_id"), Column("chunk", ARRAY(KEY), nullable=False, server_default="{}"), time("chunk_at"),
     created("started_at"), time("ended_at"), version(),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from domain.batches import Decision, let_run, parked_batch, record_approval
+from domain.batches import Decision, let_run, record_approval, undecided_batch
 from domain.failures import FailureChanged, tell
 from domain.identity import Actor
 from domain.intake import APPROVAL, FailureState
@@ -32,7 +32,7 @@ async def approve_batch(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> No
 async def refuse_batch(command: RefuseBatch, actor: Actor, uow: "UnitOfWork") -> None:
     """None of it is ever carried out. For whom approve_batch is. Refuses InvalidInput, NotFound, Conflict."""
     reason = line("reason", command.reason, REASON_CHARACTERS)
-    held = await parked_batch(command.payload_id, actor, uow)
+    held = await undecided_batch(command.payload_id, actor, uow)
     refused = await uow.instructions.refuse(command.payload_id, APPROVAL)
     await uow.instructions.settle()
     await uow.batches.decide(command.payload_id, Decision.REFUSED, actor, reason)

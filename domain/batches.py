@@ -34,7 +34,7 @@ class BatchState(Enum):
 
 
 @dataclass(frozen=True)
-class Parked:
+class HeldBatch:
     """A batch that was held, locked."""
 
     payload_id: UUID
@@ -49,7 +49,7 @@ class BatchStore(Protocol):
     async def park(self, payload_id: UUID, merchant_id: UUID, source_id: UUID, verdict: "Verdict", failure_id: UUID) -> None:
         """It waits for people from now on; also where they have decided about an earlier reading of it."""
 
-    async def lock(self, payload_id: UUID, actor: Actor) -> tuple[bool, Parked | None]:
+    async def lock(self, payload_id: UUID, actor: Actor) -> tuple[bool, HeldBatch | None]:
         """Whether the actor may see such a batch; and how it was held, if it was. Its payload is locked first."""
 
     async def decide(self, payload_id: UUID, decision: Decision, actor: Actor, reason: str | None) -> None:
@@ -59,7 +59,7 @@ class BatchStore(Protocol):
         """Those of its instructions that are old news by what others have said since: people, or another source."""
 
 
-async def parked_batch(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> Parked:
+async def undecided_batch(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> HeldBatch:
     """Locked, and still to be decided about. Refuses NotFound, Conflict."""
     there, held = await uow.batches.lock(payload_id, actor)
     if not there:
@@ -74,7 +74,7 @@ async def parked_batch(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> Par
 
 @dataclass(frozen=True)
 class Approved:
-    batch: Parked
+    batch: HeldBatch
     running: int
     superseded: int
 
@@ -85,7 +85,7 @@ async def let_run(payload_id: UUID, actor: Actor, uow: "UnitOfWork") -> Approved
     So does what others have said since, whom the source knows nothing of: those instructions are superseded. What is returned is
     for `record_approval`, once everything is locked. Refuses NotFound, Conflict.
     """
-    batch = await parked_batch(payload_id, actor, uow)
+    batch = await undecided_batch(payload_id, actor, uow)
     outdated = await uow.batches.outdated(payload_id)
     if outdated:
         await uow.instructions.supersede(outdated)

@@ -46,7 +46,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FailureFilter:
     """Which of them: all filters that are given hold. `since` is inclusive, `until` is not."""
 
     merchant_id: UUID | None = None

@@ -98,7 +98,7 @@ class Unjudged:
 
 
 @dataclass(frozen=True)
-class Known:
+class EarlierPayload:
     """A payload that came before under the same id."""
 
     id: UUID
@@ -117,7 +117,7 @@ class PayloadStore(Protocol):
         """The last accepted payload of the door, where it is the same bytes, told by the same path and query, and so recent: the
         same word of another order is news."""
 
-    async def known_as(self, source_id: UUID | None, dedupe_key: str) -> Known | None:
+    async def known_as(self, source_id: UUID | None, dedupe_key: str) -> EarlierPayload | None:
         """The live one; without a source, a payment gateway's."""
 
     async def translate_again(self, payload_id: UUID) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from domain.events import Event, Topic
-from domain.failures import Failed, Seen, try_again, why_not
+from domain.failures import Failed, FailureFilter, try_again, why_not
 from domain.identity import Actor, ActorKind, MerchantRole, check_merchant_role
 from domain.intake import FailureState
 from domain.refusals import Conflict, Refused, invalid, not_found
@@ -34,7 +34,7 @@ class Replay:
     id: UUID
     merchant_id: UUID | None  # None: of all, by support
     by: Actor
-    which: Seen
+    which: FailureFilter
     state: ReplayState
     total: int
     done: int
@@ -49,7 +49,7 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Job:
+class LockedReplay:
     """A replay, locked, and how far it has come: `chunk` are the failures that were handed over last."""
 
     replay: Replay
@@ -104,7 +104,7 @@ class Result(Enum):
 
 
 class ReplayStore(Protocol):
-    async def begin(self, which: Seen, actor: Actor, id: UUID) -> Job:
+    async def begin(self, which: FailureFilter, actor: Actor, id: UUID) -> LockedReplay:
         """Over what fits and the actor may see by now."""
 
     async def lock_running_of(self, merchant_id: UUID | None) -> int:
@@ -112,21 +112,21 @@ class ReplayStore(Protocol):
 
     async def running(self) -> Sequence[UUID]: ...
 
-    async def claim(self, id: UUID) -> Job | None:
+    async def claim(self, id: UUID) -> LockedReplay | None:
         """Locked. None: it has ended, or another has it in hand."""
 
-    async def lock(self, id: UUID, actor: Actor) -> Job | None:
+    async def lock(self, id: UUID, actor: Actor) -> LockedReplay | None:
         """One the actor may see, whoever has it in hand: once they have done with it."""
 
-    async def next(self, job: Job, limit: int) -> Sequence[UUID]:
+    async def next(self, job: LockedReplay, limit: int) -> Sequence[UUID]:
         """Failures that fit, in the order of their keys."""
 
     async def results(self, failure_ids: Collection[UUID]) -> Mapping[UUID, Result]: ...
 
-    async def save(self, job: Job) -> None: ...
+    async def save(self, job: LockedReplay) -> None: ...
 
 
-async def start_replay(which: Seen, actor: Actor, uow: "UnitOfWork") -> UUID:
+async def start_replay(which: FailureFilter, actor: Actor, uow: "UnitOfWork") -> UUID:
     """Of those that are OPEN where no state is said. For owners, managers and support: support alone may leave the merchant out.
 
     Each call begins one more; two over the same failures do nothing twice. Refuses InvalidInput, NotFound, Forbidden, Conflict.
@@ -135,7 +135,7 @@ async def start_replay(which: Seen, actor: Actor, uow: "UnitOfWork") -> UUID:
         await check_merchant_role(which.merchant_id, actor, uow, MerchantRole.OWNER, MerchantRole.MANAGER)
     elif actor.kind is not ActorKind.SUPPORT:
         raise invalid("filter.merchantId", "whose failures?")
-    elif which in (Seen(), Seen(state=which.state)):
+    elif which in (FailureFilter(), FailureFilter(state=which.state)):
         raise invalid("filter", "which failures? say more than their state")
     if await uow.replays.lock_running_of(which.merchant_id) >= RUNNING_AT_ONCE:
         raise Refused(Conflict(f"{RUNNING_AT_ONCE} replays run already: wait for one, or cancel it"))
@@ -188,7 +188,9 @@ async def work_on(id: UUID, uow: "UnitOfWork") -> bool:
     return True
 
 
-async def _hand_over(job: Job, found: Sequence[UUID], now: datetime, uow: "UnitOfWork") -> tuple[Job, Mapping[UUID | None, int]]:
+async def _hand_over(
+    job: LockedReplay, found: Sequence[UUID], now: datetime, uow: "UnitOfWork"
+) -> tuple[LockedReplay, Mapping[UUID | None, int]]:
     locked = await uow.failures.lock(found, job.replay.by)
     already = [one for one in locked if _is_done(one)]
     refused = [one for one in locked if one not in already and (one.parked or why_not(one))]
@@ -208,14 +210,14 @@ def _is_done(failed: Failed) -> bool:
     return reason is not None and reason.startswith("already applied")
 
 
-def _tallied(job: Job, results: Mapping[UUID, Result]) -> Job:
+def _tallied(job: LockedReplay, results: Mapping[UUID, Result]) -> LockedReplay:
     told = list(results.values())
     applied, again = told.count(Result.APPLIED), told.count(Result.FAILED_AGAIN)
     left = len(job.chunk) - applied - again
     return replace(_more(job, applied=applied, failed_again=again, under_way=left), chunk=(), chunk_at=None)
 
 
-def _more(job: Job, **counts: int) -> Job:
+def _more(job: LockedReplay, **counts: int) -> LockedReplay:
     before = job.replay
     after = {name: getattr(before, name) + count for name, count in counts.items()}
     done = before.done + sum(counts.values())
@@ -223,17 +225,17 @@ def _more(job: Job, **counts: int) -> Job:
     return replace(job, replay=replace(before, done=done, total=max(before.total, done), **after))
 
 
-def _ended(job: Job, state: ReplayState, now: datetime) -> Job:
+def _ended(job: LockedReplay, state: ReplayState, now: datetime) -> LockedReplay:
     return replace(job, replay=replace(job.replay, state=state, ended_at=now))
 
 
-async def _save(job: Job, uow: "UnitOfWork") -> None:
+async def _save(job: LockedReplay, uow: "UnitOfWork") -> None:
     job = replace(job, replay=replace(job.replay, version=job.replay.version + 1))
     await uow.replays.save(job)
     await uow.events.add(changed(job.replay))
 
 
-def described(which: Seen) -> str:
+def described(which: FailureFilter) -> str:
     """For people: `provider wms, kind MAPPING`."""
     told = {one.name.replace("_", " ").removesuffix(" id"): getattr(which, one.name) for one in fields(which)}
     return ", ".join(f"{name} {_word(value)}" for name, value in told.items() if value is not None)

@@ -9,16 +9,16 @@ from db.failures import Instruction, Payload
 from db.pages import Page
 from domain import failures
 from domain.bodies import BodyLost
-from domain.failures import Failure, ResolveFailure, Seen
+from domain.failures import Failure, FailureFilter, ResolveFailure
 from domain.refusals import Refused
 from resolvers.context import Context
 
 
-async def failures_page(context: Context, which: Seen, first: int | None, after: str | None) -> Page[Failure]:
+async def failures_page(context: Context, which: FailureFilter, first: int | None, after: str | None) -> Page[Failure]:
     return await rows.failures(context.reads, context.actor, which, first, after)
 
 
-async def failure_groups_page(context: Context, which: Seen, first: int | None, after: str | None) -> Page[FailureGroup]:
+async def failure_groups_page(context: Context, which: FailureFilter, first: int | None, after: str | None) -> Page[FailureGroup]:
     return await failure_groups(context.reads, context.actor, which, first, after)
 
 

@@ -13,7 +13,7 @@ from db.sources import Source
 from domain.bodies import BodyLost
 from domain.canonical import Command
 from domain.intake import Call, Inbound, Reading, translated
-from domain.intake import Source as Known
+from domain.intake import Source as ProvenSource
 from domain.profile_checking import known
 from domain.profile_versions import BUILTIN, SourceProfile, activate_profile, save_profile
 from domain.profiles import ENDPOINTS, Profiled
@@ -88,7 +88,7 @@ async def dry_run(context: Context, source_id: UUID, version: int, sample: Sampl
 
 async def read_with(context: Context, inbound: Inbound, call: Call, source_id: UUID, document: str) -> Reading:
     as_known = await sources.any_by_id(context.reads, source_id)
-    mine: Known = replace(as_known, profile=document)
+    mine: ProvenSource = replace(as_known, profile=document)
     return await context.ports.tries.run(context.actor.id, lambda: translated(inbound, call, mine))
 
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from db import replays as rows
 from db.pages import Page
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.refusals import not_found
 from domain.replays import Replay, cancel_replay, start_replay
 from resolvers.context import Context
@@ -18,7 +18,7 @@ async def replay(context: Context, id: UUID) -> Replay | None:
     return await rows.replay_by_id(context.reads, context.actor, id)
 
 
-async def start(context: Context, which: Seen) -> Replay:
+async def start(context: Context, which: FailureFilter) -> Replay:
     """Refuses InvalidInput, NotFound, Forbidden, Conflict."""
     async with context.unit_of_work() as uow:
         id = await start_replay(which, context.actor, uow)

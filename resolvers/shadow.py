@@ -15,7 +15,7 @@ from db.pages import Edge, Page, PageInfo
 from domain.bodies import BodyLost
 from domain.canonical import Command
 from domain.intake import Inbound
-from domain.intake import Source as Known
+from domain.intake import Source as ProvenSource
 from domain.profile_checking import parsed
 from domain.profile_shadow import Apart, Change, Heard, read_again
 from resolvers.context import Context
@@ -100,7 +100,7 @@ def _of_a_page(edges: Sequence[Edge[rows.Sent]]) -> Sequence[Edge[rows.Sent]]:
     return few
 
 
-async def _shadowed(context: Context, payload_id: UUID, heard: Heard, inbound: Inbound, source: Known) -> ShadowedPayload:
+async def _shadowed(context: Context, payload_id: UUID, heard: Heard, inbound: Inbound, source: ProvenSource) -> ShadowedPayload:
     try:
         body = await context.ports.bodies.read(heard.stored)
     except BodyLost as lost:

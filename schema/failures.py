@@ -12,7 +12,7 @@ from db import sources
 from db.failure_groups import FailureGroup as FailureGroupRow
 from db.pages import Page
 from domain import failures
-from domain.failures import ResolveFailure, Seen
+from domain.failures import FailureFilter, ResolveFailure
 from domain.identity import Role
 from domain.intake import EntityKind, FailureKind, FailureState, InstructionState, PayloadState
 from resolvers import failures as resolve
@@ -144,7 +144,7 @@ class FailureFrame:
     failures: list[Failure]
 
 
-def seen(
+def failure_filter(
     merchant_id: UUID | None,
     provider: str | None,
     state: FailureState | None,
@@ -154,11 +154,13 @@ def seen(
     until: datetime | None,
     text: str | None,
     fingerprint: str | None = None,
-) -> Seen:
+) -> FailureFilter:
     """As a field's arguments say it. Refuses InvalidInput."""
     store = key(store_id, "storeId") if store_id else None
     moments = given(since), given(until)
-    return Seen(merchant_id, provider or None, given(state), given(kind), store, *moments, text or None, fingerprint or None)
+    return FailureFilter(
+        merchant_id, provider or None, given(state), given(kind), store, *moments, text or None, fingerprint or None
+    )
 
 
 @strawberry.type
@@ -182,7 +184,7 @@ class SupportFailures:
         fingerprint: str | None = strawberry.UNSET,
     ) -> Page[failures.Failure]:
         merchant = key(merchant_id, "merchantId") if merchant_id else None
-        which = seen(merchant, provider, state, kind, store_id, since, until, text, fingerprint)
+        which = failure_filter(merchant, provider, state, kind, store_id, since, until, text, fingerprint)
         return await resolve.failures_page(info.context, which, first, given(after))
 
     @strawberry.field(graphql_type=FailureGroupConnection, description="What failed last first. With a state: where one is in it")
@@ -201,7 +203,7 @@ class SupportFailures:
         after: str | None = strawberry.UNSET,
     ) -> Page[FailureGroupRow]:
         merchant = key(merchant_id, "merchantId") if merchant_id else None
-        which = seen(merchant, provider, state, kind, store_id, since, until, text)
+        which = failure_filter(merchant, provider, state, kind, store_id, since, until, text)
         return await resolve.failure_groups_page(info.context, which, first, given(after))
 
     @strawberry.field(graphql_type=Payload | None)

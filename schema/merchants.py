@@ -26,7 +26,7 @@ from resolvers import orders as bought
 from resolvers import stock as keeping
 from schema.catalog import Category, ListingConnection, ListingFilter, listing_filter
 from schema.connections import Connection
-from schema.failures import FailureConnection, FailureGroupConnection, seen
+from schema.failures import FailureConnection, FailureGroupConnection, failure_filter
 from schema.mappings import UnmappedConnection
 from schema.roots import ID, Allow, Cached, Info, Node, Shared, given, key, of
 from schema.scalars import Point, PointInput, point
@@ -169,7 +169,7 @@ class Merchant(Node):
         text: str | None = strawberry.UNSET,
         fingerprint: str | None = strawberry.UNSET,
     ) -> Page[Any]:
-        which = seen(root.id, provider, state, kind, store_id, since, until, text, fingerprint)
+        which = failure_filter(root.id, provider, state, kind, store_id, since, until, text, fingerprint)
         return await failures.failures_page(info.context, which, first, given(after))
 
     @strawberry.field(
@@ -190,7 +190,7 @@ class Merchant(Node):
         first: int | None = 20,
         after: str | None = strawberry.UNSET,
     ) -> Page[Any]:
-        which = seen(root.id, provider, state, kind, store_id, since, until, text)
+        which = failure_filter(root.id, provider, state, kind, store_id, since, until, text)
         return await failures.failure_groups_page(info.context, which, first, given(after))
 
     @strawberry.field(

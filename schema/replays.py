@@ -7,13 +7,13 @@ import strawberry
 
 from db.pages import Page
 from domain import replays
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.identity import Role
 from domain.intake import FailureKind, FailureState
 from domain.replays import ReplayState
 from resolvers import replays as resolve
 from schema.connections import Connection
-from schema.failures import seen
+from schema.failures import failure_filter
 from schema.roots import ID, Allow, Info, Node, given, key, of
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ strawberry.enum(ReplayState)
 _STAFF = (Role.MERCHANT, Role.SUPPORT)
 
 
-@strawberry.input(description="All that are given hold. Without a state: those that are OPEN")
-class FailureFilter:
+@strawberry.input(name="FailureFilter", description="All that are given hold. Without a state: those that are OPEN")
+class FailureFilterInput:
     merchant_id: ID | None = strawberry.field(default=strawberry.UNSET, description="Support alone may leave it out")
     provider: str | None = strawberry.UNSET
     kind: FailureKind | None = strawberry.UNSET
@@ -36,11 +36,13 @@ class FailureFilter:
     fingerprint: str | None = strawberry.field(default=strawberry.UNSET, description="Of a group")
 
 
-def which(filter: FailureFilter) -> Seen:
+def which(filter: FailureFilterInput) -> FailureFilter:
     """Refuses InvalidInput."""
     merchant = key(filter.merchant_id, "filter.merchantId") if filter.merchant_id else None
     moments = filter.since, filter.until
-    return seen(merchant, filter.provider, filter.state, filter.kind, filter.store_id, *moments, filter.text, filter.fingerprint)
+    return failure_filter(
+        merchant, filter.provider, filter.state, filter.kind, filter.store_id, *moments, filter.text, filter.fingerprint
+    )
 
 
 @strawberry.type
@@ -100,7 +102,7 @@ class Query:
 @strawberry.type
 class Mutation:
     @strawberry.mutation(graphql_type=Replay, extensions=[Allow(*_STAFF)])
-    async def start_replay(self, info: Info, filter: FailureFilter) -> replays.Replay:
+    async def start_replay(self, info: Info, filter: FailureFilterInput) -> replays.Replay:
         """What fits is tried again in the background, each in its place. Each call begins one more; nothing is done twice."""
         return await resolve.start(info.context, which(filter))
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from db import failures as rows
 from domain.events import Stamped
-from domain.failures import SUPPORT_FEED, Failure, FailureChanged, Seen
+from domain.failures import SUPPORT_FEED, Failure, FailureChanged, FailureFilter
 from domain.identity import ActorKind
 from domain.intake import FailureState
 from domain.refusals import not_found
@@ -34,7 +34,7 @@ def failures(
     async def snapshot() -> Snapshot[Failure]:
         if not await allowed():
             raise not_found("merchant")
-        which = Seen(merchant_id, state=FailureState.OPEN)
+        which = FailureFilter(merchant_id, state=FailureState.OPEN)
         page = await rows.failures(context.reads, context.actor, which, LATEST, None)
         return Snapshot(page.nodes, {(FailureChanged.stream, failure.id): failure.version for failure in page.nodes})
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from db import failures as rows
 from db.replays import replay_by_id
-from domain.failures import Failure, Seen, replay_failures
+from domain.failures import Failure, FailureFilter, replay_failures
 from domain.intake import FailureKind
 from domain.refusals import Refused
 from domain.replays import Replay, ReplayState, cancel_replay, counted, described, start_replay, work_on
@@ -86,7 +86,7 @@ async def _named(ids: Sequence[str], desk: Desk) -> Sequence[Failure]:
 # ---------------------------------------------------------------- by a filter
 
 
-async def _filter(which: Seen, desk: Desk) -> bool:
+async def _filter(which: FailureFilter, desk: Desk) -> bool:
     """A replay as the API begins one, worked off here beside the workers. Ctrl-C cancels it."""
     starting = asyncio.create_task(_start(which, desk))  # to its end: interrupted in its commit it might run, and nobody knew it
     try:
@@ -101,7 +101,7 @@ async def _filter(which: Seen, desk: Desk) -> bool:
     return done.state is ReplayState.DONE and not done.failed_again and not done.refused
 
 
-async def _start(which: Seen, desk: Desk) -> UUID:
+async def _start(which: FailureFilter, desk: Desk) -> UUID:
     async with desk.begin() as uow:
         return await start_replay(which, OPERATOR, uow)
 
@@ -131,8 +131,8 @@ def _sum_up(replay: Replay) -> None:
     sys.stdout.write(f"{replay.id} {replay.state.value.lower()}, {counted(replay)} ({described(replay.which)})\n")
 
 
-async def _which(asked: Asked, desk: Desk) -> Seen:
-    return Seen(
+async def _which(asked: Asked, desk: Desk) -> FailureFilter:
+    return FailureFilter(
         provider=asked.provider,
         kind=_kind(asked.kind),
         store_id=await store_id(asked.store, desk) if asked.store else None,

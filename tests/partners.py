@@ -25,7 +25,7 @@ from domain.signatures import sign
 from domain.sources import connect_source, kept_secret
 from tests.world import Shop, shop
 from webhooks.intake import Door
-from webhooks.limits import Known
+from webhooks.limits import KnownSources
 from wiring import INBOUNDS
 from workers.instructions import Instructions
 
@@ -162,7 +162,7 @@ async def partner(
     async with unit_of_work(engine) as uow:
         new = kept_secret(holds, text, seals)
         source_id = await connect_source(mine.merchant_id, provider, inbound.family, new, mine.owner, uow, proof)
-    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), seals, known=Known(keep_s=0), url="http://haat.test")
+    door = Door(INBOUNDS, Reads(engine), lambda: unit_of_work(engine), seals, known=KnownSources(keep_s=0), url="http://haat.test")
     calling, secret = client or client_of(door), key_of(holds, text)
     made = Partner(
         engine, mine, source_id, inbound, secret, store or "", door, calling, worker_of(engine), text=text, own_proof=proof

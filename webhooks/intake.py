@@ -53,7 +53,7 @@ from domain.threads import Shares, Threads
 from domain.unit_of_work import Begin
 from webhooks.bodies import beginning_of, size_of
 from webhooks.imports import Reports
-from webhooks.limits import FREE_BYTES, MINUTE_S, Budget, InFlight, Known, NoRoom, Room
+from webhooks.limits import FREE_BYTES, MINUTE_S, Budget, InFlight, KnownSources, NoRoom, Room
 from webhooks.problems import status_of
 from webhooks.traces import traced
 
@@ -121,7 +121,7 @@ class Door:
     rejected: Budget = field(default_factory=Budget)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     figures: Figures = field(default_factory=Uncounted)
-    known: Known = field(default_factory=Known)
+    known: KnownSources = field(default_factory=KnownSources)
     reports: Reports = field(default_factory=Reports)
     url: str = ""  # what the world calls us by
     bodies: Bodies = INLINE

@@ -115,7 +115,7 @@ class Budget:
 
 
 @dataclass
-class Known:
+class KnownSources:
     """Sources as they were a moment ago: one that is switched off, or whose secret ends, is believed that long yet."""
 
     keep_s: float = 1.0

@@ -20,7 +20,7 @@ from db.ids import new_id
 from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain import addresses, cart, counting, dispatch, fulfilment, listings, purchases, quotes, riders
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.identity import ANYBODY, Actor, App, MerchantRole
 from domain.orders import Fulfilment, ReasonCode
 from domain.payments import PaymentMethod
@@ -293,7 +293,7 @@ async def _intake(town: Everybody, first: Shop) -> None:
         await connection.execute(update(t.variant).where(t.variant.c.id == town.names["tea"]).values(barcode=barcode))
     await wms.tell("webhooks/stock", event("stock.adjusted", location="ST-1", sku=barcode, delta="1"))
     async with unit_of_work(town.engine) as uow:
-        replay_id = await start_replay(Seen(first.merchant_id), first.owner, uow)
+        replay_id = await start_replay(FailureFilter(first.merchant_id), first.owner, uow)
     held, undone, switched = await _batches(town, first)
     omuni = await partner(town.engine, "omuni", "ST-1", of=first)
     async with unit_of_work(town.engine) as uow:

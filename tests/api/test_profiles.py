@@ -20,7 +20,7 @@ from tests.partners import INBOUNDS, SEALS, client_of
 from tests.waiting import until
 from tests.world import account, member, shop
 from webhooks.intake import Door
-from webhooks.limits import Known
+from webhooks.limits import KnownSources
 
 PROFILE = "version active assumed name createdBy createdAt document"
 SAVE = f"""mutation($id: ID!, $profile: JSON!) {{ saveProfile(sourceId: $id, profile: $profile) {{ __typename
@@ -54,7 +54,7 @@ class Connecting(Desk):
 
     def __init__(self, engine):
         super().__init__(engine)
-        self.client = client_of(Door(INBOUNDS, self.reads, lambda: unit_of_work(engine), SEALS, known=Known(keep_s=0)))
+        self.client = client_of(Door(INBOUNDS, self.reads, lambda: unit_of_work(engine), SEALS, known=KnownSources(keep_s=0)))
 
     async def posted(self, url, secret, body):
         raw = json.dumps(body).encode()

@@ -22,7 +22,7 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.catalog import ListingSort
 from domain.counting import Count
-from domain.failures import Seen
+from domain.failures import FailureFilter
 from domain.identity import Actor, ActorKind
 from domain.intake import FailureKind, FailureState
 from domain.orders import OrderStatus
@@ -298,10 +298,10 @@ async def test_the_newest_orders_of_all(country: Country):
 
 
 async def test_failures(country: Country):
-    everything = Seen()
-    open_ones = Seen(state=FailureState.OPEN)
-    of_theirs = Seen(country.crowd.merchant_id, state=FailureState.OPEN, kind=FailureKind.MAPPING)
-    of_provider = Seen(provider="wms", state=FailureState.OPEN)
+    everything = FailureFilter()
+    open_ones = FailureFilter(state=FailureState.OPEN)
+    of_theirs = FailureFilter(country.crowd.merchant_id, state=FailureState.OPEN, kind=FailureKind.MAPPING)
+    of_provider = FailureFilter(provider="wms", state=FailureState.OPEN)
     for actor, which, rows in (
         (country.support, everything, 100),
         (country.support, open_ones, 50 * 50),
@@ -322,9 +322,9 @@ async def test_failures_by_what_they_are_about(country: Country):
     """By a word, by their kind, by their store: from where these begin."""
     reads, crowd = country.reads, country.crowd
     group, store, word = (
-        Seen(crowd.merchant_id, fingerprint="f1"),
-        Seen(crowd.merchant_id, store_id=crowd.store_id),
-        Seen(crowd.merchant_id, text=f"{1 + 7 * SIZE.chains}"),
+        FailureFilter(crowd.merchant_id, fingerprint="f1"),
+        FailureFilter(crowd.merchant_id, store_id=crowd.store_id),
+        FailureFilter(crowd.merchant_id, text=f"{1 + 7 * SIZE.chains}"),
     )
     for which, rows in ((group, OF_A_CHAIN), (replace(group, state=FailureState.OPEN), FEW), (store, OF_A_CHAIN), (word, FEW)):
         await check_pages(country, lambda after, which=which: failures.failures(reads, country.owner, which, 20, after), rows)
@@ -333,7 +333,7 @@ async def test_failures_by_what_they_are_about(country: Country):
 @pytest.mark.parametrize("state", [None, FailureState.OPEN])
 async def test_groups_of_failures_are_walked_and_those_of_a_page_counted(country: Country, state: FailureState | None):
     """A step for each group, not for each failure: what is counted is counted in the index, of the page and the one after."""
-    theirs, everybodys = Seen(country.crowd.merchant_id, state=state), Seen(state=state)
+    theirs, everybodys = FailureFilter(country.crowd.merchant_id, state=state), FailureFilter(state=state)
     page = await check_pages(
         country, lambda after: failure_groups(country.reads, country.owner, theirs, 2, after), 3 * OF_A_CHAIN / GROUPS + FEW
     )

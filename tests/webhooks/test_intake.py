@@ -29,7 +29,7 @@ from tests.figures import show
 from tests.partners import INBOUNDS, SEALS, Partner, client_of, dish, event, menu, partner, snapshot
 from tests.world import account
 from webhooks.intake import BODY_BYTES, Door
-from webhooks.limits import Budget, InFlight, Known
+from webhooks.limits import Budget, InFlight, KnownSources
 
 OFF = {"restID": "k7x2m9qa", "type": "item", "inStock": False, "itemID": ["1"]}
 
@@ -152,7 +152,7 @@ async def test_the_same_words_of_another_order_and_of_another_store_are_news(eng
 
 async def test_what_has_nothing_against_it_is_kept_by_one_statement(engine):
     wms = await partner(engine, "wms", "BLR_DS1")
-    wms = replace(wms, client=at(wms, known=Known(60)))
+    wms = replace(wms, client=at(wms, known=KnownSources(60)))
 
     async def send(number: int) -> int:
         return (await wms.post("webhooks/stock", bodies[number], **wms.signed(bodies[number], f"number {number}"))).status_code
@@ -259,7 +259,7 @@ async def test_two_secrets_live_at_once_and_an_old_one_ends(engine):
 
 async def test_a_source_is_looked_up_once_a_second_and_again_before_it_is_refused(engine):
     wms = await partner(engine, "wms", "BLR_DS1")
-    known = Known(keep_s=60)
+    known = KnownSources(keep_s=60)
     client, new = at(wms, known=known), secrets.token_bytes(32)
 
     async def post(n, secret):

@@ -38,7 +38,7 @@ from tests.conftest import LONG
 from tests.figures import show
 from tests.partners import INBOUNDS, SEALS, Partner, client_of, event, partner, snapshot
 from webhooks.intake import BODY_BYTES
-from webhooks.limits import Budget, InFlight, Known
+from webhooks.limits import Budget, InFlight, KnownSources
 
 PROOFS = {
     "standard webhooks": STANDARD_WEBHOOKS,
@@ -492,7 +492,7 @@ class Load:
 
     def __init__(self, sender: Partner, keep_s: float) -> None:
         self.sender, self.keep_s = sender, keep_s
-        self.client = at(sender, known=Known(keep_s=keep_s), rejected=Budget(a_minute=1))
+        self.client = at(sender, known=KnownSources(keep_s=keep_s), rejected=Budget(a_minute=1))
         self.secrets = [Secret(sender.text, time())]
         self.sent: list[Sent] = []
         self.number = 0

@@ -18,7 +18,7 @@ from db.replays import replay_by_id, replays
 from db.unit_of_work import unit_of_work
 from domain import applying
 from domain import replays as domain
-from domain.failures import Seen, replay_failures
+from domain.failures import FailureFilter, replay_failures
 from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import FailureKind, FailureState
 from domain.refusals import Conflict, Forbidden, InvalidInput, NotFound, Refused
@@ -69,7 +69,7 @@ async def adjust(wms: Partner, *skus: str) -> None:
 
 async def start(engine, actor: Actor, **which) -> UUID:
     async with unit_of_work(engine) as uow:
-        return await start_replay(Seen(**which), actor, uow)
+        return await start_replay(FailureFilter(**which), actor, uow)
 
 
 async def seen(engine, id: UUID, actor: Actor) -> Replay:
@@ -352,7 +352,7 @@ async def test_what_is_alike_is_one_group_with_its_store_its_counts_and_its_time
     await adjust(wms, "NO-1", "NO-2")
     broken.update({"SKU-0", "SKU-1"})
     await adjust(wms, "SKU-0", "SKU-1")
-    owner, reads, theirs = wms.shop.owner, Reads(engine), Seen(wms.shop.merchant_id)
+    owner, reads, theirs = wms.shop.owner, Reads(engine), FailureFilter(wms.shop.merchant_id)
     rows = await wms.failures()
     assert {row.store_id for row in rows} == {wms.shop.store_id}
     page = await failure_groups(reads, owner, theirs, 20, None)
@@ -395,7 +395,9 @@ async def test_what_is_alike_is_one_group_with_its_store_its_counts_and_its_time
             break
         after = page.page_info.end_cursor
     assert [one.kind.value for one in pages] == ["PROCESSING", "MAPPING"]
-    everybodys = await failure_groups(reads, await support(engine), Seen(provider="wms", kind=FailureKind.PROCESSING), 20, None)
+    everybodys = await failure_groups(
+        reads, await support(engine), FailureFilter(provider="wms", kind=FailureKind.PROCESSING), 20, None
+    )
     assert newest.fingerprint in {one.fingerprint for one in everybodys.nodes}
     at = await Reads(engine).value(select(func.clock_timestamp()))
     assert await of(since=at) == []

@@ -42,7 +42,7 @@ from domain.intake import EntityKind, FailureState
 from domain.orders import Fulfilment, OrderStatus, ReasonCode
 from domain.quotes import QuoteCart, quote_cart
 from domain.refusals import Conflict, InvalidInput, Refused, Unavailable
-from domain.replays import Seen, start_replay
+from domain.replays import FailureFilter, start_replay
 from domain.riders import arrive_at_store, drop_delivery, pick_up
 from domain.sources import SetSource, set_source
 from domain.telling import DOOR, follow, tell_orders
@@ -809,7 +809,7 @@ async def test_what_the_till_refuses_is_a_failure_that_is_told_again_when_it_is_
         await told.tell()
         assert len(server.calls) == 1  # the same again would be refused again
         server.menu = {"81091"}
-        which = Seen(merchant_id=told.source.shop.merchant_id)
+        which = FailureFilter(merchant_id=told.source.shop.merchant_id)
         replay_id = await do(engine, lambda uow: start_replay(which, told.source.shop.owner, uow))
         replays = Replays(lambda: unit_of_work(engine))
         await replays.once()
