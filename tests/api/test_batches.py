@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from db import tables as t
-from tests.api.test_intake import Desk, statements
+from tests.api.test_failures import Desk, statements
 from tests.partners import dish, menu
 from tests.workers.test_batches import prices, push, shown, till_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from db.unit_of_work import unit_of_work
 from domain.bodies import Bodies
-from tests.api.test_intake import MINE, Desk, connected, urls
+from tests.api.test_failures import MINE, Desk, connected, urls
 from tests.api.test_profiles import COUNTS, DRY, SAVE, TOLD
 from tests.blobs import Shelf
 from tests.partners import INBOUNDS, SEALS, client_of

@@ -8,7 +8,7 @@ from db import tables as t
 from db.unit_of_work import unit_of_work
 from domain.identity import MerchantRole
 from domain.intake import LATER_BYTES
-from tests.api.test_intake import Desk, connected, snapshot, support, urls
+from tests.api.test_failures import Desk, connected, snapshot, support, urls
 from tests.partners import worker_of
 from tests.world import member, shop
 from workers.deadlines import Deadlines

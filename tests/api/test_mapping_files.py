@@ -7,9 +7,9 @@ from db import tables as t
 from db.ids import new_id
 from domain import mapping_files
 from domain.identity import MerchantRole
-from tests.api.test_intake import CONNECT, connected
+from tests.api.test_failures import CONNECT, connected
+from tests.api.test_mappings import good, names, sent, unmapped
 from tests.api.test_profiles import Connecting
-from tests.api.test_unmapped import good, names, sent, unmapped
 from tests.world import listing, member, shop
 
 MAP_ALL = """mutation($source: ID!, $csv: String!) { mapExternalIds(sourceId: $source, csv: $csv) {

@@ -15,7 +15,7 @@ from domain.identity import Actor, ActorKind, MerchantRole
 from domain.intake import LATER_BYTES
 from domain.signatures import secret_bytes, sign
 from resolvers import profiles
-from tests.api.test_intake import CONNECT, REPLAY, Desk, connected, statements
+from tests.api.test_failures import CONNECT, REPLAY, Desk, connected, statements
 from tests.partners import INBOUNDS, SEALS, client_of
 from tests.waiting import until
 from tests.world import account, member, shop

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from db import tables as t
 from domain.identity import MerchantRole
 from resolvers import shadow
-from tests.api.test_intake import statements
+from tests.api.test_failures import statements
 from tests.api.test_profiles import ACTIVATE, COUNTS, SAVE, Connecting, generic, url
 from tests.world import member, shop
 

@@ -12,7 +12,7 @@ from db import tables as t
 from db.ids import new_id
 from domain.identity import MerchantRole
 from domain.proofs import Proof, Signed, Strategy, prove
-from tests.api.test_intake import URL, Desk, support
+from tests.api.test_failures import URL, Desk, support
 from tests.db.test_purchases import placed, quoted, the_order
 from tests.partners import snapshot
 from tests.world import Shop, account, listing, member, shop

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from db import tables as t
 from domain.identity import ActorKind, MerchantRole
-from tests.api.test_intake import Desk, connected, statements, urls
+from tests.api.test_failures import Desk, connected, statements, urls
 from tests.partners import snapshot
 from tests.world import account, listings, member, shop
 

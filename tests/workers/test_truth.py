@@ -25,7 +25,7 @@ from domain.refusals import Conflict, Forbidden, InvalidInput, NotFound, Refused
 from domain.resolving import Resolution, ResolveConflict, resolve_conflict
 from domain.settling import settle
 from domain.truth import DASHBOARD, Field, NotSourceOfTruth, Rule, set_sources_of_truth
-from tests.api.test_intake import statements
+from tests.api.test_failures import statements
 from tests.partners import Partner, dish, event, menu, partner, snapshot
 from tests.world import Shop, listing, member, shop
 

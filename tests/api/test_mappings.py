@@ -11,7 +11,7 @@ from db.ids import new_id
 from db.reads import Reads
 from domain.identity import ActorKind, MerchantRole
 from domain.intake import EntityKind
-from tests.api.test_intake import CONNECT, MAP, connected, statements
+from tests.api.test_failures import CONNECT, MAP, connected, statements
 from tests.api.test_profiles import ACTIVATE, SAVE, Connecting
 from tests.partners import snapshot
 from tests.world import account, listing, member, shop
