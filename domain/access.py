@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from domain.unit_of_work import UnitOfWork
 
 
+OPEN_AFTER = 5  # failures in a row, and the circuit is open: one careful try from time to time
+
+
 @dataclass(frozen=True)
 class Access:
     base_url: str
@@ -138,8 +141,6 @@ class SealedAccess:
 
 
 URL_CHARACTERS, CREDENTIAL_CHARACTERS = 300, 500
-
-
 URL = "_url"  # ends the name of a credential that is one
 
 
@@ -190,6 +191,3 @@ async def set_source_access(
     check_access(command, provider)
     await uow.pulls.set_access(SealedAccess(source.id, command.base_url.rstrip("/"), sealed))
     await uow.audit.write(actor, "setSourceAccess", source.id, source.merchant_id, command.base_url)
-
-
-OPEN_AFTER = 5  # failures in a row, and the circuit is open: one careful try from time to time
