@@ -13,6 +13,7 @@ from domain.pulling import Ended, Turn
 
 a, c, s = source_access.c, source_cursor.c, source.c
 NOW = func.clock_timestamp()
+ANEW = {"next_at": NOW, "failed": 0, "message": None, "held_until": None}
 
 
 class SqlPulls:
@@ -27,13 +28,11 @@ class SqlPulls:
                 set_={"base_url": new.excluded.base_url, "sealed": new.excluded.sealed, "changed_at": NOW},
             )
         )
+        # Who still asks or tells by the old access holds it no more: neither what came of that is written down, nor a rest.
         turn = insert(source_cursor).values(source_id=access.source_id)
-        await self._connection.execute(
-            turn.on_conflict_do_update(index_elements=[c.source_id], set_={"next_at": NOW, "failed": 0, "message": None})
-        )
-        # Who still tells it by the old access holds it no more, and writes down neither what came of that nor that it needs a rest.
+        await self._connection.execute(turn.on_conflict_do_update(index_elements=[c.source_id], set_=ANEW))
         told = update(source_telling).where(source_telling.c.source_id == access.source_id)
-        await self._connection.execute(told.values(next_at=NOW, failed=0, message=None, held_until=None))
+        await self._connection.execute(told.values(**ANEW))
 
     async def turn(self, hold: timedelta, providers: Collection[str]) -> Turn | None:
         free = or_(c.held_until.is_(None), c.held_until <= NOW)
@@ -58,10 +57,10 @@ class SqlPulls:
         told_until, failed, budget, budget_at = row[4:]
         return Turn(row.source_id, row.provider, access, told_until, now, until, failed, budget, budget_at)
 
-    async def hold(self, turn: Turn, held_until: datetime, hold: timedelta) -> datetime | None:
+    async def hold(self, turn: Turn, held_until: datetime, hold: timedelta, budget: float) -> datetime | None:
         mine = and_(c.source_id == turn.source_id, c.held_until == held_until)
         held = await self._connection.execute(
-            update(source_cursor).where(mine).values(held_until=NOW + hold).returning(c.held_until)
+            update(source_cursor).where(mine).values(held_until=NOW + hold, budget=budget, budget_at=NOW).returning(c.held_until)
         )
         until: datetime | None = held.scalar_one_or_none()
         return until

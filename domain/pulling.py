@@ -116,8 +116,8 @@ class PullStore(Protocol):
     async def turn(self, hold: timedelta, providers: Collection[str]) -> Turn | None:
         """The one that waits longest, locked by nobody else. None: nobody's turn."""
 
-    async def hold(self, turn: Turn, held_until: datetime, hold: timedelta) -> datetime | None:
-        """For so much longer. None: it is somebody else's by now."""
+    async def hold(self, turn: Turn, held_until: datetime, hold: timedelta, budget: float) -> datetime | None:
+        """For so much longer, and what is left of its budget. None: it is somebody else's by now, or has another access."""
 
     async def end(self, turn: Turn, held_until: datetime, ended: Ended) -> bool:
         """Whether it was ours to the end."""

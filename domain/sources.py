@@ -98,7 +98,7 @@ class SourceStore(Protocol):
     async def mapped(self, source_id: UUID, kind: EntityKind, external_ids: Collection[str]) -> Mapping[str, UUID]: ...
 
     async def formed(self, source_id: UUID, options: Collection[str]) -> Mapping[str, Sequence[UUID]]:
-        """The variants that each of these options makes of items: see `domain.instructions.formed`."""
+        """The variants that each of these options makes of items: see `domain.canonical.formed`."""
 
     async def all_mapped(self, source_id: UUID, kind: EntityKind) -> Mapping[str, UUID]: ...
 

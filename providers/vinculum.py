@@ -6,14 +6,14 @@ three decimals; times are `dd/MM/yyyy HH:mm:ss` of the organisation's clock.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from domain.access import Access, Ask, AskFailed, Quota, answered
+from domain.access import Access, Ask, AskFailed, Quota, Reply, answered
 from domain.canonical import Command, StockMode, UpdatePrice, UpdateStockLevel, UpsertCatalogItem, UpsertVariant
 from domain.documents import Document, parse
 from domain.intake import Answer, Batch, Call, Family, Question, Source
@@ -45,6 +45,7 @@ MOST_UNITS, MOST_RUPEES = 10**9, LIMIT_MINOR // 100
 INVENTORY_STATUS = "/RestWS/api/eretail/v3/sku/inventoryStatus"
 SKU_DETAIL = "/RestWS/api/eretail/v1/sku/skuDetail"
 SKUS_AT_ONCE, DETAILS_MOST = 100, 40  # theirs, of skuDetail: in one call, and calls in five minutes
+DESCRIBED_MOST = SKUS_AT_ONCE * DETAILS_MOST
 ASKED: Mapping[str, object] = {"skuCodes": [], "dropShipFlag": "no", "includeNewSKU": "n"}
 ASKED_DETAIL: Mapping[str, object] = {"date_from": "", "date_to": "", "pageNumber": "1"}
 FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
@@ -105,7 +106,7 @@ class Vinculum:
         zone = ZoneInfo(source.time_zone)
         window = {"fromDate": f"{since.astimezone(zone):{FORMAT}}", "toDate": f"{until.astimezone(zone):{FORMAT}}"}
         failed: list[AskFailed] = []
-        skus: dict[str, None] = {}
+        unknown: dict[str, None] = {}
         for location in source.stores or ("",):
             of = f"{location}: " if location else ""
             for page in range(1, PAGES_MOST + 1):
@@ -124,21 +125,28 @@ class Vinculum:
                 if code == NOTHING_FOUND:
                     break
                 yield News(PULLED, f"{location}:{until.isoformat()}:{page}")
-                skus.update(dict.fromkeys(row.first("skuCode", "skucode").id() for row in _rows(told, "inventoryMap")))
+                if len(unknown) <= DESCRIBED_MOST:
+                    # One more than can be asked for: so that it is said that there are.
+                    found = yield from _unheard(told)
+                    unknown.update(dict.fromkeys(found[: DESCRIBED_MOST + 1 - len(unknown)]))
                 if not _more(told, page):
                     break
             else:
                 failed.append(AskFailed(f"{of}it has more than {PAGES_MOST} pages", retry=False))
-        yield from _described([sku for sku in skus if sku], access, until, failed)
+        yield from _described(list(unknown), access, until, failed)
         if failed:
             raise failed[0]
 
 
-def _described(skus: Sequence[str], access: Access, until: datetime, failed: list[AskFailed]) -> Talk:
+def _unheard(told: Document) -> Generator[Unknown, Reply, Sequence[str]]:
+    """Of the SKUs of a page those that are new to us."""
+    here = dict.fromkeys(row.first("skuCode", "skucode").id() for row in _rows(told, "inventoryMap"))
+    skus = [sku for sku in here if sku]
+    return (yield Unknown(skus)).body.decode().splitlines() if skus else ()
+
+
+def _described(unknown: Sequence[str], access: Access, until: datetime, failed: list[AskFailed]) -> Talk:
     """Those nobody has heard of, and the products they are forms of. What Vinculum has not heard of either waits for a mapping."""
-    if not skus:
-        return
-    unknown = (yield Unknown(skus)).body.decode().splitlines()
     waiting, wanted, known = list(unknown), set(unknown), set(unknown)
     for number in range(1, DETAILS_MOST + 1):
         some, waiting = waiting[:SKUS_AT_ONCE], waiting[SKUS_AT_ONCE:]
@@ -164,7 +172,7 @@ def _described(skus: Sequence[str], access: Access, until: datetime, failed: lis
         known.update(products)
         waiting = products + waiting  # a form is of no use without it
     if waiting:
-        failed.append(AskFailed(f"there are more than {SKUS_AT_ONCE * DETAILS_MOST} new SKUs: it is asked of the others next time"))
+        failed.append(AskFailed(f"there are more than {DESCRIBED_MOST} new SKUs: it is asked of the others next time"))
 
 
 def _form(path: str, asked: Mapping[str, object], access: Access) -> Ask:

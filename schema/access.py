@@ -1,4 +1,4 @@
-"""Sources that are asked."""
+"""Where sources are asked that do not tell by themselves, and where they are told of orders."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -11,10 +11,12 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import urandom
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from db import sources
@@ -43,8 +45,9 @@ ASIDE_S, ASIDE_MOST = 60.0, 16  # what takes longer goes on beside the others, s
 TRIES = 4
 BACKOFF_S = 1.0
 WAIT_MOST_S = 60.0  # of what a partner asks us to wait; more than that is another turn
-READERS, READ_S = 4, 60.0  # threads that read what was answered, of each source one; a step, too, and shorter than HOLD
+READERS, READ_S = 4, 40.0  # threads that read what was answered, of each source one; a step, too, and shorter than HOLD
 FAILED_DOOR = "pull"
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class _Talking:
         log.warning("source %s was not pulled, %s in a row: %s", turn.source_id, times, failed.message)
         # What nobody but its people can mend is told at once; what may pass, when it has not passed.
         if registered is not None and times == (OPEN_AFTER if failed.retry else 1):
+            await self._hold()  # nobody hears of an access that is another by now
             await self._tell(registered.source, failed)
         wait = next_in(puller.every, times, failed.after_s, self.pulling.dice())
         await self._end(Ended(None, times, wait, self.budget.now(self.pulling.clock()), printable(failed.message)))
@@ -139,29 +143,41 @@ class _Talking:
         since = earliest if turn.told_until is None else max(earliest, turn.told_until - puller.overlap)
         talk = puller.talk(access, source, since, until)
         try:
-            said = next(talk)
+            said = await self._go_on(source, partial(next, talk))
             reply = Reply(200, {}, b"")
-            while True:
+            while said is not None:
                 match said:
                     case Ask():
                         try:
                             async with asyncio.timeout(ASK_S):
                                 reply = await self._ask(access.base_url, said)
                         except AskFailed as error:
-                            said = talk.throw(error)
+                            said = await self._go_on(source, partial(talk.throw, error))
                         except TimeoutError:
-                            said = talk.throw(AskFailed(f"no answer within {ASK_S:g} s"))
+                            late = AskFailed(f"no answer within {ASK_S:g} s")
+                            said = await self._go_on(source, partial(talk.throw, late))
                         else:
-                            said = talk.send(reply)
+                            said = await self._go_on(source, partial(talk.send, reply))
                     case News():
                         await self._keep(source, said, reply)
-                        said = talk.send(reply)
+                        said = await self._go_on(source, partial(talk.send, reply))
                     case Unknown():
-                        said = talk.send(Reply(200, {}, "\n".join(await self._unknown(source, said)).encode()))
-        except StopIteration:
-            return
+                        unknown = Reply(200, {}, "\n".join(await self._unknown(source, said)).encode())
+                        said = await self._go_on(source, partial(talk.send, unknown))
         finally:
-            talk.close()
+            with suppress(ValueError):  # it is still being read, and nobody waits for that any more
+                talk.close()
+
+    async def _go_on(self, source: Source, step: Callable[[], Made]) -> Made | None:
+        """What it says next. None: it is over. Raises AskFailed."""
+
+        def said() -> Made | None:
+            try:
+                return step()
+            except StopIteration:  # which no Future takes
+                return None
+
+        return await self._beside(source, said)
 
     async def _ask(self, base_url: str, ask: Ask) -> Reply:
         """Raises AskFailed for whatever is no answer after some tries."""
@@ -183,17 +199,17 @@ class _Talking:
 
     async def _hold(self) -> None:
         async with self.pulling.unit_of_work() as uow:
-            held = await uow.pulls.hold(self.turn, self.held_until, HOLD)
+            held = await uow.pulls.hold(self.turn, self.held_until, HOLD, self.budget.now(self.pulling.clock()))
         if held is None:
             raise NotOurs
         self.held_until = held
 
     async def _end(self, ended: Ended) -> None:
         async with self.pulling.unit_of_work() as uow:
-            if not await uow.pulls.end(self.turn, self.held_until, ended):
-                raise NotOurs
             if ended.message is None:  # that there is nothing new is an answer as well
-                await heard(self.turn.source_id, uow)
+                await heard(self.turn.source_id, uow)  # the source before its cursor, as setSourceAccess locks them
+            if not await uow.pulls.end(self.turn, self.held_until, ended):
+                raise NotOurs  # and nothing of it was heard
 
     # ------------------------------------------------------------ what is kept
 
@@ -208,7 +224,7 @@ class _Talking:
         if len(call.body) > LATER_BYTES:
             reading = Reading(event_id=own_id(self.inbound, call), translated=False)
         else:
-            reading = await self._read(call, source)
+            reading = await self._beside(source, partial(translated, self.inbound, call, source))
         received = self._received(source, news.door, reply.body, headers, now)
         received = await laid_away(received, reading, new_id(), self.pulling.bodies, self.pulling.unit_of_work)
         await self._hold()
@@ -216,11 +232,11 @@ class _Talking:
             await keep(received, reading, uow)
         self.pulling.kept()
 
-    async def _read(self, call: Call, source: Source) -> Reading:
-        """Raises AskFailed. What takes for ever to read keeps one thread, and no turn."""
+    async def _beside(self, source: Source, step: Callable[[], Made]) -> Made:
+        """Beside the event loop. Raises AskFailed: what takes for ever to read keeps one thread, and no turn."""
         try:
             async with asyncio.timeout(READ_S):
-                return await self.pulling.readers.run(source.id, partial(translated, self.inbound, call, source))
+                return await self.pulling.readers.run(source.id, step)
         except TimeoutError:
             raise AskFailed(f"what it answers is not read within {READ_S:g} s") from None
 

@@ -329,3 +329,29 @@ def test_more_new_skus_than_may_be_asked_for_at_once_are_asked_for_the_next_time
     calls, _, failed = described([f"RICE-{n}" for n in range(4001)], lambda asked: {"responseCode": 911})
     assert [len(one) for one in calls] == [100] * 40
     assert failed == "there are more than 4000 new SKUs: it is asked of the others next time"
+
+
+def test_page_by_page_it_is_asked_what_is_new_and_no_more_is_kept_than_can_be_asked_for():
+    talk = VINCULUM.talk(Access("https://x.example", {}), source(VINCULUM, "DS1"), RECEIVED, RECEIVED)
+    pages, details = 0, 0
+
+    def until_it_ends() -> None:
+        nonlocal pages, details
+        said = next(talk)
+        while True:
+            body = b""
+            if isinstance(said, Unknown):
+                assert len(said.skus) == 200
+                body = "\n".join(said.skus).encode()
+            elif isinstance(said, Ask) and said.path.endswith("skuDetail"):
+                details += 1
+                body = b'{"responseCode": 911}'
+            elif isinstance(said, Ask):
+                pages += 1
+                told = warehouse(*(ROW | {"skuCode": f"SKU-{pages}-{n}"} for n in range(200)))
+                body = json.dumps(told | {"hasMore": pages < 50}).encode()
+            said = talk.send(Reply(200, {}, body))
+
+    with pytest.raises(AskFailed, match="more than 4000 new SKUs"):
+        until_it_ends()
+    assert (pages, details) == (50, 40)

@@ -19,7 +19,7 @@ from db.reads import Reads
 from db.unit_of_work import unit_of_work
 from domain.access import Ask, AskFailed, Quota, Reply, SetSourceAccess, retry_after_s, set_source_access
 from domain.intake import Call, EntityKind
-from domain.pulling import Ended, Turn, next_in
+from domain.pulling import Ended, Talk, Turn, next_in
 from domain.refusals import InvalidInput, NotFound, Refused
 from providers.vinculum import Vinculum
 from tests.partners import INBOUNDS, SEALS, Partner, partner
@@ -421,6 +421,58 @@ async def test_a_long_talk_goes_on_beside_the_others_and_is_not_begun_again(engi
         assert [one["pageNumber"] for one in server.asked] == ["1", "2"]
         await slow.source.worker.drain()
         assert await units(slow, tea, rice) == [8, 9]
+
+
+async def test_who_mends_an_access_while_the_old_one_is_asked_is_asked_at_once_and_hears_nothing_of_the_old(engine):
+    async with vineretail(engine) as (asked, server):
+        (tea,) = await listings(engine, asked.source.shop, [1])
+        server.counted(STORE, f"SKU-{tea}", 8)
+        right, asked.url = asked.url, "http://127.0.0.1:9"
+
+        class Mended(SafeFetch):
+            async def fetch(self, base_url: str, ask: Ask) -> Reply:
+                if base_url != right:  # just now
+                    asked.url = right
+                    await asked.connect(ApiOwner=server.owner, ApiKey=server.key)
+                    raise AskFailed("there is nobody", retry=False)
+                return await super().fetch(base_url, ask)
+
+        await asked.connect(ApiOwner=server.owner, ApiKey="wrong")
+        worker = replace(asked.worker, fetch=Mended(loopback=True))
+        c = t.source_cursor.c
+        async with engine.begin() as connection:
+            others = update(t.source_cursor).where(c.source_id != asked.source.source_id)
+            await connection.execute(others.values(next_at=func.clock_timestamp() + timedelta(days=1)))
+        assert await worker.once()
+        row = await asked.cursor()
+        assert (row.failed, row.message, row.held_until, await asked.source.failures()) == (0, None, None, [])
+        assert await worker.once()
+        await asked.source.worker.drain()
+        assert await units(asked, tea) == [8]
+
+
+async def test_what_a_partner_answers_is_read_beside_the_event_loop(engine):
+    read_in = set[str]()
+
+    class Watched(Vinculum):
+        def talk(self, *arguments: Any) -> Talk:
+            talk = super().talk(*arguments)
+            reply = None
+            while True:
+                read_in.add(threading.current_thread().name)
+                try:
+                    said = next(talk) if reply is None else talk.send(reply)
+                except StopIteration:
+                    return
+                reply = yield said
+
+    async with vineretail(engine) as (asked, server):
+        (tea,) = await listings(engine, asked.source.shop, [1])
+        server.counted(STORE, f"SKU-{tea}", 8)
+        asked.worker = replace(asked.worker, inbounds={"vinculum": Watched()})
+        await asked.pull()
+        assert await units(asked, tea) == [8]
+        assert read_in == {"pulled"}
 
 
 async def test_a_source_without_a_mapped_facility_says_so(engine):
