@@ -47,3 +47,6 @@ class Dotpe(StandardWebhooks):
     def refused(self, status: int, answer: Document) -> bool:
         """In the words of its profile, which knows one status."""
         return status in (400, 401) and answer.get("status") == "failed"
+
+    def conflicting(self, status: int, answer: Document) -> bool:
+        return status == 400 and answer.get("status") == "failed" and "another body" in str(answer.get("message"))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -65,29 +66,42 @@ class Speaker:
     partner: Partner
     caller: Caller
 
-    async def send(self, said: Said, *, forged: bool = False) -> None:
+    async def send(self, said: Said, *, forged: bool = False) -> tuple[int, dict[str, Any]]:
+        """How it is answered."""
         call = self.caller.proven(said, forged=forged)
-        await self.partner.client.post(call.url, content=call.body, headers=dict(call.headers))
+        response = await self.partner.client.post(call.url, content=call.body, headers=dict(call.headers))
         await self.partner.worker.drain()
+        return response.status_code, response.json()
 
-    async def speak(self, number: int, chance: random.Random) -> None:
+    async def speak(self, number: int, chance: random.Random, flaw: Flaw | None = None) -> None:
+        """One thing, and then one that is flawed: answered as its caller is promised."""
         caller, ref = self.caller, f"ref-{number}"
         thing = chance.choice(caller.things)
         word = caller.words[number % len(caller.words)]
         said = caller.say(word, thing, chance.randint(1, 9), ref)
-        await self.send(said)
-        flaw = caller.flaws[number % len(caller.flaws)]
+        first = await self.send(said)
+        assert caller.taken(*first), (caller.provider, word, first)
+        flaw = flaw or caller.flaws[number % len(caller.flaws)]
         match flaw:
             case Flaw.DUPLICATE:
-                await self.send(said)
+                answer = await self.send(said)
+                well = answer == first
             case Flaw.ALTERED:
-                await self.send(caller.altered(said))
+                answer = await self.send(caller.altered(said))
+                well = caller.conflicting(*answer)
             case Flaw.STALE:
-                await self.send(caller.old(thing, f"{ref}-old"))
+                answer = await self.send(caller.old(thing, f"{ref}-old"))
+                well = caller.taken(*answer)
             case Flaw.BROKEN:
-                await self.send(caller.broken(f"{ref}-broken"))
-            case Flaw.FORGED | Flaw.UNKNOWN:
-                await self.send(caller.unknown(f"{ref}-{flaw.value}"), forged=flaw is Flaw.FORGED)
+                answer = await self.send(caller.broken(f"{ref}-broken"))
+                well = caller.unreadable(*answer)
+            case Flaw.FORGED:
+                answer = await self.send(caller.unknown(f"{ref}-{flaw.value}"), forged=True)
+                well = caller.refused(*answer)
+            case Flaw.UNKNOWN:
+                answer = await self.send(caller.unknown(f"{ref}-{flaw.value}"))
+                well = caller.taken(*answer)
+        assert well, (caller.provider, flaw, answer)
         if word is Word.CLOSE:
             await self.send(caller.say(Word.OPEN, thing, 0, f"{ref}-open"))
 
